@@ -1,0 +1,298 @@
+"""Configurations of the commands: frozen dataclasses, whose fields are the flags, and what makes them right or wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from trainer.errors import Problem
+
+Config = TypeVar("Config")
+
+TASKS = ("forecast", "language_model", "seq2seq")
+SPLITS = ("train", "validation", "test")
+
+
+def flag(text: str, *, default: Any = dataclasses.MISSING, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field that is a flag; without a default the flag is required."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+def at_least(config: Any, smallest: float, *names: str) -> Iterator[Problem]:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value >= smallest:
+            yield Problem(name, value, f"is below {smallest}", f"use {smallest} or more")
+
+
+def within(config: Any, low: float, high: float, *names: str) -> Iterator[Problem]:
+    """Yields a problem for every named field outside [low, high)."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not low <= value < high:
+            yield Problem(name, value, f"is outside [{low}, {high})", f"use a value from {low} to below {high}")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """`python -m trainer.prepare`."""
+
+    GROUP: ClassVar[str] = "prepare"
+
+    task: str = flag("what the sequences are for", choices=TASKS)
+    source: str = flag("where they come from", choices=("csv", "sample"))
+    output_dir: str = flag("directory of the dataset; must not hold another one")
+    input: tuple[str, ...] = flag("path, glob or comma list of files", default=())
+    validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())
+    test_input: tuple[str, ...] = flag("files that are the test split, instead of a part of --input", default=())
+    splits: tuple[str, ...] = flag(
+        "sizes of train, validation, test in time order: rows (8640,2880,2880) or fractions (0.7,0.1,0.2)", default=("0.7", "0.1", "0.2")
+    )
+    date_column: str = flag("column with the times; auto takes a first column that holds dates, none ignores dates", default="auto")
+    num_shards: int = flag("TFRecord shards a split", default=8)
+    num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
+    seed: int = flag("seed of --source=sample", default=0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "num_shards")
+        yield from at_least(self, 0, "num_processes", "seed")
+        if self.source == "csv" and not self.input:
+            yield Problem("input", None, "is missing", "name the CSV files to read, as in --input=data/*.csv")
+        if self.source == "sample" and (self.input or self.validation_input or self.test_input):
+            yield Problem("source", self.source, "reads no files", "leave out --input, or use --source=csv")
+        if self.task != "forecast":
+            yield Problem("task", self.task, "cannot be prepared yet", "use forecast")
+        yield from self._split_problems()
+
+    def _split_problems(self) -> Iterator[Problem]:
+        shown = ",".join(self.splits)
+        try:
+            sizes = [float(size) for size in self.splits]
+        except ValueError:
+            yield Problem("splits", shown, "does not parse", "give up to three numbers, as in 8640,2880,2880 or 0.7,0.1,0.2")
+            return
+        fractions = all(0 <= size <= 1 for size in sizes)
+        if not 1 <= len(sizes) <= 3 or not all(math.isfinite(size) and size >= 0 for size in sizes) or sizes[0] == 0:
+            yield Problem("splits", shown, "names no usable sizes", "give one to three sizes, the first above 0")
+        elif fractions and sum(sizes) > 1 + 1e-9:
+            yield Problem("splits", shown, f"adds up to {sum(sizes):g}", "use fractions that add up to 1 or less")
+        elif not fractions and any(size != int(size) for size in sizes):
+            yield Problem("splits", shown, "mixes rows and fractions", "use whole numbers of rows, or fractions only")
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    GROUP: ClassVar[str] = "forecast"
+
+    lookback: int = flag("time steps that the model sees", default=96)
+    horizon: int = flag("time steps that it forecasts", default=24)
+    series: str = flag("shared: one model for each series by itself; joint: all series at once", default="shared", choices=("shared", "joint"))
+    segment_length: int = flag("time steps that one recurrent step reads; 1 reads step by step", default=1)
+    linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=True)
+    time_features: bool = flag("feed hour, weekday and month where the data has dates", default=True)
+    forecast_loss: str = flag("what training minimises", default="mse", choices=("mse", "mae"))
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "lookback", "horizon", "segment_length")
+        if self.segment_length >= 1 and self.lookback % self.segment_length:
+            divisors = [d for d in range(1, self.lookback + 1) if self.lookback % d == 0]
+            near = sorted(divisors, key=lambda d: abs(d - self.segment_length))[:2]
+            yield Problem(
+                "segment_length",
+                self.segment_length,
+                f"does not divide --lookback={self.lookback}",
+                f"use {' or '.join(str(d) for d in sorted(near))}",
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    GROUP: ClassVar[str] = "model"
+
+    cell: str = flag("recurrent cell", default="lstm", choices=("lstm", "gru"))
+    num_layers: int = flag("recurrent layers", default=1)
+    units: int = flag("units of a layer", default=128)
+    dropout: float = flag("share of activations dropped between layers and before the output", default=0.0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "num_layers", "units")
+        yield from within(self, 0, 1, "dropout")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    GROUP: ClassVar[str] = "optimizer"
+
+    optimizer: str = flag("update rule", default="adam", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = flag("highest learning rate of the schedule", default=1e-3)
+    schedule: str = flag("course of the learning rate after the warm-up", default="cosine", choices=("constant", "linear", "cosine"))
+    warmup_steps: int = flag("steps over which the learning rate rises from 0", default=0)
+    clip_norm: float = flag("largest global norm of the gradients, after the reduction over replicas; 0 is no clipping", default=1.0)
+    weight_decay: float = flag("decoupled weight decay a step, times the learning rate (adamw, sgd); matrices only", default=0.0)
+    momentum: float = flag("momentum of sgd", default=0.0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 0, "warmup_steps", "clip_norm", "weight_decay")
+        yield from within(self, 0, 1, "momentum")
+        if not 0 < self.learning_rate < math.inf:
+            yield Problem("learning_rate", self.learning_rate, "is not a positive number", "use one such as 0.001")
+        if self.optimizer == "adam" and self.weight_decay:
+            yield Problem("weight_decay", self.weight_decay, "has no effect with --optimizer=adam", "use --optimizer=adamw")
+        if self.optimizer != "sgd" and self.momentum:
+            yield Problem("momentum", self.momentum, f"has no effect with --optimizer={self.optimizer}", "use --optimizer=sgd")
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    GROUP: ClassVar[str] = "training"
+
+    batch_size: int = flag("examples a step over all replicas (the global batch)", default=32)
+    train_steps: int | None = flag("stop after this many steps", default=None)
+    epochs: float | None = flag("stop after this many passes over the training split", default=None)
+    train_seconds: float | None = flag("stop after this much training time; the schedule is stretched to it", default=None)
+    evaluate_every_steps: int = flag("validate after every so many steps; 0 is once an epoch (at the latest at the end)", default=0)
+    save_every_steps: int = flag("save after every so many steps; 0 is at every validation", default=0)
+    keep_checkpoints: int = flag("last checkpoints kept, beside the best", default=3)
+    early_stop_patience: int = flag("stop after so many validations without a better score; 0 is never", default=0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "batch_size", "train_steps", "keep_checkpoints")
+        yield from at_least(self, 0, "evaluate_every_steps", "save_every_steps", "early_stop_patience")
+        for name in ("epochs", "train_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                yield Problem(name, value, "is not a positive number", "use a number above 0")
+        given = [name for name in ("train_steps", "epochs", "train_seconds") if getattr(self, name) is not None]
+        if len(given) != 1:
+            told = "are all given: " + ", ".join(f"--{name}" for name in given) if given else "is missing"
+            yield Problem("train_steps", self.train_steps, told, "give one of --train_steps, --epochs, --train_seconds")
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    GROUP: ClassVar[str] = "devices"
+
+    strategy: str = flag("how devices share the work", default="auto", choices=("auto", "one_device", "mirrored"))
+    devices_per_worker: int = flag("devices of this host to use; 0 is every GPU, or one CPU device", default=0)
+    precision: str = flag("number format of the products", default="float32", choices=("float32", "bfloat16", "float16"))
+    jit_compile: bool = flag("compile the loss and its gradients with XLA", default=False)
+    deterministic: bool = flag("use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 0, "devices_per_worker")
+        if self.strategy == "one_device" and self.devices_per_worker > 1:
+            yield Problem("strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored")
+
+
+@dataclass(frozen=True)
+class DebugConfig:
+    GROUP: ClassVar[str] = "debugging"
+
+    dry_run: bool = flag("check configuration, data and model, take one step, write nothing", default=False)
+    check_numerics: bool = flag("stop at the first op that makes a NaN or an infinity, and name it (slow)", default=False)
+    profile_steps: tuple[str, ...] = flag("first and last step of a TensorBoard profile, as in 10,20", default=())
+
+    def problems(self) -> Iterator[Problem]:
+        if self.profile_steps and self.profile_range() is None:
+            yield Problem("profile_steps", ",".join(self.profile_steps), "is no range of steps", "give first,last as in 10,20")
+
+    def profile_range(self) -> tuple[int, int] | None:
+        """First and last step to profile; None where none were asked for or they are no range."""
+        if len(self.profile_steps) != 2 or not all(step.isdigit() for step in self.profile_steps):
+            return None
+        first, last = int(self.profile_steps[0]), int(self.profile_steps[1])
+        return (first, last) if 1 <= first <= last else None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`python -m trainer.train`."""
+
+    GROUP: ClassVar[str] = "run"
+
+    data_dir: str = flag("dataset that trainer.prepare wrote")
+    model_dir: str = flag("directory of checkpoints and logs; an existing one is resumed")
+    seed: int = flag("seed of the weights, the order of the data and the noise", default=0)
+    forecast: ForecastConfig = dataclasses.field(default_factory=ForecastConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    optimization: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    budget: BudgetConfig = dataclasses.field(default_factory=BudgetConfig)
+    device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
+    debug: DebugConfig = dataclasses.field(default_factory=DebugConfig)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 0, "seed")
+        for section in (self.forecast, self.model, self.optimization, self.budget, self.device, self.debug):
+            yield from section.problems()
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`python -m trainer.evaluate`."""
+
+    GROUP: ClassVar[str] = "evaluate"
+
+    model_dir: str = flag("directory that trainer.train wrote")
+    data_dir: str = flag("dataset to score on")
+    split: str = flag("split to score", default="test", choices=SPLITS)
+    batch_size: int = flag("examples scored at once", default=256)
+    checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "batch_size")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`python -m trainer.export`."""
+
+    GROUP: ClassVar[str] = "export"
+
+    model_dir: str = flag("directory that trainer.train wrote")
+    export_dir: str = flag("directory that gets a numbered version")
+    checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """`python -m trainer.predict`."""
+
+    GROUP: ClassVar[str] = "predict"
+
+    export_dir: str = flag("directory of an exported model: its newest version is used, or the version itself")
+    input: tuple[str, ...] = flag("path, glob or comma list of files with the history")
+    output: str = flag("file for the predictions")
+    plot: str = flag("PNG file for a plot of history and forecast", default="")
+    batch_size: int = flag("examples predicted at once", default=256)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "batch_size")
+        if not self.input:
+            yield Problem("input", None, "is missing", "name the files to read")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    return dataclasses.asdict(config)
+
+
+def from_dict(config_class: type[Config], values: dict[str, Any], path: str = "") -> Config:
+    """Rebuilds a configuration from `to_dict`'s result (or its JSON).
+
+    Raises:
+      ValueError: a field is missing or unknown; the text names it.
+    """
+    hints = typing.get_type_hints(config_class)
+    names = {field.name for field in dataclasses.fields(typing.cast(Any, config_class))}
+    for odd in names.symmetric_difference(values):
+        raise ValueError(f"{path}{odd} is {'missing' if odd in names else 'unknown'}")
+    arguments = {}
+    for name in names:
+        value = values[name]
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_dict(typing.cast(type, hints[name]), value, f"{path}{name}.")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**arguments)

@@ -1,0 +1,151 @@
+"""`dataset.json`: what a dataset directory holds. Written last, so a directory that has it is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import DataError
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of a record; `None` in `shape` is a dimension that differs between records."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    file: str
+    records: int
+    bytes: int
+    crc32c: str  # of the whole file, eight hexadecimal digits
+
+
+@dataclass(frozen=True)
+class Split:
+    records: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Distance of two neighbouring time steps: `count` seconds, or `count` calendar months."""
+
+    count: int
+    unit: str  # "second" or "month"
+
+
+@dataclass(frozen=True)
+class SeriesGroup:
+    """One source file: series that share a time axis.
+
+    Rows are numbered from 0 in time order; rows that the source lacks (a gap in the dates) are there, as missing values.
+    `mean` and `std` are those of the training rows, one a column; `std` is 1 where a column is constant or never observed there.
+    """
+
+    name: str
+    rows: int
+    first_time: int | None  # Unix seconds of row 0, None without dates
+    splits: dict[str, tuple[int, int]]  # split -> first row, row after the last
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """What a forecasting dataset knows of its series."""
+
+    columns: tuple[str, ...]
+    interval: Interval | None  # None without dates
+    groups: tuple[SeriesGroup, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    name: str
+    task: str
+    features: tuple[Feature, ...]
+    splits: dict[str, Split]
+    series: SeriesFacts | None = None
+    format_version: int = FORMAT_VERSION
+    created_by: str = field(default="")
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that differ when any shard's content does."""
+        parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+
+
+def read(data_dir: str) -> Manifest:
+    """Reads `DATA_DIR/dataset.json`.
+
+    Raises:
+      DataError: there is none, it is of another format version, or it is damaged; the text says which and what to do.
+    """
+    path = Path(data_dir) / MANIFEST_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{data_dir} is no dataset: it has no {MANIFEST_FILE}; write one with python -m trainer.prepare") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; prepare the dataset again")
+    try:
+        return _decode(Manifest, values, "")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
+
+
+def _decode(hint: Any, value: Any, path: str) -> Any:
+    """Rebuilds a typed value from JSON, checking types on the way."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{path or 'the file'} is no object")
+        hints = typing.get_type_hints(hint)
+        names = [entry.name for entry in dataclasses.fields(hint)]
+        if odd := set(names) ^ set(value):
+            raise ValueError(f"{path}{sorted(odd)[0]} is missing or unknown")
+        return typing.cast(type, hint)(**{name: _decode(hints[name], value[name], f"{path}{name}.") for name in names})
+    if type(None) in arguments:
+        return None if value is None else _decode(arguments[0], value, path)
+    if origin is tuple:
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) != len(value):
+            raise ValueError(f"{path[:-1]} has {len(value)} entries instead of {len(kinds)}")
+        return tuple(_decode(kind, entry, f"{path}{index}.") for index, (kind, entry) in enumerate(zip(kinds, value)))
+    if origin is dict:
+        return {key: _decode(arguments[1], entry, f"{path}{key}.") for key, entry in value.items()}
+    if hint is float and isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{path[:-1]} is {value!r}, not of type {hint.__name__}")
+    return value

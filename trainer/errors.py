@@ -1,0 +1,62 @@
+"""Errors that end a command, each with the exit code that tells a scheduler what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_DONE = 0
+EXIT_DEFECT = 1
+EXIT_CONFIG = 64
+EXIT_DATA = 65
+EXIT_RESTART = 75
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: `--flag=value reason; remedy`."""
+
+    flag: str
+    value: object
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        shown = f"--{self.flag}" if self.value is None else f"--{self.flag}={self.value}"
+        return f"{shown} {self.reason}; {self.remedy}"
+
+
+class TrainerError(Exception):
+    """A foreseen failure; its text is one line with cause and remedy."""
+
+    exit_code = EXIT_DEFECT
+
+
+class ConfigError(TrainerError):
+    """Wrong flags or configuration: nothing was started."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problems: Sequence[Problem]):
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class DataError(TrainerError):
+    """Bad data; the text names the file and the row or record."""
+
+    exit_code = EXIT_DATA
+
+
+class StorageError(TrainerError):
+    """A file could not be written or read for a reason outside the data (disk full, no permission)."""
+
+
+class RestartError(TrainerError):
+    """The run was preempted or lost a peer: state is saved or unchanged, start the same command again."""
+
+    exit_code = EXIT_RESTART
+
+
+class DivergedError(TrainerError):
+    """The loss became NaN or infinite; nothing was saved after it did."""

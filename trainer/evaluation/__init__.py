@@ -1,0 +1,1 @@
+"""Metrics and the baselines that a model has to beat."""

@@ -1,0 +1,1 @@
+"""Neural networks: recurrent layers, heads, decoding."""

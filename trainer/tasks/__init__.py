@@ -1,0 +1,1 @@
+"""Tasks: how one kind of sequence is read, batched, modelled, scored and served."""

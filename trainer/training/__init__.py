@@ -1,0 +1,1 @@
+"""The training loop, its devices, optimizer, checkpoints and reports."""
