@@ -241,6 +241,7 @@ class EvaluateConfig:
     split: str = flag("split to score", default="test", choices=SPLITS)
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+import os
+import shutil
+import socket
 import typing
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError, Problem, StorageError
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "dataset.json"
@@ -119,9 +125,15 @@ def read(data_dir: str) -> Manifest:
     if version != FORMAT_VERSION:
         raise DataError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; prepare the dataset again")
     try:
-        return _decode(Manifest, values, "")
+        return decode(values)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
+
+
+def decode(values: dict[str, Any]) -> Manifest:
+    """Rebuilds a manifest from its JSON; ValueError, KeyError or TypeError where something does not fit."""
+    manifest: Manifest = _decode(Manifest, values, "")
+    return manifest
 
 
 def _decode(hint: Any, value: Any, path: str) -> Any:
@@ -149,3 +161,115 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if type(value) is not hint:
         raise ValueError(f"{path[:-1]} is {value!r}, not of type {hint.__name__}")
     return value
+
+
+def write(manifest: Manifest, directory: Path) -> None:
+    """Writes dataset_info.json and features.json, by which TFDS reads the directory, then dataset.json; raises OSError."""
+    for name, content in (
+        ("dataset_info.json", json.dumps(_tfds_info(manifest), indent=2)),
+        ("features.json", json.dumps(_tfds_features(manifest.features), indent=2)),
+        (MANIFEST_FILE, manifest.to_json()),
+    ):
+        with (directory / name).open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def check_new(output_dir: str) -> None:
+    """Raises ConfigError unless `output_dir` can become a new dataset: it must be absent, or an empty directory."""
+    target = Path(output_dir)
+    if "://" in output_dir:
+        raise ConfigError([Problem("output_dir", output_dir, "is no local path", "write here, then copy (gcloud storage cp -r)")])
+    if (target / MANIFEST_FILE).exists():
+        raise ConfigError([Problem("output_dir", output_dir, "holds a dataset", "choose another --output_dir, or delete it")])
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError([Problem("output_dir", output_dir, "exists and is no empty directory", "choose another --output_dir")])
+    if target.is_mount():
+        raise ConfigError([Problem("output_dir", output_dir, "is a mount point", "choose a directory inside it")])
+
+
+@contextlib.contextmanager
+def new_directory(output_dir: str) -> Iterator[Path]:
+    """Gives a temporary sibling of `output_dir` to fill; it becomes `output_dir` by one rename when the context ends well.
+
+    On any error it is removed. What killed runs of this host left behind is removed at the start.
+
+    Raises:
+      ConfigError: as `check_new`.
+      StorageError: the file system refused (disk full, no permission), in the context's body too.
+    """
+    check_new(output_dir)
+    target = Path(output_dir).resolve()
+    mark = f".{target.name}.incomplete-{socket.gethostname()}-"
+    temporary = target.parent / f"{mark}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in target.parent.glob(f"{mark}*"):
+            if not _is_running(leftover.name[len(mark) :].partition("-")[0]):
+                shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        _sync(temporary)
+        temporary.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{output_dir} cannot be written ({reason}); free the space or choose another --output_dir") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # no process number, or somebody else's process
+        return True
+    return True
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tfds_info(manifest: Manifest) -> dict[str, Any]:
+    """TFDS's dataset_info.json: a DatasetInfo message, whose 64-bit numbers are strings in JSON."""
+    return {
+        "description": f"Task {manifest.task}, prepared by {manifest.created_by}.",
+        "fileFormat": "tfrecord",
+        "moduleName": "trainer.prepare",
+        "name": manifest.name,
+        "splits": [
+            {
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+                "name": name,
+                "numBytes": str(split.bytes),
+                "shardLengths": [str(shard.records) for shard in split.shards],
+            }
+            for name, split in manifest.splits.items()
+        ],
+        "version": "1.0.0",
+    }
+
+
+def _tfds_features(features: tuple[Feature, ...]) -> dict[str, Any]:
+    """TFDS's features.json: numbers as Scalar, arrays as Tensor in raw bytes."""
+    package = "tensorflow_datasets.core.features"
+    entries: dict[str, Any] = {}
+    for entry in features:
+        dimensions = ["-1" if size is None else str(size) for size in entry.shape]
+        entries[entry.name] = {
+            "pythonClassName": f"{package}.tensor_feature.Tensor" if dimensions else f"{package}.scalar.Scalar",
+            "tensor": {
+                "shape": {"dimensions": dimensions} if dimensions else {},
+                "dtype": entry.dtype,
+                "encoding": "bytes" if dimensions else "none",
+            },
+        }
+    return {"pythonClassName": f"{package}.features_dict.FeaturesDict", "featuresDict": {"features": entries}}

@@ -1,0 +1,22 @@
+"""Times beyond the last one, on the grid of an interval, as graph ops."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from trainer.data.calendar_features import civil_from_days, days_from_civil
+from trainer.data.manifest import Interval
+
+_DAY = 86_400
+
+
+def future_times(last: tf.Tensor, steps: int, interval: Interval) -> tf.Tensor:
+    """The `steps` times after `last: [B]` int64 Unix seconds -> [B, steps]; months keep the day (or the month's last) and the hour."""
+    ahead = tf.range(1, steps + 1, dtype=tf.int64) * interval.count
+    if interval.unit == "second":
+        return last[:, None] + ahead
+    year, month, day = civil_from_days(last // _DAY)
+    months = year[:, None] * 12 + month[:, None] + ahead
+    first = days_from_civil(months // 12, months % 12)
+    length = days_from_civil((months + 1) // 12, (months + 1) % 12) - first
+    return (first + tf.minimum(day[:, None], length - 1)) * _DAY + (last % _DAY)[:, None]

@@ -1,0 +1,259 @@
+"""Reads a CSV file of numeric columns, with or without a column of dates, into one `RawSeries`."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import itertools
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from trainer.data import intervals
+from trainer.data.manifest import Interval
+from trainer.errors import ConfigError, DataError, Problem
+
+BLOCK_ROWS = 4096
+MISSING = ("", "NA", "N/A", "#N/A", "NaN", "null", "None", "-")  # a missing value, in any case of letters
+_MISSING = frozenset(text.lower() for text in MISSING)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RawSeries:
+    """Series that share a time axis, as their source gives them."""
+
+    name: str
+    columns: tuple[str, ...]
+    values: np.ndarray  # float32 [rows, columns], NaN where missing
+    times: np.ndarray | None  # int64 [rows], Unix seconds, every step of the grid; None without dates
+    interval: Interval | None  # None without dates
+    source: str = ""  # file, for errors
+
+
+def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
+    """The files that paths and globs (`**` included) name: each once, a glob's in order of their names.
+
+    Raises:
+      DataError: a pattern names no file; the text names the pattern.
+      ConfigError: a pattern is a gs:// address.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if "://" in pattern:
+            raise ConfigError([Problem(flag, pattern, "is no local path", "copy the file here first (gcloud storage cp)")])
+        path = Path(pattern)
+        if path.is_dir():
+            raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}={pattern.rstrip('/')}/*.csv")
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = [pattern] if path.exists() else sorted(name for name in names if Path(name).is_file())
+        if not matches:
+            raise DataError(f"--{flag}={pattern} names no file; check the path (it is relative to {Path.cwd()})")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def read_csv(path: str, date_column: str = "auto", interval: Interval | None = None) -> RawSeries:
+    """Reads one CSV file: a header, then rows of numbers; UTF-8, comma-separated.
+
+    Cells that hold one of `MISSING` are missing values. Dates become Unix seconds (UTC unless they carry an offset); rows that
+    the grid of dates lacks are inserted as missing values. Blank lines are skipped.
+
+    Args:
+      path: the file.
+      date_column: `auto` takes the first column where its first cell is a date; `none` leaves such a column out; else a name.
+      interval: the interval that the dates must have; None infers it (two dated rows or more).
+
+    Raises:
+      DataError: the file is missing, empty, no UTF-8, ragged, holds text or an infinity where a number should be, or its dates
+        repeat, fall or are irregular. The text names the file and the line.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                return _read(path, reader, date_column, interval)
+            except csv.Error as error:
+                raise DataError(f"{path} line {reader.line_num}: is no CSV ({error}); check quotes and stray bytes there") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} line {_undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def _read(path: str, reader: Any, date_column: str, interval: Interval | None) -> RawSeries:
+    header = _header(path, reader)
+    blocks: list[np.ndarray] = []
+    time_blocks: list[np.ndarray] = []
+    dates: int | None = None
+    with_times = False
+    numeric: list[int] = []
+    first = 0
+    for rows in _row_blocks(path, reader, len(header)):
+        if first == 0:
+            dates, with_times = _date_index(path, header, rows[0], date_column)
+            numeric = [index for index in range(len(header)) if index != dates]
+            _check_names(path, header, numeric)
+        columns = list(zip(*rows))
+        blocks.append(np.stack([_column(path, first, header[index], columns[index]) for index in numeric], axis=1))
+        if with_times and dates is not None:
+            time_blocks.append(_times(path, first, header[dates], columns[dates]))
+        first += len(rows)
+    if first == 0:
+        raise DataError(f"{path} has a header and no rows; add the data")
+    names = tuple(header[index] for index in numeric)
+    values = np.concatenate(blocks)
+    name = Path(path).stem
+    if not with_times:
+        return RawSeries(name, names, values, None, None, path)
+    return _on_grid(path, name, names, values, np.concatenate(time_blocks), interval)
+
+
+def _header(path: str, reader: Any) -> list[str]:
+    fields = next((fields for fields in reader if fields), None)
+    if fields is None:
+        raise DataError(f"{path} is empty; give a header line and rows of numbers")
+    header = [name.strip() for name in fields]
+    twice = next((name for index, name in enumerate(header) if name in header[:index]), None)
+    if twice is not None:
+        raise DataError(f"{path} line {reader.line_num}: the column name {twice!r} is there twice; rename one of the columns")
+    if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
+        raise DataError(f"{path} line {reader.line_num}: the header {header[0][:40]!r} has no comma; separate fields by commas")
+    return header
+
+
+def _check_names(path: str, header: Sequence[str], numeric: Sequence[int]) -> None:
+    if not numeric:
+        raise DataError(f"{path} has no column of numbers beside the dates; add one")
+    for index in numeric:
+        if not header[index] or not header[index].isprintable():
+            raise DataError(f"{path}: the name of column {index + 1} is {header[index]!r}; name it, or remove the column")
+    # Whole numbers are usual column names, a date or a row of decimals is not: that is data without a header.
+    if intervals.is_time(header[0]) or ("." in "".join(header) and all(_is_number(name) for name in header)):
+        raise DataError(f"{path} line {_line_of(path, -1)} holds data where column names should be; put a header line before it")
+
+
+def _row_blocks(path: str, reader: Any, width: int) -> Iterator[list[list[str]]]:
+    """Yields the rows by blocks, blank lines left out, each of `width` fields."""
+    first = 0
+    blank = False
+    while lines := list(itertools.islice(reader, BLOCK_ROWS)):
+        rows = [fields for fields in lines if fields]
+        if not rows:
+            blank = True
+            continue
+        if width == 1 and (blank or [] in lines[: len(rows)]):
+            # Skipping it would shift all later rows by one step, where a missing value may be meant.
+            raise DataError(f"{path} has a blank line among its rows; with one column write NA for a missing value, or delete the line")
+        blank = len(rows) < len(lines)
+        if set(map(len, rows)) != {width}:
+            row = next(index for index, fields in enumerate(rows) if len(fields) != width)
+            _fail(path, first + row, f"has {len(rows[row])} fields, expected {width} as in the header; add or remove fields")
+        yield rows
+        first += len(rows)
+
+
+def _date_index(path: str, header: Sequence[str], row: Sequence[str], date_column: str) -> tuple[int | None, bool]:
+    """Which column holds dates and so no numbers, and whether they are wanted."""
+    if date_column in ("auto", "none"):
+        return (0, date_column == "auto") if intervals.is_time(row[0]) else (None, False)
+    if date_column not in header:
+        raise DataError(f"{path} has no column {date_column!r}; --date_column takes auto, none or one of {', '.join(header)[:200]}")
+    return header.index(date_column), True
+
+
+def _number(cell: str) -> float:
+    """The value of one cell, NaN where missing; ValueError where it is no finite number in 32 bits."""
+    text = cell.strip()
+    if text.lower() in _MISSING:
+        return math.nan
+    value = float(text)
+    if "_" in text or abs(value) > np.finfo(np.float32).max:  # Python would read 1_000 as 1000
+        raise ValueError(text)
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not math.isnan(_number(text))
+    except ValueError:
+        return False
+
+
+def _column(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarray:
+    """The numbers of a block of one column, float32; its first row is row `first` of the file."""
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+        # A NaN fails the comparison too: it is looked at again below, as is what must be refused.
+        if bool(np.all(np.abs(values) <= np.finfo(np.float32).max)) and "_" not in "".join(cells):
+            return values.astype(np.float32)
+    except ValueError:
+        pass
+    found = np.empty(len(cells), np.float32)
+    for row, cell in enumerate(cells):
+        try:
+            found[row] = _number(cell)
+        except ValueError:
+            _fail(path, first + row, f"{_shown(cell)} is no finite number; correct it, or write NA if it is missing", name)
+    return found
+
+
+def _times(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarray:
+    try:
+        return intervals.parse_times(cells)
+    except intervals.TimeTextError as error:
+        _fail(path, first + error.row, f"{_shown(error.text)} is no date; write dates as 2016-07-01 00:00:00", name)
+
+
+def _on_grid(path: str, name: str, columns: tuple[str, ...], values: np.ndarray, times: np.ndarray, interval: Interval | None) -> RawSeries:
+    """The series with every step of its grid of dates; the steps that the file lacks are missing values."""
+
+    def line_of(row: int) -> int:
+        return _line_of(path, row)
+
+    interval = interval or intervals.infer_interval(times, path, line_of)
+    rows = intervals.rows_on_grid(times, interval, path, line_of)
+    total = int(rows[-1]) + 1
+    if total == len(rows):
+        return RawSeries(name, columns, values, times, interval, path)
+    if total > 10 * len(rows) + 10_000:  # one wrong year would otherwise fill the memory
+        row = int(np.argmax(np.diff(rows))) + 1
+        remedy = "correct the date, or ignore dates with --date_column=none"
+        _fail(path, row, f"the time jumps {rows[row] - rows[row - 1]} steps of {intervals.describe(interval)}; {remedy}")
+    full = np.full((total, len(columns)), np.nan, np.float32)
+    full[rows] = values
+    _log.info("%s: %d rows that the dates lack were inserted as missing values", path, total - len(rows))
+    return RawSeries(name, columns, full, intervals.grid_times(times, rows, interval), interval, path)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")
+
+
+def _fail(path: str, row: int, text: str, column: str | None = None) -> NoReturn:
+    place = f"line {_line_of(path, row)}" + ("" if column is None else f", column {column!r}")
+    raise DataError(f"{path} {place}: {text}")
+
+
+def _line_of(path: str, row: int) -> int:
+    """The line of a row (-1 is the header), found by reading again: only errors need it."""
+    with Path(path).open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        reader = csv.reader(file, strict=True)
+        lines = (reader.line_num for fields in reader if fields)
+        return next(itertools.islice(lines, row + 1, None))
+
+
+def _undecodable_line(path: str) -> int:
+    with Path(path).open("rb") as file:
+        for line, content in enumerate(file, start=1):
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                return line
+    return 1

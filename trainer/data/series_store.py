@@ -1,0 +1,152 @@
+"""Forecasting records -> the series of a dataset in memory, checked and standardised.
+
+A dataset of series is small beside the windows that are cut from it (every row stands in lookback + horizon windows), so the series
+are held in memory and the windows are never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data import tfrecord
+from trainer.data.manifest import Manifest
+from trainer.data.segments import Segment
+from trainer.errors import DataError
+
+SPLIT_ORDER = ("train", "validation", "test")
+PARALLEL_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class GroupSeries:
+    """One group of a dataset: `values: [T, D]` float32 standardised, 0 where missing; `observed: [T, D]` bool; `times: [T]` int64."""
+
+    name: str
+    values: np.ndarray
+    observed: np.ndarray
+    times: np.ndarray | None
+    splits: dict[str, tuple[int, int]]
+
+
+def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
+    """Paths of the shards of `splits`; DataError for one that is missing or of another size than it was written with."""
+    paths = []
+    for split in splits:
+        for shard in manifest.splits[split].shards:
+            path = Path(data_dir) / shard.file
+            if not path.is_file():
+                raise DataError(f"{path} is missing; restore it or prepare the dataset again")
+            if (size := path.stat().st_size) != shard.bytes:
+                raise DataError(f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset again")
+            paths.append(str(path))
+    return paths
+
+
+def record_shards(paths: list[str]) -> tf.data.Dataset:
+    """Serialized records of all shards, read in parallel (each record's checksum is verified by the reader)."""
+    files = tf.data.Dataset.from_tensor_slices(paths)
+    return files.interleave(tf.data.TFRecordDataset, cycle_length=PARALLEL_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def read_checked(dataset: tf.data.Dataset, paths: list[str]) -> Iterator[dict[str, tf.Tensor]]:
+    """Iterates a dataset over shards; a damaged record becomes a DataError that names file and record."""
+    try:
+        yield from dataset
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        for path in paths:
+            for _ in tfrecord.scan(path):  # raises at the damaged record
+                pass
+        raise DataError(f"{paths[0]} and its siblings hold records of another kind ({error.message}); prepare the dataset again") from None
+
+
+def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
+    """The series of every group, up to and including `split`: the lookback of a window may reach into the split before.
+
+    Raises:
+      DataError: the dataset has no such split, or a shard is missing, truncated or damaged.
+    """
+    if manifest.series is None:
+        raise DataError(f"{data_dir} holds no series but {manifest.task} records; prepare it with --task=forecast")
+    if split not in manifest.splits:
+        raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
+    before = SPLIT_ORDER[: SPLIT_ORDER.index(split) + 1]
+    splits = tuple(name for name in before if name in manifest.splits)
+    paths = check_files(data_dir, manifest, splits)
+    facts = manifest.series
+    columns = len(facts.columns)
+    ends = [max((group.splits[name][1] for name in splits if name in group.splits), default=0) for group in facts.groups]
+    values = [np.zeros((end, columns), np.float32) for end in ends]
+    observed = [np.zeros((end, columns), bool) for end in ends]
+    times = [np.zeros(end, np.int64) for end in ends] if facts.interval else None
+    for record in read_checked(_parsed(paths, columns, times is not None), paths):
+        group, start = int(record["group"]), int(record["start"])
+        rows = slice(start, start + record["values"].shape[0])
+        values[group][rows] = record["values"].numpy()
+        observed[group][rows] = record["observed"].numpy() != 0
+        if times is not None:
+            times[group][rows] = record["time"].numpy()
+    series = []
+    for index, group_facts in enumerate(facts.groups):
+        mean, std = np.asarray(group_facts.mean), np.asarray(group_facts.std)
+        standard = np.where(observed[index], (values[index] - mean) / std, 0.0).astype(np.float32)
+        series.append(GroupSeries(group_facts.name, standard, observed[index], times[index] if times else None, group_facts.splits))
+    return series
+
+
+def _parsed(paths: list[str], columns: int, with_times: bool) -> tf.data.Dataset:
+    schema = {
+        "group": tf.io.FixedLenFeature([], tf.int64),
+        "start": tf.io.FixedLenFeature([], tf.int64),
+        "values": tf.io.FixedLenFeature([], tf.string),
+        "observed": tf.io.FixedLenFeature([], tf.string),
+    }
+    if with_times:
+        schema["time"] = tf.io.FixedLenFeature([], tf.string)
+
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_single_example(record, schema)
+        parsed["values"] = tf.reshape(tf.io.decode_raw(parsed["values"], tf.float32), [-1, columns])
+        parsed["observed"] = tf.reshape(tf.io.decode_raw(parsed["observed"], tf.uint8), [-1, columns])
+        if with_times:
+            parsed["time"] = tf.io.decode_raw(parsed["time"], tf.int64)
+        return parsed
+
+    return record_shards(paths).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment]:
+    """The stretches of `split` to cut windows from: one a group (`joint`), or one a series.
+
+    A training window starts within the split; elsewhere its lookback may reach back over the border.
+    """
+    cut = []
+    for index, group in enumerate(groups):
+        if split not in group.splits:
+            continue
+        first, end = group.splits[split]
+        columns = group.values.shape[1]
+        for channels in [tuple(range(columns))] if joint else [(column,) for column in range(columns)]:
+            cut.append(
+                Segment(
+                    values=group.values[:end, list(channels)],
+                    observed=group.observed[:end, list(channels)],
+                    first_target=first,
+                    last_target_end=end,
+                    series=tuple(index * columns + channel for channel in channels),
+                    times=None if group.times is None else group.times[:end],
+                )
+            )
+    return cut
+
+
+def series_names(manifest: Manifest) -> list[str]:
+    """Names of all series in the order of `Segment.series`: the column, with the group before it where there are several."""
+    assert manifest.series is not None
+    several = len(manifest.series.groups) > 1
+    return [f"{group.name}/{column}" if several else column for group in manifest.series.groups for column in manifest.series.columns]
+

@@ -1,0 +1,137 @@
+"""Series -> batches of windows: `lookback` steps that the model sees and `horizon` steps that it forecasts, cut in the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.calendar_features import NUM_TIME_FEATURES, time_features
+from trainer.data.order import shuffled_index
+from trainer.data.segments import Segment, window_starts
+from trainer.errors import DataError
+
+Batch = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """What a window looks like: `L` lookback, `H` horizon, `C` channels, `F` time features (0 without dates)."""
+
+    lookback: int
+    horizon: int
+    channels: int
+    features: int
+
+    def signature(self, batch: int | None) -> dict[str, tf.TensorSpec]:
+        """Names, shapes and types of a batch."""
+        past, future = [batch, self.lookback], [batch, self.horizon]
+        return {
+            "past": tf.TensorSpec([*past, self.channels], tf.float32),
+            "past_observed": tf.TensorSpec([*past, self.channels], tf.float32),
+            "past_features": tf.TensorSpec([*past, self.features], tf.float32),
+            "future_features": tf.TensorSpec([*future, self.features], tf.float32),
+            "series": tf.TensorSpec([batch, self.channels], tf.int32),
+            "target": tf.TensorSpec([*future, self.channels], tf.float32),
+            "target_weight": tf.TensorSpec([*future, self.channels], tf.float32),
+        }
+
+
+class Windows:
+    """All windows of a split, numbered from 0 in the order of the segments and of time.
+
+    `count` is their number; `batch(numbers)` cuts some of them out, `training` and `in_order` are the datasets made from that.
+    """
+
+    def __init__(self, segments: list[Segment], shape: WindowShape):
+        """Takes the segments of the split.
+
+        Raises:
+          DataError: no segment is long enough for one window; the text tells the lengths.
+        """
+        lookback, horizon = shape.lookback, shape.horizon
+        starts = [window_starts(segment, lookback, horizon) for segment in segments]
+        firsts, counts = [start.start for start in starts], [len(start) for start in starts]
+        if not sum(counts):
+            longest = max((segment.last_target_end - segment.first_target for segment in segments), default=0)
+            raise DataError(
+                f"no window of --lookback={lookback} and --horizon={horizon} fits: the longest series of the split has {longest} rows;"
+                " use shorter ones or more data"
+            )
+        self.shape = shape
+        self.count = sum(counts)
+        offsets = np.cumsum([0] + [segment.last_target_end for segment in segments])
+        self._ends = tf.constant(np.cumsum(counts), tf.int64)  # window numbers at which a segment's windows end
+        # row of the first lookback step = window number + shift of its segment
+        self._shifts = tf.constant([o + f - lookback - (e - c) for o, f, e, c in zip(offsets, firsts, np.cumsum(counts), counts)], tf.int64)
+        self._series = tf.constant([segment.series for segment in segments], tf.int32)
+        rows = [slice(0, segment.last_target_end) for segment in segments]
+        with tf.device("/cpu:0"):
+            self._values = tf.constant(np.concatenate([s.values[r] for s, r in zip(segments, rows)]), tf.float32)
+            self._observed = tf.constant(np.concatenate([s.observed[r] for s, r in zip(segments, rows)]), tf.float32)
+            self._features: tf.Tensor | None = None
+            if shape.features:
+                times = [segment.times[r] for segment, r in zip(segments, rows) if segment.times is not None]
+                self._features = time_features(tf.constant(np.concatenate(times), tf.int64))
+
+    def batch(self, numbers: tf.Tensor, weight: tf.Tensor) -> Batch:
+        """Cuts windows out.
+
+        Args:
+          numbers: [B] int64 in [0, count).
+          weight: [B] float32, multiplied into `target_weight`; 0 for a window that only fills the batch up.
+
+        Returns:
+          As `WindowShape.signature` tells.
+        """
+        shape = self.shape
+        segment = tf.searchsorted(self._ends, numbers, side="right", out_type=tf.int64)
+        first = numbers + tf.gather(self._shifts, segment)
+        rows = first[:, None] + tf.range(shape.lookback + shape.horizon, dtype=tf.int64)  # [B, L + H]
+        values, observed = tf.gather(self._values, rows), tf.gather(self._observed, rows)  # [B, L + H, C]
+        if self._features is not None:
+            features = tf.gather(self._features, rows)  # [B, L + H, F]
+        else:
+            features = tf.zeros([tf.shape(rows)[0], shape.lookback + shape.horizon, shape.features])
+        cut = shape.lookback
+        return {
+            "past": values[:, :cut],
+            "past_observed": observed[:, :cut],
+            "past_features": features[:, :cut],
+            "future_features": features[:, cut:],
+            "series": tf.gather(self._series, segment),
+            "target": values[:, cut:],
+            "target_weight": observed[:, cut:] * weight[:, None, None],
+        }
+
+    def training(self, first_step: int, batch_size: int, seed: int, total_examples: int | None) -> tf.data.Dataset:
+        """Endless shuffled batches [batch_size, ...] from `first_step` on; the order depends on (seed, step) only.
+
+        Examples after `total_examples` get weight 0, so that a run of whole epochs counts each window equally often.
+        """
+
+        def make(step: tf.Tensor) -> Batch:
+            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+            weight = tf.ones([batch_size]) if total_examples is None else tf.cast(position < total_examples, tf.float32)
+            return self._with_shapes(self.batch(shuffled_index(position, self.count, seed), weight), batch_size)
+
+        steps = tf.data.Dataset.range(first_step, 2**62)
+        return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(8)
+
+    def in_order(self, batch_size: int) -> tf.data.Dataset:
+        """Every window once, in order; the last batch is filled up with windows of weight 0."""
+
+        def make(step: tf.Tensor) -> Batch:
+            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+            weight = tf.cast(position < self.count, tf.float32)
+            return self._with_shapes(self.batch(tf.minimum(position, self.count - 1), weight), batch_size)
+
+        return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+    def _with_shapes(self, batch: Batch, batch_size: int) -> Batch:
+        return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
+
+
+def feature_count(has_dates: bool, wanted: bool) -> int:
+    return NUM_TIME_FEATURES if has_dates and wanted else 0

@@ -1,0 +1,26 @@
+"""Evaluation results for people: a table on stdout, everything in `evaluation.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def write_tables(result: dict[str, Any], report_dir: str) -> None:
+    """Prints one row of scores for the model and each baseline; with a `report_dir` writes the whole result there."""
+    rows = {"model": result["metrics"], **result.get("baselines", {})}
+    names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
+    sys.stdout.write(f"{result['split']}: {result['count']} scored\n")
+    sys.stdout.write("".ljust(14) + "".join(name.rjust(12) for name in names) + "\n")
+    for label, metrics in rows.items():
+        cells = ("-" if metrics.get(name) is None else f"{metrics[name]:.4g}" for name in names)
+        sys.stdout.write(label.ljust(14) + "".join(cell.rjust(12) for cell in cells) + "\n")
+    if report_dir:
+        directory = Path(report_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = directory / f".evaluation.{os.getpid()}"
+        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(directory / "evaluation.json")

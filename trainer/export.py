@@ -1,0 +1,22 @@
+"""Exports a trained model as a SavedModel that a serving system loads without our code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.command import run_command
+from trainer.config import ExportConfig
+from trainer.training import run_files
+
+
+def main(config: ExportConfig) -> dict[str, Any]:
+    run_config, manifest = run_files.read(config.model_dir)
+    from trainer.serving.restored import restored_model
+    from trainer.serving.saved_model import export
+
+    task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint)
+    return {**export(task.serving(model), config.export_dir), "step": step}
+
+
+if __name__ == "__main__":
+    run_command("trainer.export", __doc__ or "", ExportConfig, main)

@@ -1,0 +1,27 @@
+"""A trained model, rebuilt from its model directory."""
+
+from __future__ import annotations
+
+import keras
+
+from trainer.config import TrainConfig
+from trainer.data.manifest import Manifest
+from trainer.tasks.registry import task_for
+from trainer.tasks.task import Task, example_batch
+from trainer.training.checkpoint import restore_weights
+
+
+def restored_model(config: TrainConfig, manifest: Manifest, model_dir: str, checkpoint: str) -> tuple[Task, keras.Model, int]:
+    """Builds the task and its model, loads the `best` or `last` weights, and gives both with the weights' step.
+
+    The model computes in float32 on kernels that every device has, whatever it was trained with.
+
+    Raises:
+      DataError: there is no checkpoint, or it does not fit.
+    """
+    task = task_for(config, manifest)
+    model = task.build_model("float32")
+    model(example_batch(task, 1))
+    step = restore_weights(model_dir, model, checkpoint)
+    model.use_portable_kernels()
+    return task, model, step

@@ -1,0 +1,15 @@
+"""From a dataset's task name to the task."""
+
+from __future__ import annotations
+
+from trainer.config import TrainConfig
+from trainer.data.manifest import Manifest
+from trainer.tasks.forecast import ForecastTask
+from trainer.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {"forecast": ForecastTask}
+
+
+def task_for(config: TrainConfig, manifest: Manifest) -> Task:
+    """The task that a dataset is for."""
+    return TASKS[manifest.task](config, manifest)

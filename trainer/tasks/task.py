@@ -1,0 +1,84 @@
+"""What the training loop, the export and the commands ask of a task. None of them knows which task it is."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import EvaluateConfig, TrainConfig
+from trainer.data.manifest import Manifest
+from trainer.models.noise import Noise
+from trainer.tasks.serving import Serving
+
+Batch = dict[str, tf.Tensor]
+Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]  # name -> (sum over the batch, weight it is divided by in the end)
+
+
+class Task(abc.ABC):
+    """One kind of sequence: how it is batched, modelled and scored."""
+
+    name: str
+    score_name: str  # entry of `validation_sums` that picks the best checkpoint; smaller is better
+
+    def __init__(self, config: TrainConfig, manifest: Manifest):
+        """Takes the run's configuration and the description of the dataset at `config.data_dir`."""
+        self.config, self.manifest = config, manifest
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.manifest.splits)
+
+    @property
+    @abc.abstractmethod
+    def examples_per_epoch(self) -> int:
+        """Examples in the training split."""
+
+    @property
+    @abc.abstractmethod
+    def timesteps_per_example(self) -> int:
+        """Time steps (tokens) that one example makes the model read."""
+
+    @abc.abstractmethod
+    def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
+        """Names, shapes and types of a batch; the first dimension of each is the batch."""
+
+    @abc.abstractmethod
+    def training_batches(self, first_step: int, total_examples: int | None) -> tf.data.Dataset:
+        """Endless global batches from `first_step` on, a function of (seed, step) alone."""
+
+    @abc.abstractmethod
+    def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
+        """Every example of a split once, in order; the last batch filled up with examples of weight 0."""
+
+    @abc.abstractmethod
+    def build_model(self, dtype: str) -> keras.Model:
+        """The model without its variables; `dtype` is a Keras dtype policy."""
+
+    @abc.abstractmethod
+    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sum of the loss over the batch and the weight to divide it by, both float32 scalars."""
+
+    @property
+    @abc.abstractmethod
+    def nominal_weight(self) -> float:
+        """The weight of a full global batch; keeps gradients near 1 before the reduction, nothing else."""
+
+    @abc.abstractmethod
+    def validation_sums(self, model: keras.Model, batch: Batch) -> Sums:
+        """What validation during training adds up."""
+
+    @abc.abstractmethod
+    def serving(self, model: keras.Model) -> Serving:
+        """Signatures on raw values, for the export."""
+
+    @abc.abstractmethod
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+        """The full, honest score of a split: `count`, `metrics`, `baselines`."""
+
+
+def example_batch(task: Task, batch_size: int) -> Batch:
+    """Zeros of the shapes that the task declares: enough to build a model's variables."""
+    return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in task.signature(batch_size).items()}

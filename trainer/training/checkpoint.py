@@ -1,0 +1,106 @@
+"""Checkpoints: the whole state of a run, so that a restart goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from trainer.errors import DataError
+from trainer.training.optimizer import Optimizer
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = "checkpoints"
+BEST = "best"
+PREFIX = "ckpt"
+
+
+@dataclass
+class LoopState:
+    """What the loop itself remembers between steps; the data's position is the step."""
+
+    train_seconds: float = 0.0
+    best_score: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+    finished: str = ""  # why the run ended, empty while it goes on
+
+
+class _SavedState(tf.train.experimental.PythonState):
+    """Carries a `LoopState` inside a TensorFlow checkpoint."""
+
+    def __init__(self, state: LoopState):
+        self.state = state
+
+    def serialize(self) -> str:
+        return json.dumps(asdict(self.state))
+
+    def deserialize(self, string_value: str | bytes) -> None:
+        for name, value in json.loads(string_value).items():
+            setattr(self.state, name, value)
+
+
+class Checkpoints:
+    """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them."""
+
+    def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int):
+        self._directory = Path(model_dir) / DIRECTORY
+        self._optimizer = optimizer
+        whole = tf.train.Checkpoint(model=model, optimizer=optimizer, loop=_SavedState(state))
+        self._last = tf.train.CheckpointManager(whole, str(self._directory), max_to_keep=keep, checkpoint_name=PREFIX)
+        weights = tf.train.Checkpoint(model=model)
+        self._best = tf.train.CheckpointManager(weights, str(self._directory / BEST), max_to_keep=1, checkpoint_name=PREFIX)
+        self._whole = whole
+
+    @property
+    def step(self) -> int:
+        return int(self._optimizer.step.numpy())
+
+    def restore(self) -> int | None:
+        """Restores the newest checkpoint and gives its step, or None where there is none.
+
+        Raises:
+          DataError: the checkpoint does not fit the model, or is damaged.
+        """
+        path = self._last.latest_checkpoint
+        if path is None:
+            return None
+        try:
+            self._whole.restore(path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise DataError(f"{path} cannot be restored ({str(error).splitlines()[0]}); delete it to use the one before") from None
+        return self.step
+
+    def save(self) -> str:
+        path: str = self._last.save(checkpoint_number=self.step)
+        logger.info("saved %s", path)
+        return path
+
+    def save_best(self) -> str:
+        path: str = self._best.save(checkpoint_number=self.step)
+        return path
+
+
+def restore_weights(model_dir: str, model: keras.Model, which: str) -> int:
+    """Loads the `best` or `last` weights of a run into a built model and gives their step.
+
+    Raises:
+      DataError: there are none, or they do not fit.
+    """
+    directory = Path(model_dir) / DIRECTORY
+    path = None
+    if which == BEST:
+        path = tf.train.latest_checkpoint(str(directory / BEST))
+    path = path or tf.train.latest_checkpoint(str(directory))
+    if path is None:
+        raise DataError(f"{model_dir} has no checkpoint; train it with python -m trainer.train --model_dir={model_dir}")
+    try:
+        tf.train.Checkpoint(model=model).restore(path).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise DataError(f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it") from None
+    return int(path.rpartition("-")[2])

@@ -1,0 +1,170 @@
+"""The training loop on the host: visits of many steps on the devices, with validation, saving and stopping between them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+from trainer.errors import DivergedError, RestartError
+from trainer.tasks.task import Task
+from trainer.training.checkpoint import Checkpoints, LoopState
+from trainer.training.preemption import Preemption
+from trainer.training.reporting import Report
+from trainer.training.step import Progress, Stepper
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_VISIT = 1.0
+STEPS_OF_FIRST_VISIT = 2
+LARGEST_VISIT = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a run ends, validates and saves. `total_steps` is None under `--train_seconds`."""
+
+    total_steps: int | None
+    total_examples: int | None
+    train_seconds: float | None
+    evaluate_every: int
+    save_every: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, examples_per_epoch: int) -> Plan:
+        budget = config.budget
+        total_examples, total_steps = None, budget.train_steps
+        if budget.epochs is not None:
+            total_examples = max(1, round(budget.epochs * examples_per_epoch))
+            total_steps = -(-total_examples // budget.batch_size)
+        epoch = max(1, math.ceil(examples_per_epoch / budget.batch_size))
+        evaluate_every = budget.evaluate_every_steps or epoch
+        return cls(total_steps, total_examples, budget.train_seconds, evaluate_every, budget.save_every_steps or evaluate_every)
+
+    def next_stop(self, step: int, extra: tuple[int, ...] = ()) -> int:
+        """The first step after `step` at which the host has something to do."""
+        stops = [step + every - step % every for every in (self.evaluate_every, self.save_every)]
+        stops += [stop for stop in extra if stop > step]
+        if self.total_steps is not None:
+            stops.append(self.total_steps)
+        return min(stops)
+
+    def progress(self, step: int, seconds: float, seconds_per_step: float) -> Progress:
+        if self.train_seconds is not None:
+            return Progress(step, seconds / self.train_seconds, seconds_per_step / self.train_seconds)
+        assert self.total_steps is not None
+        return Progress(0, 0.0, 1.0 / self.total_steps)
+
+    def is_over(self, step: int, seconds: float) -> bool:
+        if self.train_seconds is not None:
+            return seconds >= self.train_seconds
+        return self.total_steps is not None and step >= self.total_steps
+
+
+class Loop:
+    """Runs a `Stepper` by a `Plan`: `for step in loop.run(): ...` trains on until the run is over."""
+
+    def __init__(self, task: Task, stepper: Stepper, plan: Plan, checkpoints: Checkpoints, state: LoopState, report: Report):
+        self.task, self.stepper, self.plan = task, stepper, plan
+        self.checkpoints, self.state, self.report = checkpoints, state, report
+        self.last_loss = math.nan
+        self._step_seconds = 0.0
+        self._profile = task.config.debug.profile_range()
+
+    def run(self, preemption: Preemption) -> Iterator[int]:
+        """Yields the step after every visit.
+
+        Raises:
+          RestartError: the scheduler asked for the machine; everything is saved.
+          DivergedError: the loss is no number any more; nothing was saved since.
+        """
+        step = self.checkpoints.step
+        batches = iter(self.task.training_batches(step, self.plan.total_examples))
+        saved = step
+        while not self.state.finished and not self.plan.is_over(step, self.state.train_seconds):
+            step = self._visit(batches, step)
+            over = self.plan.is_over(step, self.state.train_seconds)
+            if step % self.plan.evaluate_every == 0 or over:
+                self._validate(step, over)
+            if step % self.plan.save_every == 0 or over or preemption.asked or self.state.finished:
+                self.checkpoints.save()
+                saved = step
+            yield step
+            if preemption.asked and not self.state.finished:
+                if saved != step:
+                    self.checkpoints.save()
+                raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
+
+    def _visit_length(self, step: int) -> int:
+        length = STEPS_OF_FIRST_VISIT
+        if self._step_seconds:
+            seconds = SECONDS_PER_VISIT
+            if self.plan.train_seconds is not None:
+                seconds = min(seconds, self.plan.train_seconds - self.state.train_seconds)
+            length = int(np.clip(round(seconds / self._step_seconds), 1, LARGEST_VISIT))
+        profile = (self._profile[0] - 1, self._profile[1]) if self._profile else ()
+        return min(step + length, self.plan.next_stop(step, profile)) - step
+
+    def _visit(self, batches: Iterator[object], step: int) -> int:
+        length = self._visit_length(step)
+        if self._profile and step == self._profile[0] - 1:
+            tf.profiler.experimental.start(self.task.config.model_dir)
+        progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
+        started = time.perf_counter()
+        results = self.stepper.visit(batches, tf.constant(length), *progress.tensors())
+        losses, norms, rates = (result.numpy() for result in results)
+        seconds = time.perf_counter() - started
+        if self._profile and step + length == self._profile[1]:
+            tf.profiler.experimental.stop()
+            logger.info("profile of steps %d to %d written to %s", *self._profile, self.task.config.model_dir)
+        if self._step_seconds or self.stepper.traces == 0:
+            self._step_seconds = seconds / length
+        else:
+            self._step_seconds = min(seconds / length, SECONDS_PER_VISIT / 8)  # the first visit's time is mostly tracing
+        self.state.train_seconds += seconds
+        self._check_losses(step, losses, rates)
+        self.report.steps(step + 1, losses, norms, rates, length / seconds)
+        self.last_loss = float(np.mean(losses))
+        return step + length
+
+    def _check_losses(self, step: int, losses: np.ndarray, rates: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            first = int(bad[0])
+            raise DivergedError(
+                f"the loss of step {step + first + 1} is {losses[first]} at learning rate {rates[first]:.3g}; "
+                "lower --learning_rate or --clip_norm, raise --warmup_steps, or find the op with --check_numerics"
+            )
+
+    def _validate(self, step: int, over: bool) -> None:
+        scores = self.validate()
+        if scores is None:
+            return
+        self.report.validation(step, scores)
+        score = scores[self.task.score_name]
+        if not math.isfinite(score):
+            raise DivergedError(f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate")
+        state = self.state
+        if state.best_score is None or score < state.best_score:
+            state.best_score, state.best_step, state.evaluations_without_gain = score, step, 0
+            self.checkpoints.save_best()
+            return
+        state.evaluations_without_gain += 1
+        patience = self.task.config.budget.early_stop_patience
+        if patience and state.evaluations_without_gain >= patience and not over:
+            state.finished = f"no better {self.task.score_name} in {patience} validations"
+            logger.info("stopped at step %d: %s", step, state.finished)
+
+    def validate(self) -> dict[str, float] | None:
+        """Scores the validation split; None where the dataset has none."""
+        if "validation" not in self.task.splits:
+            return None
+        replicas = self.stepper.strategy.num_replicas_in_sync
+        size = -(-max(self.task.config.budget.batch_size, 256) // replicas) * replicas
+        return self.stepper.validate(self.task.evaluation_batches("validation", size))

@@ -1,0 +1,139 @@
+"""Optimizers for reduced gradients: clip by the global norm, scale, apply.
+
+Keras' optimizers clip before the reduction over replicas and take duplicate rows of sparse gradients one by one (DESIGN.md, 3.2 and 3.3);
+here gradients arrive dense and summed over all replicas, and are applied by TensorFlow's fused kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer.config import OptimizerConfig
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+LARGEST_LOSS_SCALE = 2.0**15
+STEPS_BEFORE_LARGER_SCALE = 2000
+
+
+def learning_rate(config: OptimizerConfig, step: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
+    """The learning rate of a step.
+
+    Args:
+      config: peak, schedule and warm-up.
+      step: steps taken before this one, an integer scalar.
+      progress: share of the run that is done, float32 in [0, 1]; by steps, or by the clock under `--train_seconds`.
+    """
+    left = 1.0 - tf.clip_by_value(progress, 0.0, 1.0)
+    if config.schedule == "cosine":
+        factor = 0.5 - 0.5 * tf.cos(math.pi * left)
+    elif config.schedule == "linear":
+        factor = left
+    else:
+        factor = tf.ones([])
+    if config.warmup_steps:
+        factor *= tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / config.warmup_steps)
+    return config.learning_rate * factor
+
+
+class Optimizer(tf.Module):
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, with dynamic loss scaling where asked for.
+
+    Create it under the strategy's scope. `loss_scale` is the factor to multiply the loss with (1 without scaling).
+    """
+
+    def __init__(self, config: OptimizerConfig, variables: Sequence[tf.Variable], scale_loss: bool):
+        super().__init__(name="optimizer")
+        self.config = config
+        self._variables = list(variables)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        slots = {"adam": 2, "adamw": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
+        self.slots = [
+            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self._variables] for slot in range(slots)
+        ]
+        self._scales_loss = scale_loss
+        self.loss_scale = tf.Variable(LARGEST_LOSS_SCALE if scale_loss else 1.0, trainable=False, name="loss_scale")
+        self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+
+    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
+        """Takes one step; call it in a replica, with gradients that are the same in all replicas.
+
+        Args:
+          gradients: one a variable, summed over replicas, loss scale taken out.
+          rate: learning rate, float32 scalar.
+
+        Returns:
+          The global norm of the gradients before clipping. A step with loss scaling and an infinite norm changes no weight.
+        """
+        norm = tf.linalg.global_norm(list(gradients))
+        finite = tf.math.is_finite(norm)
+        factor = tf.ones([])
+        if self.config.clip_norm:
+            factor = self.config.clip_norm / tf.maximum(norm, self.config.clip_norm)
+        context = tf.distribute.get_replica_context()
+        context.merge_call(self._apply, args=([gradient * factor for gradient in gradients], rate, finite))
+        return norm
+
+    def _apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor) -> None:
+        update = strategy.extended.update
+        for index, (variable, gradient) in enumerate(zip(self._variables, gradients)):
+            slots = [slot[index] for slot in self.slots]
+            update(variable, self._update, args=(gradient, rate, finite, update_value(self.step), *slots), group=False)
+        if self._scales_loss:
+            update(self.loss_scale, _rescale, args=(self.good_steps, finite), group=False)
+            update(self.good_steps, _count_good, args=(finite,), group=False)
+        update(self.step, lambda step: step.assign_add(1), group=False)
+
+    def _update(
+        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, finite: tf.Tensor, step: tf.Tensor, *slots: tf.Variable
+    ) -> None:
+        if not self._scales_loss:
+            self._rule(variable, gradient, rate, step, slots)
+            return
+
+        def take() -> tf.Tensor:
+            self._rule(variable, gradient, rate, step, slots)
+            return tf.constant(True)
+
+        tf.cond(finite, take, lambda: tf.constant(False))
+
+    def _rule(self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, slots: Sequence[tf.Variable]) -> None:
+        config = self.config
+        if config.weight_decay and len(variable.shape) > 1:
+            variable.assign_sub(variable * (rate * config.weight_decay))
+        if config.optimizer == "sgd":
+            if slots:
+                gradient = slots[0].assign(slots[0] * config.momentum + gradient)
+            variable.assign_sub(rate * gradient)
+            return
+        count = tf.cast(step + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=slots[0].handle,
+            v=slots[1].handle,
+            beta1_power=tf.pow(BETA_1, count),
+            beta2_power=tf.pow(BETA_2, count),
+            lr=rate,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            epsilon=EPSILON,
+            grad=gradient,
+        )
+
+
+def update_value(variable: tf.Variable) -> tf.Tensor:
+    return tf.convert_to_tensor(variable)
+
+
+def _rescale(scale: tf.Variable, good_steps: tf.Variable, finite: tf.Tensor) -> None:
+    """Halves the scale after an infinite gradient, doubles it after many finite ones (Micikevicius et al. 2018)."""
+    grown = tf.minimum(scale * 2.0, LARGEST_LOSS_SCALE)
+    due = good_steps + 1 >= STEPS_BEFORE_LARGER_SCALE
+    scale.assign(tf.where(finite, tf.where(due, grown, scale), tf.maximum(scale / 2.0, 1.0)))
+
+
+def _count_good(good_steps: tf.Variable, finite: tf.Tensor) -> None:
+    due = good_steps + 1 >= STEPS_BEFORE_LARGER_SCALE
+    good_steps.assign(tf.where(tf.logical_and(finite, tf.logical_not(due)), good_steps + 1, 0))

@@ -1,0 +1,125 @@
+"""One training run, from a checked configuration to its result."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+from trainer.data.manifest import Manifest
+from trainer.errors import DivergedError
+from trainer.tasks.registry import task_for
+from trainer.tasks.task import Task, example_batch
+from trainer.training import run_files
+from trainer.training.checkpoint import Checkpoints, LoopState
+from trainer.training.loop import Loop, Plan
+from trainer.training.optimizer import Optimizer
+from trainer.training.preemption import Preemption
+from trainer.training.reporting import Report
+from trainer.training.step import Stepper
+from trainer.training.strategy import check_batch, configure_devices, dtype_policy, make_strategy
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
+    """Trains, or goes on training, and gives the keys of the command's last line.
+
+    Raises:
+      ConfigError: devices or batch do not fit.
+      DataError, DivergedError, RestartError: as their names say.
+    """
+    if config.debug.check_numerics:
+        tf.debugging.enable_check_numerics()
+    devices = configure_devices(config.device)
+    strategy = make_strategy(config.device, devices)
+    check_batch(config, strategy.num_replicas_in_sync)
+    task = task_for(config, manifest)
+    logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
+    stepper = build(task, strategy)
+    try:
+        return _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper)
+    except tf.errors.InvalidArgumentError as error:
+        if not config.debug.check_numerics:
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DivergedError("--check_numerics: " + " ".join(lines[:12])) from None
+
+
+def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
+    """Model, optimizer and compiled steps; weights depend on the seed alone."""
+    keras.utils.set_random_seed(task.config.seed)
+    with strategy.scope():
+        model = task.build_model(dtype_policy(task.config.device.precision))
+        model(example_batch(task, 1))
+        variables = [variable.value for variable in model.trainable_variables]
+        optimizer = Optimizer(task.config.optimization, variables, scale_loss=task.config.device.precision == "float16")
+    return Stepper(task, model, optimizer, strategy)
+
+
+def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
+    config = task.config
+    state = LoopState()
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, config.budget.keep_checkpoints)
+    resumed_from = checkpoints.restore()
+    run_files.write(config, task.manifest)
+    if resumed_from is not None:
+        logger.info("resumed from step %d", resumed_from)
+    plan = Plan.of(config, task.examples_per_epoch)
+    report = Report(config.model_dir, resumed_from or 0, plan.total_steps)
+    loop = Loop(task, stepper, plan, checkpoints, state, report)
+    first, seconds_before = checkpoints.step, state.train_seconds
+    try:
+        with Preemption() as preemption:
+            for _ in loop.run(preemption):
+                pass
+    finally:
+        report.close()
+    steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
+    examples = steps * config.budget.batch_size / seconds if steps else 0.0
+    return {
+        "step": checkpoints.step,
+        "loss": loop.last_loss if steps else None,
+        "train_seconds": round(state.train_seconds, 3),
+        "examples_per_second": round(examples, 1),
+        "tokens_per_second": round(examples * task.timesteps_per_example, 1),
+        "resumed_from": resumed_from,
+        "best": {"step": state.best_step, "score": state.best_score} if state.best_step is not None else None,
+        "finished": state.finished or "budget spent",
+    }
+
+
+def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
+    """One step and one look at everything; nothing is written."""
+    plan = Plan.of(task.config, task.examples_per_epoch)
+    for variable in stepper.model.trainable_variables:
+        sys.stderr.write(f"{variable.path:<50} {tuple(variable.shape)!s:<18} {variable.dtype}\n")
+    parameters = sum(int(tf.size(variable.value)) for variable in stepper.model.trainable_variables)
+    batches = iter(task.training_batches(0, plan.total_examples))
+    started = time.perf_counter()
+    results = stepper.visit(batches, tf.constant(1), *plan.progress(0, 0.0, 0.0).tensors())
+    loss = float(results[0].numpy()[0])
+    return {
+        "dry_run": True,
+        "step": 1,
+        "loss": loss,
+        "parameters": parameters,
+        "examples_per_epoch": task.examples_per_epoch,
+        "total_steps": plan.total_steps,
+        "inputs": {name: [list(spec.shape), spec.dtype.name] for name, spec in task.signature(task.config.budget.batch_size).items()},
+        "first_step_seconds": round(time.perf_counter() - started, 3),
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _peak_memory_mb() -> dict[str, float]:
+    peaks = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    for gpu in tf.config.list_logical_devices("GPU"):
+        peaks[gpu.name] = round(tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] / 2**20, 1)
+    return peaks

@@ -1,0 +1,104 @@
+"""`config.json` and `flags.txt` of a model directory: what rebuilds the model, and what repeats the run. No TensorFlow needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from trainer import __version__, flags
+from trainer.config import TrainConfig, from_dict, to_dict
+from trainer.data import manifest as manifests
+from trainer.data.manifest import Manifest
+from trainer.errors import ConfigError, DataError, Problem
+
+CONFIG_FILE = "config.json"
+FLAGS_FILE = "flags.txt"
+FORMAT_VERSION = 1
+# What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked at.
+FREE = ("data_dir", "model_dir", "budget", "device", "debug")
+FIXED_WITHIN_FREE = ("budget.batch_size", "device.precision", "device.jit_compile")
+
+
+def write(config: TrainConfig, manifest: Manifest) -> None:
+    """Writes both files whole; directories are made as needed."""
+    directory = Path(config.model_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "versions": versions(),
+        "config": to_dict(config),
+        "dataset": dataclasses.asdict(manifest),
+    }
+    _write_whole(directory / CONFIG_FILE, json.dumps(content, indent=1) + "\n")
+    _write_whole(directory / FLAGS_FILE, "".join(line + "\n" for line in flags.to_arguments(config)))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+    return {"trainer": __version__, "python": platform.python_version(), **packages}
+
+
+def read(model_dir: str) -> tuple[TrainConfig, Manifest]:
+    """The configuration that a model directory was trained with, and the description of its dataset.
+
+    Raises:
+      DataError: there is none, or it is of another version or damaged.
+    """
+    path = Path(model_dir) / CONFIG_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{model_dir} holds no model: it has no {CONFIG_FILE}; train one with python -m trainer.train") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it from a backup or train again") from None
+    if content.get("format_version") != FORMAT_VERSION:
+        raise DataError(f"{path} has format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; train again")
+    try:
+        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+
+
+def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
+    """Whether `model_dir` holds a run to go on with.
+
+    Raises:
+      ConfigError: it holds one of a different configuration; every difference is named.
+    """
+    if not (Path(config.model_dir) / CONFIG_FILE).exists():
+        return False
+    before, dataset = read(config.model_dir)
+    remedy = "use the run's own value, or another --model_dir"
+    problems = [
+        Problem(name.rpartition(".")[2], new, f"differs from the run in {config.model_dir}, which has {old}", remedy)
+        for name, (old, new) in _differences(to_dict(before), to_dict(config)).items()
+    ]
+    if dataset.fingerprint != manifest.fingerprint:
+        problems.append(Problem("data_dir", config.data_dir, "holds other data than the run was started with", remedy))
+    if problems:
+        raise ConfigError(problems)
+    return True
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "", free: bool = False) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, value in new.items():
+        place = f"{path}{name}"
+        is_free = (free or place in FREE) and place not in FIXED_WITHIN_FREE
+        if isinstance(value, dict):
+            found |= _differences(old[name], value, f"{place}.", is_free)
+        elif not is_free and old[name] != value:
+            found[place] = (old[name], value)
+    return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,117 @@
+"""Steps on the devices: many of them a call, so that the host is visited rarely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.models.noise import Noise
+from trainer.tasks.task import Batch, Task
+from trainer.training.optimizer import Optimizer, learning_rate
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, as a line through the steps: `share = (step - anchor) * slope + at_anchor`."""
+
+    anchor: int
+    at_anchor: float
+    slope: float
+
+    def tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return tf.constant(self.anchor, tf.int64), tf.constant(self.at_anchor, tf.float32), tf.constant(self.slope, tf.float32)
+
+
+class Stepper:
+    """Compiled training and validation steps of one task under one strategy.
+
+    Loss and gradients are sums over the replicas divided by the summed weight, so padding, missing targets and uneven parts give what
+    one device would give. The reduction comes first, then the clipping, then the update.
+    """
+
+    def __init__(self, task: Task, model: keras.Model, optimizer: Optimizer, strategy: tf.distribute.Strategy):
+        self.task, self.model, self.optimizer, self.strategy = task, model, optimizer, strategy
+        self._variables = [variable.value for variable in model.trainable_variables]
+        self.traces = 0
+        gradients = self._loss_and_gradients
+        self._gradients = tf.function(gradients, jit_compile=True) if task.config.device.jit_compile else gradients
+
+    def _part(self, batch: Batch) -> Batch:
+        """This replica's rows of the global batch, cut on the host so that only they travel to the device."""
+        context = tf.distribute.get_replica_context()
+        count = self.strategy.num_replicas_in_sync
+        if count == 1:
+            return batch
+        replica = tf.convert_to_tensor(context.replica_id_in_sync_group)
+        with tf.device("/cpu:0"):
+            return {name: _rows(value, replica, count) for name, value in batch.items()}
+
+    def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._variables)
+            loss, weight = self.task.loss(self.model, part, Noise(key))
+            scaled = loss * (scale / self.task.nominal_weight)
+        gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
+        return loss, weight, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+
+    def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        noise = Noise.of(self.task.config.seed, step, tf.convert_to_tensor(context.replica_id_in_sync_group))
+        scale = tf.convert_to_tensor(self.optimizer.loss_scale)
+        loss, weight, gradients = self._gradients(self._part(batch), noise.key, scale)
+        loss, weight, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, weight, *gradients])
+        weight = tf.maximum(weight, 1e-12)
+        factor = self.task.nominal_weight / (weight * scale)
+        rate = learning_rate(self.task.config.optimization, step, progress)
+        norm = self.optimizer.apply([gradient * factor for gradient in gradients], rate)
+        return loss / weight, norm, rate
+
+    @tf.function
+    def visit(
+        self, batches: Iterator[Any], steps: tf.Tensor, anchor: tf.Tensor, at_anchor: tf.Tensor, slope: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Takes `steps` training steps.
+
+        Returns:
+          Loss, gradient norm and learning rate of each step, three times [steps] float32.
+        """
+        self.traces += 1
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
+        for index in tf.range(steps):
+            step = tf.convert_to_tensor(self.optimizer.step)
+            progress = tf.cast(step - anchor, tf.float32) * slope + at_anchor
+            results = self.strategy.run(self._replica_step, args=(next(batches), step, progress))
+            rows = rows.write(index, tf.stack([self.strategy.experimental_local_results(result)[0] for result in results]))
+        table = rows.stack()
+        return table[:, 0], table[:, 1], table[:, 2]
+
+    def _replica_validation(self, batch: Batch) -> dict[str, tf.Tensor]:
+        sums = self.task.validation_sums(self.model, self._part(batch))
+        pairs = {name: tf.stack(pair) for name, pair in sums.items()}
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, pairs)
+
+    @tf.function
+    def _validation_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        reduced = self.strategy.run(self._replica_validation, args=(batch,))
+        return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}
+
+    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
+        """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64."""
+        totals: dict[str, np.ndarray] = {}
+        for batch in batches:
+            for name, pair in self._validation_step(batch).items():
+                totals[name] = totals.get(name, np.zeros(2)) + pair.numpy().astype(np.float64)
+        return {name: float(total / weight) for name, (total, weight) in totals.items()}
+
+
+def _rows(value: tf.Tensor, replica: tf.Tensor, count: int) -> tf.Tensor:
+    size = value.shape[0] // count
+    part = value[replica * size : (replica + 1) * size]
+    part.set_shape([size, *value.shape[1:]])
+    return part
