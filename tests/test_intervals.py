@@ -19,9 +19,17 @@ def seconds(*texts: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "text",
-    ["2016-07-01 09:00:00", "2016-07-01T09:00:00Z", "2016/07/01 09:00", "2016-7-1 9:00", "2016-07-01 09:00:00.000", "2016-07-01T11:00:00+02:00",
-     "2016-07-01 03:30-0530", "2016-07-01 09:00 UTC"],
-)  # fmt: skip
+    [
+        "2016-07-01 09:00:00",
+        "2016-07-01T09:00:00Z",
+        "2016/07/01 09:00",
+        "2016-7-1 9:00",
+        "2016-07-01 09:00:00.000",
+        "2016-07-01T11:00:00+02:00",
+        "2016-07-01 03:30-0530",
+        "2016-07-01 09:00 UTC",
+    ],
+)
 def test_the_usual_forms_of_one_time(text: str) -> None:
     # alone, in a column of its like, and after a text of the plain form, which tries numpy first
     expected = seconds("2016-07-01T09:00:00")[0]

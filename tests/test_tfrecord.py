@@ -56,12 +56,12 @@ def test_example_parses_and_equals_tensorflows_own() -> None:
     assert len(encoded) == example.ByteSize()
 
 
-def test_every_flipped_bit_is_found_and_its_record_named(shard: Path) -> None:
+def test_a_flipped_bit_is_found_and_its_record_named(shard: Path) -> None:
     whole = shard.read_bytes()
     # Places in record 1 (16 bytes of empty record 0 before it): length, its CRC, content, the content's CRC; the last in record 2.
     for place, record in ((16, 1), (24, 1), (28, 1), (29, 1), (33 + 5000, 2)):
         shard.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        with pytest.raises(DataError, match=f"a.tfrecord record {record} is damaged") as caught:
+        with pytest.raises(DataError, match=rf"a\.tfrecord record {record} is damaged") as caught:
             list(scan(shard))
         assert "\n" not in str(caught.value)
 
@@ -74,7 +74,7 @@ def test_a_truncated_file_is_told_from_a_damaged_one(shard: Path, size: int, rec
 
 
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none.tfrecord cannot be read"):
+    with pytest.raises(DataError, match=r"none\.tfrecord cannot be read"):
         list(scan(tmp_path / "none.tfrecord"))
 
 

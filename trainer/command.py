@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -37,14 +38,13 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
     _log_to_stderr()
     try:
         if flags.wants_help(sys.argv[1:]):
-            flags.print_help(name, summary, config_class)
+            text = flags.help_text(name, summary, config_class)
         else:
-            result = body(flags.parse(config_class, sys.argv[1:]))
-            sys.stdout.write(json.dumps(result, allow_nan=False, default=_plain) + "\n")
-        sys.stdout.flush()
-        code = EXIT_DONE
-    except BrokenPipeError:
-        _drop_stdout()  # whoever read our output has left: the work is done, so no error
+            text = json.dumps(body(flags.parse(config_class, sys.argv[1:])), allow_nan=False, default=_plain)
+        # Whoever read our output may have left: the work is done, so that is no error.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
         code = EXIT_DONE
     except KeyboardInterrupt:
         _tell("interrupted")
@@ -93,12 +93,8 @@ def _tell(text: str) -> None:
 
 
 def _flush_stdout() -> None:
+    """Flushes now; where that fails, the interpreter's own flush at exit goes nowhere instead of changing the exit code."""
     try:
         sys.stdout.flush()
     except OSError:
-        _drop_stdout()
-
-
-def _drop_stdout() -> None:
-    """Lets the interpreter's own flush at exit go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

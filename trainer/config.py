@@ -90,7 +90,9 @@ class ForecastConfig:
 
     lookback: int = flag("time steps that the model sees", default=96)
     horizon: int = flag("time steps that it forecasts", default=24)
-    series: str = flag("shared: one model for each series by itself; joint: all series at once", default="shared", choices=("shared", "joint"))
+    series: str = flag(
+        "shared: one model for each series by itself; joint: all series at once", default="shared", choices=("shared", "joint")
+    )
     segment_length: int = flag("time steps that one recurrent step reads; 1 reads step by step", default=1)
     linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=True)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=True)
@@ -185,7 +187,9 @@ class DeviceConfig:
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "devices_per_worker")
         if self.strategy == "one_device" and self.devices_per_worker > 1:
-            yield Problem("strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored")
+            yield Problem(
+                "strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored"
+            )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
     from trainer.serving.restored import restored_model
 
-    task, model, step = restored_model(dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint)
+    task, model, step = restored_model(
+        dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint
+    )
     result = {"split": config.split, "step": step, **task.evaluate(model, config)}
     from trainer.evaluation.tables import write_tables
 

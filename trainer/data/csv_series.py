@@ -22,6 +22,8 @@ BLOCK_ROWS = 4096
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "null", "None", "-")  # a missing value, in any case of letters
 _MISSING = frozenset(text.lower() for text in MISSING)
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 _log = logging.getLogger(__name__)
 
 
@@ -174,7 +176,7 @@ def _number(cell: str) -> float:
     if text.lower() in _MISSING:
         return math.nan
     value = float(text)
-    if "_" in text or abs(value) > np.finfo(np.float32).max:  # Python would read 1_000 as 1000
+    if "_" in text or abs(value) > _LARGEST:  # Python would read 1_000 as 1000
         raise ValueError(text)
     return value
 
@@ -191,7 +193,7 @@ def _column(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarra
     try:
         values = np.fromiter(map(float, cells), np.float64, len(cells))
         # A NaN fails the comparison too: it is looked at again below, as is what must be refused.
-        if bool(np.all(np.abs(values) <= np.finfo(np.float32).max)) and "_" not in "".join(cells):
+        if bool(np.all(np.abs(values) <= _LARGEST)) and "_" not in "".join(cells):
             return values.astype(np.float32)
     except ValueError:
         pass

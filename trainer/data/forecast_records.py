@@ -108,9 +108,8 @@ def standardisation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     exact = np.where(observed, values, 0.0).astype(np.float64)
     mean = exact.sum(axis=0) / counts
     std = np.sqrt((np.where(observed, exact - mean, 0.0) ** 2).sum(axis=0) / counts)
-    # The rounded mean of a constant column leaves a tiny spread, so compare the values themselves.
-    lowest, highest = np.where(observed, values, np.inf).min(axis=0), np.where(observed, values, -np.inf).max(axis=0)
-    return mean, np.where((lowest < highest) & (std > 0), std, 1.0)
+    # Exactly 0 for a constant column: sums of float32 values are exact in float64 up to half a billion rows.
+    return mean, np.where(std > 0, std, 1.0)
 
 
 def write_dataset(groups: Sequence[Group], output_dir: str, num_shards: int, processes: int = 1) -> Manifest:

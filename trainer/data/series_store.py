@@ -149,4 +149,3 @@ def series_names(manifest: Manifest) -> list[str]:
     assert manifest.series is not None
     several = len(manifest.series.groups) > 1
     return [f"{group.name}/{column}" if several else column for group in manifest.series.groups for column in manifest.series.columns]
-

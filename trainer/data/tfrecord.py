@@ -47,7 +47,8 @@ def _feature(value: FeatureValue) -> bytes:
     values: Sequence[bytes] | Sequence[int] = [value] if isinstance(value, int) else value
     if values and isinstance(values[0], bytes):
         return _field(1, b"".join(_field(1, entry) for entry in values if isinstance(entry, bytes)))
-    return _field(3, _field(1, b"".join(_varint(int(entry)) for entry in values)))
+    packed = b"".join(_varint(int(entry)) for entry in values)
+    return _field(3, _field(1, packed) if packed else b"")
 
 
 def encode_example(features: Mapping[str, FeatureValue]) -> bytes:

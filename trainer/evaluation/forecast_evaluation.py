@@ -57,7 +57,9 @@ def series_scale(names: list[str], mean: np.ndarray, std: np.ndarray, train: lis
     return SeriesScale(names, mean, std, mase)
 
 
-def baselines_for(train: list[Segment], validation: list[Segment], lookback: int, horizon: int, season: Season | None) -> dict[str, Baseline]:
+def baselines_for(
+    train: list[Segment], validation: list[Segment], lookback: int, horizon: int, season: Season | None
+) -> dict[str, Baseline]:
     """The baselines under the names of the season that they use: `repeat_last`, `repeat_day`, `mean_day`, `ridge`."""
     fitted = fit_baselines(train, validation, lookback, horizon, season.steps if season else None)
     return {name.replace("day", season.name) if season else name: baseline for name, baseline in fitted.items()}

@@ -40,7 +40,9 @@ class Forecaster(keras.Model):
         self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state") if shape.features else None
         self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time") if shape.features else None
         self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out") if shape.features else None
-        self._skip = keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip") if forecast.linear_skip else None
+        self._skip = (
+            keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip") if forecast.linear_skip else None
+        )
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
         """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`."""

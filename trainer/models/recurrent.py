@@ -19,11 +19,11 @@ class RecurrentStack(keras.layers.Layer):
     def __init__(self, cell: str, num_layers: int, units: int, dropout_rate: float, dtype: str, name: str = "recurrent"):
         super().__init__(name=name, dtype=dtype)
         self._rate = dropout_rate
-        self._layers_in_order = [CELLS[cell](units, return_sequences=True, dtype=dtype, name=f"{cell}_{i}") for i in range(num_layers)]
+        self._stacked = [CELLS[cell](units, return_sequences=True, dtype=dtype, name=f"{cell}_{i}") for i in range(num_layers)]
 
     def call(self, x: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         """Maps `x: [B, T, D]` to the outputs of the last layer, [B, T, H]."""
-        for index, layer in enumerate(self._layers_in_order):
+        for index, layer in enumerate(self._stacked):
             if index:
                 x = dropout(x, self._rate, noise, f"{self.name}/{index}")
             x = layer(x)
@@ -31,5 +31,5 @@ class RecurrentStack(keras.layers.Layer):
 
     def use_portable_kernels(self) -> None:
         """Keeps cuDNN out of what is traced from now on: an exported graph has to run on a CPU too."""
-        for layer in self._layers_in_order:
+        for layer in self._stacked:
             layer.use_cudnn = False

@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import TrainerError
+from trainer.serving.versions import CONTRACT_FILE, EXTRA_DIRECTORY, versions
 from trainer.tasks.serving import Serving, Signature
 
-CONTRACT_FILE = "contract.json"
-EXTRA_DIRECTORY = "assets.extra"  # TensorFlow Serving leaves it alone, apart from warm-up requests
 TOLERANCE = 1e-4  # of the largest output: the fresh process may sum in another order
 
 _RELOAD = """
@@ -57,11 +56,6 @@ def export(serving: Serving, export_dir: str) -> dict[str, Any]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"path": str(path), "signatures": sorted(functions), "max_difference": difference}
-
-
-def versions(export_dir: Path) -> list[int]:
-    """Versions that a directory holds, rising."""
-    return sorted(int(entry.name) for entry in export_dir.iterdir() if entry.is_dir() and entry.name.isdigit())
 
 
 def _next_version(directory: Path) -> int:

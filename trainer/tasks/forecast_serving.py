@@ -65,7 +65,9 @@ class ForecastServer(tf.Module):
             forecast = tf.transpose(tf.reshape(forecast, [-1, columns, self.shape.horizon]), [0, 2, 1])
         return {"forecast": forecast * std + mean}
 
-    def _run(self, past: tf.Tensor, observed: tf.Tensor, past_features: tf.Tensor, future_features: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
+    def _run(
+        self, past: tf.Tensor, observed: tf.Tensor, past_features: tf.Tensor, future_features: tf.Tensor, series: tf.Tensor
+    ) -> tf.Tensor:
         batch = {
             "past": past,
             "past_observed": observed,

@@ -51,9 +51,9 @@ class Checkpoints:
     def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int):
         self._directory = Path(model_dir) / DIRECTORY
         self._optimizer = optimizer
-        whole = tf.train.Checkpoint(model=model, optimizer=optimizer, loop=_SavedState(state))
+        whole = tf.train.Checkpoint(model=_by_path(model), optimizer=optimizer, loop=_SavedState(state))
         self._last = tf.train.CheckpointManager(whole, str(self._directory), max_to_keep=keep, checkpoint_name=PREFIX)
-        weights = tf.train.Checkpoint(model=model)
+        weights = tf.train.Checkpoint(model=_by_path(model))
         self._best = tf.train.CheckpointManager(weights, str(self._directory / BEST), max_to_keep=1, checkpoint_name=PREFIX)
         self._whole = whole
 
@@ -86,6 +86,14 @@ class Checkpoints:
         return path
 
 
+def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
+    """All variables by name. TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word."""
+    named = {variable.path: variable.value for variable in model.variables}
+    if len(named) != len(model.variables):
+        raise ValueError("two variables of the model have one path")
+    return named
+
+
 def restore_weights(model_dir: str, model: keras.Model, which: str) -> int:
     """Loads the `best` or `last` weights of a run into a built model and gives their step.
 
@@ -100,7 +108,7 @@ def restore_weights(model_dir: str, model: keras.Model, which: str) -> int:
     if path is None:
         raise DataError(f"{model_dir} has no checkpoint; train it with python -m trainer.train --model_dir={model_dir}")
     try:
-        tf.train.Checkpoint(model=model).restore(path).expect_partial().assert_existing_objects_matched()
+        tf.train.Checkpoint(model=_by_path(model)).restore(path).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it") from None
     return int(path.rpartition("-")[2])

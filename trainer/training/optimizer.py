@@ -51,7 +51,8 @@ class Optimizer(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         slots = {"adam": 2, "adamw": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
         self.slots = [
-            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self._variables] for slot in range(slots)
+            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self._variables]
+            for slot in range(slots)
         ]
         self._scales_loss = scale_loss
         self.loss_scale = tf.Variable(LARGEST_LOSS_SCALE if scale_loss else 1.0, trainable=False, name="loss_scale")

@@ -24,7 +24,9 @@ def configure_devices(config: DeviceConfig) -> list[str]:
     wanted = config.devices_per_worker
     if gpus:
         if wanted > len(gpus):
-            raise ConfigError([Problem("devices_per_worker", wanted, f"is more than the {len(gpus)} GPUs of this host", f"use {len(gpus)}")])
+            raise ConfigError(
+                [Problem("devices_per_worker", wanted, f"is more than the {len(gpus)} GPUs of this host", f"use {len(gpus)}")]
+            )
         for gpu in gpus:
             with contextlib.suppress(RuntimeError):  # already initialised: a second run in one process (tests)
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -35,7 +37,9 @@ def configure_devices(config: DeviceConfig) -> list[str]:
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
-            raise ConfigError([Problem("devices_per_worker", wanted, f"came too late ({error})", "set it before TensorFlow runs")]) from None
+            raise ConfigError(
+                [Problem("devices_per_worker", wanted, f"came too late ({error})", "set it before TensorFlow runs")]
+            ) from None
     return [f"/cpu:{i}" for i in range(count)]
 
 
@@ -65,5 +69,3 @@ def check_batch(config: TrainConfig, replicas: int) -> None:
 def dtype_policy(precision: str) -> str:
     """The Keras dtype policy of a `--precision`: products in it, weights and sums in float32."""
     return "float32" if precision == "float32" else f"mixed_{precision}"
-
-

@@ -1,0 +1,32 @@
+# make demo   trains on the embedded sample, evaluates, exports, predicts
+# make test   checks style and types, runs the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+
+.PHONY: demo test clean
+
+$(INSTALLED): setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .[test]
+	touch $@
+
+demo: $(INSTALLED)
+	rm -rf $(DEMO)
+	$(BIN)/python -m trainer.prepare --task=forecast --source=sample --output_dir=$(DEMO)/data
+	$(BIN)/python -m trainer.train --flagfile=trainer/recipes/forecast_sample.flags --data_dir=$(DEMO)/data --model_dir=$(DEMO)/model
+	$(BIN)/python -m trainer.evaluate --model_dir=$(DEMO)/model --data_dir=$(DEMO)/data --report_dir=$(DEMO)/report
+	$(BIN)/python -m trainer.export --model_dir=$(DEMO)/model --export_dir=$(DEMO)/export
+	$(BIN)/python -m trainer.prepare --task=forecast --source=sample --write_csv=$(DEMO)/history.csv --output_dir=$(DEMO)/unused
+	$(BIN)/python -m trainer.predict --export_dir=$(DEMO)/export --input=$(DEMO)/history.csv --output=$(DEMO)/forecast.csv --plot=$(DEMO)/forecast.png
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

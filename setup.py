@@ -1,0 +1,35 @@
+"""Packaging: `pip install .` on a CPU, `pip install .[gpu]` with TensorFlow's CUDA libraries."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TENSORFLOW = "2.21.*"
+
+setup(
+    name="recurrent-trainer",
+    version="0.1.0",
+    description="Trains recurrent sequence models with TensorFlow on one GPU, a host or a cluster, and exports them for serving",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]),
+    package_data={"trainer": ["recipes/*.flags", "py.typed"]},
+    install_requires=[
+        f"tensorflow=={TENSORFLOW}",
+        "keras>=3.15,<4",
+        "tensorboard",
+        "tensorflow-datasets>=4.9.9",
+        "google-cloud-storage>=3",
+        "google-crc32c",
+        "absl-py>=2",
+        "numpy",
+        "tqdm",
+        "matplotlib",
+    ],
+    extras_require={
+        "gpu": [f"tensorflow[and-cuda]=={TENSORFLOW}"],
+        "test": ["pytest>=8", "pytest-xdist", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"],
+        "bench": ["torch"],
+    },
+)

@@ -1,0 +1,77 @@
+"""Every test process has two logical CPU devices, so that replicas can be tested anywhere."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tf():
+    """TensorFlow with two logical CPU devices."""
+    import tensorflow
+
+    cpu = tensorflow.config.list_physical_devices("CPU")[0]
+    if tensorflow.config.get_logical_device_configuration(cpu) is None:
+        tensorflow.config.set_logical_device_configuration(cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 2)
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
+def etth1() -> Path:
+    """The ETTh1 file; tests that need it are skipped where it is absent."""
+    path = DATA / "ETTh1.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not here: this test needs the public data set ETTh1")
+    return path
+
+
+def write_series_csv(path: Path, rows: int, columns: int = 2, seed: int = 0, missing: float = 0.0) -> Path:
+    """An hourly CSV of sines with noise; a share `missing` of its cells is empty."""
+    random = np.random.default_rng(seed)
+    hours = np.arange(rows)
+    times = np.datetime64("2021-01-01T00:00:00") + hours.astype("timedelta64[h]")
+    values = 10 + 3 * np.sin(2 * np.pi * hours / 24)[:, None] * np.arange(1, columns + 1) + random.normal(0, 0.3, (rows, columns))
+    gone = random.random((rows, columns)) < missing
+    lines = ["date," + ",".join(f"s{i}" for i in range(columns))]
+    for time, row, gaps in zip(times, values, gone):
+        lines.append(f"{str(time).replace('T', ' ')}," + ",".join("" if gap else f"{value:.4f}" for value, gap in zip(row, gaps)))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def prepare_csv(path: Path, output_dir: Path, *more: str):
+    """Runs the prepare stage on a CSV in this process and gives the dataset's directory."""
+    from trainer import flags, prepare
+    from trainer.config import PrepareConfig
+
+    arguments = ["--task=forecast", "--source=csv", f"--input={path}", f"--output_dir={output_dir}", "--num_processes=1", *more]
+    prepare.prepare(flags.parse(PrepareConfig, arguments))
+    return output_dir
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory) -> Path:
+    """600 rows of two hourly series with gaps: 400 train, 100 validation, 100 test."""
+    directory = tmp_path_factory.mktemp("small")
+    csv = write_series_csv(directory / "small.csv", 600, missing=0.02)
+    return prepare_csv(csv, directory / "data", "--splits=400,100,100", "--num_shards=3")
+
+
+def train_config(data_dir, model_dir, *more: str):
+    """A quick forecasting run."""
+    from trainer import flags
+    from trainer.config import TrainConfig
+
+    quick = ["--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
+    given = {argument.split("=")[0] for argument in more}
+    base = [argument for argument in quick if argument.split("=")[0] not in given]
+    if not given & {"--train_steps", "--epochs", "--train_seconds"}:
+        base.append("--train_steps=20")
+    return flags.parse(TrainConfig, [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *base, *more])

@@ -1,0 +1,113 @@
+"""CSV files with history in, a CSV file with the forecasts out."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.data.csv_series import RawSeries, read_csv
+from trainer.data.intervals import advance, format_time
+from trainer.data.manifest import Interval
+from trainer.errors import DataError, TrainerError
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """The forecast for one file: `values: [H, D]` raw, `times: [H]` Unix seconds or None without dates."""
+
+    history: RawSeries
+    values: np.ndarray
+    times: np.ndarray | None
+
+
+def read_history(path: str, contract: dict[str, Any]) -> RawSeries:
+    """Reads one file and puts its columns into the model's order; other columns are left out.
+
+    Raises:
+      DataError: columns, dates or rows that the model needs are missing.
+    """
+    interval = Interval(**contract["interval"]) if contract["interval"] else None
+    series = read_csv(path, interval=interval, date_column="auto" if interval else "none")
+    wanted = contract["columns"]
+    if missing := [column for column in wanted if column not in series.columns]:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; the model forecasts {', '.join(wanted)}")
+    if contract["needs_times"] and series.times is None:
+        raise DataError(f"{path} has no dates, the model reads them; put a date column first")
+    if len(series.values) < contract["lookback"]:
+        raise DataError(f"{path} has {len(series.values)} rows, the model looks back {contract['lookback']}; give more history")
+    order = [series.columns.index(column) for column in wanted]
+    return dataclasses.replace(series, columns=tuple(wanted), values=series.values[:, order])
+
+
+def group_index(path: str, contract: dict[str, Any]) -> int:
+    """The series group that a file continues, by its name; a model of one group takes any file."""
+    groups = contract["groups"]
+    if len(groups) == 1:
+        return 0
+    if (name := Path(path).stem) not in groups:
+        raise DataError(f"{path}: the model knows no group {name}; name the file after one of {', '.join(groups[:10])}")
+    return int(groups.index(name))
+
+
+def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: int) -> list[Forecast]:
+    """Forecasts what follows the last row of every file.
+
+    Raises:
+      DataError: a file does not fit the model.
+      TrainerError: a forecast is no number.
+    """
+    import tensorflow as tf
+
+    histories = [read_history(path, contract) for path in paths]
+    groups = np.asarray([group_index(path, contract) for path in paths], np.int32)
+    lookback, function = contract["lookback"], model.signatures["serving_default"]
+    forecasts = []
+    for first in range(0, len(paths), batch_size):
+        part = histories[first : first + batch_size]
+        inputs = {"values": tf.constant(np.stack([series.values[-lookback:] for series in part]), tf.float32)}
+        if contract["needs_times"]:
+            inputs["times"] = tf.constant(np.stack([series.times[-lookback:] for series in part if series.times is not None]))
+        if len(contract["groups"]) > 1:
+            inputs["group"] = tf.constant(groups[first : first + batch_size])
+        values = function(**inputs)["forecast"].numpy()
+        for series, forecast in zip(part, values):
+            if not np.isfinite(forecast).all():
+                raise TrainerError(f"the forecast for {series.source} is no number; check its last {lookback} rows for extreme values")
+            forecasts.append(Forecast(series, forecast, _times(series, contract["horizon"])))
+    return forecasts
+
+
+def _times(series: RawSeries, horizon: int) -> np.ndarray | None:
+    if series.times is None or series.interval is None:
+        return None
+    return advance(int(series.times[-1]), horizon, series.interval)
+
+
+def write_csv(forecasts: list[Forecast], output: str) -> int:
+    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows.
+
+    Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series.
+    """
+    path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    several, rows = len(forecasts) > 1, 0
+    dated = forecasts[0].times is not None
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(["file"] if several else []), "date" if dated else "step", *forecasts[0].history.columns])
+        for forecast in forecasts:
+            for step, values in enumerate(forecast.values):
+                when = format_time(int(forecast.times[step])) if forecast.times is not None else step + 1
+                numbers = [
+                    np.format_float_positional(value, unique=True, trim="-") for value in values
+                ]  # shortest that reads back the same
+                writer.writerow([*([forecast.history.source] if several else []), when, *numbers])
+                rows += 1
+    temporary.replace(path)
+    return rows
