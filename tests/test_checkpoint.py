@@ -20,7 +20,7 @@ def test_every_variable_is_saved_and_restored(tf, small_dataset, tmp_path):
     config = train_config(small_dataset, tmp_path, "--num_layers=3", "--cell=gru", "--segment_length=4")
     stepper = make(config)
     random = np.random.default_rng(0)
-    model_variables = [variable.value for variable in stepper.model.variables]
+    model_variables = [variable.value for variable in stepper.model.weights]
     everything = [*model_variables, *(slot for slots in stepper.optimizer.slots for slot in slots)]
     wanted = [random.normal(size=variable.shape).astype(np.float32) for variable in everything]
     for variable, value in zip(everything, wanted):
@@ -33,12 +33,12 @@ def test_every_variable_is_saved_and_restored(tf, small_dataset, tmp_path):
     fresh, restored = make(config), LoopState()
     again = Checkpoints(str(tmp_path), fresh.model, fresh.optimizer, restored, keep=2)
     assert again.restore() == 17 and restored == state
-    found = [variable.value for variable in fresh.model.variables]
+    found = [variable.value for variable in fresh.model.weights]
     for variable, value in zip([*found, *(slot for slots in fresh.optimizer.slots for slot in slots)], wanted):
         np.testing.assert_array_equal(variable.numpy(), value)
     other = make(config)
     assert restore_weights(str(tmp_path), other.model, "best") == 17
-    for variable, value in zip(other.model.variables, wanted):
+    for variable, value in zip(other.model.weights, wanted):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 

@@ -86,7 +86,7 @@ def test_stopped_and_restarted_gives_the_same_bytes(tf, small_dataset, tmp_path,
 
 def test_early_stopping_state_survives(tf, small_dataset, tmp_path):
     """A rate of nearly zero never improves after the first validation; patience is counted across restarts."""
-    options = ["--learning_rate=1e-9", "--evaluate_every_steps=5", "--early_stop_patience=4", "--schedule=constant"]
+    options = ["--learning_rate=1e-30", "--evaluate_every_steps=5", "--early_stop_patience=4", "--schedule=constant"]
     first = run(train_config(small_dataset, tmp_path / "m", *options, "--train_steps=15"))
     assert json.loads(first.stdout.splitlines()[-1])["finished"] == "budget spent", first.stderr
     second = json.loads(run(train_config(small_dataset, tmp_path / "m", *options, "--train_steps=500")).stdout.splitlines()[-1])

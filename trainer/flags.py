@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -44,9 +43,9 @@ class _Invalid:
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def flag_specs(config_class: type, group: str | None = None) -> Iterator[FlagSpec]:
+def flag_specs(config_class: type) -> Iterator[FlagSpec]:
     """Yields the flags that the fields of `config_class` (and of the dataclasses inside it) declare."""
-    title = group or getattr(config_class, "GROUP", "")
+    title: str = getattr(config_class, "GROUP", "")
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
@@ -210,7 +209,3 @@ def help_text(command: str, summary: str, config_class: type) -> str:
 
 def wants_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in arguments)
-
-
-def print_help(command: str, summary: str, config_class: type) -> None:
-    sys.stdout.write(help_text(command, summary, config_class) + "\n")

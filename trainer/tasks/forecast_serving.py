@@ -59,9 +59,8 @@ class ForecastServer(tf.Module):
         if self.joint:
             forecast = self._run(past, observed, past_features, future_features, series)
         else:
-            split = [_columns_to_batch(x) for x in (past, observed)]
-            features = [tf.repeat(x, columns, axis=0) for x in (past_features, future_features)]
-            forecast = self._run(*split, *features, tf.reshape(series, [-1, 1]))
+            known = tf.repeat(past_features, columns, axis=0), tf.repeat(future_features, columns, axis=0)
+            forecast = self._run(_columns_to_batch(past), _columns_to_batch(observed), *known, tf.reshape(series, [-1, 1]))
             forecast = tf.transpose(tf.reshape(forecast, [-1, columns, self.shape.horizon]), [0, 2, 1])
         return {"forecast": forecast * std + mean}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from trainer.errors import DataError
+from trainer.errors import DataError, StorageError
 from trainer.training.optimizer import Optimizer
 
 logger = logging.getLogger(__name__)
@@ -77,19 +77,31 @@ class Checkpoints:
         return self.step
 
     def save(self) -> str:
-        path: str = self._last.save(checkpoint_number=self.step)
+        """Saves everything; StorageError where the disk refuses (checkpoints saved before stay as they are)."""
+        path = self._write(self._last)
         logger.info("saved %s", path)
         return path
 
     def save_best(self) -> str:
-        path: str = self._best.save(checkpoint_number=self.step)
+        """Saves the weights as the best ones so far."""
+        return self._write(self._best)
+
+    def _write(self, manager: tf.train.CheckpointManager) -> str:
+        try:
+            path: str = manager.save(checkpoint_number=self.step)
+        except (tf.errors.OpError, OSError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            raise StorageError(
+                f"{manager.directory} takes no checkpoint of step {self.step} ({reason.splitlines()[0]}); "
+                "free space and run the same command again: what was saved before is whole"
+            ) from None
         return path
 
 
 def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
-    """All variables by name. TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word."""
-    named = {variable.path: variable.value for variable in model.variables}
-    if len(named) != len(model.variables):
+    """All weights by name (Keras' own random states are no part of it, nothing uses them). TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word."""
+    named = {variable.path: variable.value for variable in model.weights}
+    if len(named) != len(model.weights):
         raise ValueError("two variables of the model have one path")
     return named
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import resource
 import sys
 import time
@@ -48,8 +49,7 @@ def train(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise DivergedError("--check_numerics: " + " ".join(lines[:12])) from None
+        raise DivergedError(_first_bad_op(str(error))) from None
 
 
 def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
@@ -93,6 +93,18 @@ def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
         "best": {"step": state.best_step, "score": state.best_score} if state.best_step is not None else None,
         "finished": state.finished or "budget spent",
     }
+
+
+def _first_bad_op(message: str) -> str:
+    """One line out of the many of `tf.debugging.enable_check_numerics`: what was found, at which op, made by which line of ours."""
+    found = re.search(r"Detected ((?:Infinity|NaN).*?) \(#", message, re.DOTALL)
+    node = re.search(r"Detected at node (\S+?)(?:/CheckNumericsV2)? ", message)
+    frames = re.findall(r'File "[^"]*?(trainer/[^"]+)", line (\d+), in (\w+)', message)
+    place = f" ({frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]})" if frames else ""
+    what = found.group(1) if found else message.splitlines()[0]
+    return (
+        f"--check_numerics: {what} at {node.group(1) if node else 'an op without a name'}{place}; lower --learning_rate or check the data"
+    )
 
 
 def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:

@@ -32,8 +32,9 @@ def configure_devices(config: DeviceConfig) -> list[str]:
                 tf.config.experimental.set_memory_growth(gpu, True)
         return [f"/gpu:{i}" for i in range(wanted or (1 if config.strategy == "one_device" else len(gpus)))]
     count = max(wanted, 1)
-    if count > 1 and len(tf.config.list_logical_devices("CPU")) < count:
-        cpu = tf.config.list_physical_devices("CPU")[0]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    made = tf.config.get_logical_device_configuration(cpu)
+    if count > 1 and (made is None or len(made) < count):
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
