@@ -9,6 +9,8 @@ from trainer.command import run_command
 from trainer.config import EvaluateConfig
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.evaluation.tables import write_tables
+from trainer.quiet import banner_hidden
 from trainer.training import run_files
 
 
@@ -19,14 +21,13 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
-    from trainer.serving.restored import restored_model
+    with banner_hidden():
+        from trainer.serving.restored import restored_model
 
     task, model, step = restored_model(
         dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint
     )
     result = {"split": config.split, "step": step, **task.evaluate(model, config)}
-    from trainer.evaluation.tables import write_tables
-
     write_tables(result, config.report_dir)
     return result
 

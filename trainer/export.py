@@ -6,13 +6,15 @@ from typing import Any
 
 from trainer.command import run_command
 from trainer.config import ExportConfig
+from trainer.quiet import banner_hidden
 from trainer.training import run_files
 
 
 def main(config: ExportConfig) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
-    from trainer.serving.restored import restored_model
-    from trainer.serving.saved_model import export
+    with banner_hidden():
+        from trainer.serving.restored import restored_model
+        from trainer.serving.saved_model import export
 
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint)
     return {**export(task.serving(model), config.export_dir), "step": step}

@@ -7,6 +7,7 @@ from typing import Any
 from trainer.command import run_command
 from trainer.config import TrainConfig
 from trainer.data import manifest as manifests
+from trainer.quiet import banner_hidden
 from trainer.training import run_files
 
 
@@ -14,7 +15,8 @@ def main(config: TrainConfig) -> dict[str, Any]:
     manifest = manifests.read(config.data_dir)
     if not config.debug.dry_run:
         run_files.check_resumable(config, manifest)
-    from trainer.training.run import train  # imports TensorFlow, which takes seconds: only once the configuration is right
+    with banner_hidden():
+        from trainer.training.run import train  # imports TensorFlow, which takes seconds: only once the configuration is right
 
     return train(config, manifest)
 

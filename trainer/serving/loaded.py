@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import DataError
+from trainer.quiet import banner_hidden
 from trainer.serving.versions import CONTRACT_FILE, EXTRA_DIRECTORY, versions
 
 
@@ -37,8 +38,8 @@ def read_contract(path: Path) -> dict[str, Any]:
 
 def load(path: Path) -> Any:
     """The SavedModel at `path`; DataError where it is damaged."""
-    import tensorflow as tf
-
+    with banner_hidden():
+        import tensorflow as tf
     try:
         return tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:

@@ -99,7 +99,10 @@ class Checkpoints:
 
 
 def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
-    """All weights by name (Keras' own random states are no part of it, nothing uses them). TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word."""
+    """All weights by name (Keras' own random states are no part of it, nothing uses them).
+
+    TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word.
+    """
     named = {variable.path: variable.value for variable in model.weights}
     if len(named) != len(model.weights):
         raise ValueError("two variables of the model have one path")

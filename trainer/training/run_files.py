@@ -40,6 +40,7 @@ def write(config: TrainConfig, manifest: Manifest) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""
+    # numpy and keras are read from their metadata: importing them would cost what this module is there to avoid
     packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
     return {"trainer": __version__, "python": platform.python_version(), **packages}
 
