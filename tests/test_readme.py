@@ -1,0 +1,33 @@
+"""The README names every flag with its default, and recipes are flags of the train command."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from trainer import config, flags
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "train", "evaluate", "export", "predict")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_has_every_flag_and_no_other(command):
+    text = (ROOT / "README.md").read_text()
+    section = text.partition(f"<!-- flags of {command} -->")[2].partition("<!-- end -->")[0]
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in section.splitlines() if line.startswith("| `--")}
+    specs = {f"`--{spec.name}`": spec for spec in flags.flag_specs(COMMANDS[command])}
+    assert set(rows) == set(specs)
+    for name, default in rows.items():
+        spec = specs[name]
+        if spec.default is dataclasses.MISSING:
+            assert default == "required"
+        elif spec.default not in (None, "", ()):
+            shown = ",".join(spec.default) if spec.kind is tuple else str(spec.default)
+            assert default.lower() == shown.lower(), name
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "trainer" / "recipes").glob("*.flags")), ids=lambda path: path.stem)
+def test_recipes_are_whole(recipe):
+    parsed = flags.parse(config.TrainConfig, [f"--flagfile={recipe}", "--data_dir=d", "--model_dir=m"])
+    assert parsed.data_dir == "d"
