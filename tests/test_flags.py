@@ -19,7 +19,7 @@ def test_values_reach_their_fields():
     config = flags.parse(TrainConfig, [*REQUIRED, "--units=7", "--jit_compile", "--dropout=0.5", "--profile_steps=3,9"])
     assert (config.model.units, config.device.jit_compile, config.model.dropout) == (7, True, 0.5)
     assert config.debug.profile_range() == (3, 9)
-    assert flags.parse(TrainConfig, [*REQUIRED, "--nolinear_skip"]).forecast.linear_skip is False
+    assert flags.parse(TrainConfig, [*REQUIRED, "--linear_skip"]).forecast.linear_skip is True
 
 
 def test_all_problems_are_told_at_once():
@@ -47,7 +47,9 @@ def test_one_budget_only():
 
 
 def test_segment_length_names_divisors():
-    assert problems("--lookback=96", "--segment_length=40")["segment_length"].endswith("use 32 or 48")
+    assert problems("--lookback=96", "--horizon=48", "--segment_length=32")["segment_length"].endswith("use 16 or 24")
+    for lookback, horizon, segment in ((96, 24, 24), (96, 96, 24), (100, 30, 10), (7, 5, 1)):
+        assert flags.parse(TrainConfig, [*REQUIRED, f"--lookback={lookback}", f"--horizon={horizon}"]).forecast.segment == segment
 
 
 def test_a_configuration_survives_json_and_its_own_flags():

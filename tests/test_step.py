@@ -24,7 +24,7 @@ ONE, TWO = ["/cpu:0"], ["/cpu:0", "/cpu:1"]
 
 
 @pytest.mark.parametrize(
-    "options", [["--cell=lstm"], ["--cell=gru", "--num_layers=2"], ["--jit_compile"], ["--optimizer=sgd", "--series=joint"]]
+    "options", [["--cell=lstm"], ["--cell=gru", "--num_layers=2"], ["--jit_compile"], ["--optimizer=sgd", "--learning_rate=1", "--series=joint"]]
 )
 def test_two_replicas_give_the_losses_of_one_device(tf, small_dataset, options):
     config = train_config(small_dataset, "unused", "--clip_norm=0.1", *options)

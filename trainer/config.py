@@ -14,7 +14,9 @@ from trainer.errors import Problem
 Config = TypeVar("Config")
 
 TASKS = ("forecast", "language_model", "seq2seq")
+LONGEST_SEGMENT = 24
 SPLITS = ("train", "validation", "test")
+TOKENIZERS = ("char", "byte", "word", "sentencepiece")
 
 
 def flag(text: str, *, default: Any = dataclasses.MISSING, choices: tuple[str, ...] = ()) -> Any:
@@ -44,15 +46,26 @@ class PrepareConfig:
     GROUP: ClassVar[str] = "prepare"
 
     task: str = flag("what the sequences are for", choices=TASKS)
-    source: str = flag("where they come from", choices=("csv", "sample"))
+    source: str = flag(
+        "where they come from: csv (forecast), text (language_model), sample (either)", choices=("csv", "text", "sample")
+    )
     output_dir: str = flag("directory of the dataset; must not hold another one")
     input: tuple[str, ...] = flag("path, glob or comma list of files", default=())
     validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())
     test_input: tuple[str, ...] = flag("files that are the test split, instead of a part of --input", default=())
     splits: tuple[str, ...] = flag(
-        "sizes of train, validation, test in time order: rows (8640,2880,2880) or fractions (0.7,0.1,0.2)", default=("0.7", "0.1", "0.2")
+        "sizes of train, validation, test in the source's order: fractions (0.7,0.1,0.2) or counts (8640,2880,2880) of rows,"
+        " characters of a stream, or documents",
+        default=("0.7", "0.1", "0.2"),
     )
     date_column: str = flag("column with the times; auto takes a first column that holds dates, none ignores dates", default="auto")
+    documents: str = flag("text: stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines"))
+    tokenizer: str = flag("text: what a token is", default="char", choices=TOKENIZERS)
+    vocab_size: int | None = flag(
+        "text: largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece, every character for char",
+        default=None,
+    )
+    sentencepiece_type: str = flag("text: how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
     seed: int = flag("seed of --source=sample", default=0)
@@ -60,13 +73,31 @@ class PrepareConfig:
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "num_shards")
         yield from at_least(self, 0, "num_processes", "seed")
-        if self.source == "csv" and not self.input:
-            yield Problem("input", None, "is missing", "name the CSV files to read, as in --input=data/*.csv")
+        yield from at_least(self, 8, "vocab_size")
+        if self.task == "seq2seq":
+            yield Problem("task", self.task, "cannot be prepared yet", "use forecast or language_model")
+        own = "csv" if self.task == "forecast" else "text"
+        if self.source not in ("sample", own):
+            yield Problem("source", self.source, f"is nothing for --task={self.task}", f"use --source={own} or --source=sample")
+        if self.source != "sample" and not self.input:
+            yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
-            yield Problem("source", self.source, "reads no files", "leave out --input, or use --source=csv")
-        if self.task != "forecast":
-            yield Problem("task", self.task, "cannot be prepared yet", "use forecast")
+            yield Problem("source", self.source, "reads no files", "leave out --input, or use --source=csv or --source=text")
+        yield from self._text_problems()
         yield from self._split_problems()
+
+    def _text_problems(self) -> Iterator[Problem]:
+        if self.task == "forecast":
+            for name in ("documents", "tokenizer", "vocab_size", "sentencepiece_type"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    yield Problem(name, getattr(self, name), "has no effect with --task=forecast", "leave it out")
+            return
+        if self.date_column != "auto":
+            yield Problem("date_column", self.date_column, f"has no effect with --task={self.task}", "leave it out")
+        if self.tokenizer == "byte" and self.vocab_size is not None:
+            yield Problem("vocab_size", self.vocab_size, "has no effect with --tokenizer=byte", "leave it out: there are 256 bytes")
+        if self.tokenizer != "sentencepiece" and self.sentencepiece_type != "bpe":
+            yield Problem("sentencepiece_type", self.sentencepiece_type, f"has no effect with --tokenizer={self.tokenizer}", "leave it out")
 
     def _split_problems(self) -> Iterator[Problem]:
         shown = ",".join(self.splits)
@@ -81,7 +112,7 @@ class PrepareConfig:
         elif fractions and sum(sizes) > 1 + 1e-9:
             yield Problem("splits", shown, f"adds up to {sum(sizes):g}", "use fractions that add up to 1 or less")
         elif not fractions and any(size != int(size) for size in sizes):
-            yield Problem("splits", shown, "mixes rows and fractions", "use whole numbers of rows, or fractions only")
+            yield Problem("splits", shown, "mixes counts and fractions", "use whole numbers, or fractions only")
 
 
 @dataclass(frozen=True)
@@ -93,22 +124,30 @@ class ForecastConfig:
     series: str = flag(
         "shared: one model for each series by itself; joint: all series at once", default="shared", choices=("shared", "joint")
     )
-    segment_length: int = flag("time steps that one recurrent step reads; 1 reads step by step", default=1)
-    linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=True)
-    time_features: bool = flag("feed hour, weekday and month where the data has dates", default=True)
+    segment_length: int = flag(
+        f"time steps that one recurrent step reads and writes; 1 reads step by step; 0 takes the largest up to {LONGEST_SEGMENT} that fits",
+        default=0,
+    )
+    linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
+    time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     forecast_loss: str = flag("what training minimises", default="mse", choices=("mse", "mae"))
 
+    @property
+    def segment(self) -> int:
+        """Time steps of a segment: as given, or the largest common divisor of lookback and horizon up to `LONGEST_SEGMENT`."""
+        if self.segment_length:
+            return self.segment_length
+        return max(step for step in range(1, LONGEST_SEGMENT + 1) if self.lookback % step == 0 and self.horizon % step == 0)
+
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "lookback", "horizon", "segment_length")
-        if self.segment_length >= 1 and self.lookback % self.segment_length:
-            divisors = [d for d in range(1, self.lookback + 1) if self.lookback % d == 0]
-            near = sorted(divisors, key=lambda d: abs(d - self.segment_length))[:2]
-            yield Problem(
-                "segment_length",
-                self.segment_length,
-                f"does not divide --lookback={self.lookback}",
-                f"use {' or '.join(str(d) for d in sorted(near))}",
-            )
+        yield from at_least(self, 1, "lookback", "horizon")
+        yield from at_least(self, 0, "segment_length")
+        length = self.segment_length
+        if length > 1 and (self.lookback % length or self.horizon % length):
+            fitting = [step for step in range(1, max(self.lookback, 1) + 1) if self.lookback % step == 0 and self.horizon % step == 0]
+            near = sorted(fitting, key=lambda step: abs(step - length))[:2]
+            told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
+            yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
 
 
 @dataclass(frozen=True)

@@ -10,61 +10,84 @@ from trainer.data.windows import Batch, WindowShape
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
 
-SMALLEST_STD = 1e-3  # of a window, in units of the whole series' deviation: a flat window is not blown up
 FUTURE_UNITS = 32
 
 
-def window_statistics(past: tf.Tensor, observed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and standard deviation of each window's observed values: [B, L, C] -> twice [B, 1, C] (0 and 1 where none is)."""
-    count = tf.reduce_sum(observed, axis=1, keepdims=True)
-    mean = tf.math.divide_no_nan(tf.reduce_sum(past * observed, axis=1, keepdims=True), count)
-    variance = tf.math.divide_no_nan(tf.reduce_sum(tf.square(past - mean) * observed, axis=1, keepdims=True), count)
-    return mean, tf.where(count > 0, tf.sqrt(variance + SMALLEST_STD**2), 1.0)
+def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
+    """Each window's last observed value, 0 where none is: [B, L, C] -> [B, 1, C]."""
+    steps = tf.range(1, tf.shape(past)[1] + 1, dtype=tf.float32)[None, :, None]
+    latest = tf.reduce_max(steps * observed, axis=1, keepdims=True)  # from 1; 0 where none is
+    chosen = tf.cast(tf.equal(steps, latest), past.dtype) * observed
+    return tf.reduce_sum(tf.where(chosen > 0, past, 0.0), axis=1, keepdims=True)
 
 
 class Forecaster(keras.Model):
-    """Reversible per-window standardisation (Kim et al. 2022), a recurrent encoder, and a direct multi-step head.
+    """Standardises each window reversibly, reads it with a recurrent encoder, and writes all steps of the horizon at once.
 
-    With `segment_length` above 1 the encoder reads segments instead of single steps (SegRNN, Lin et al. 2023). The head adds what the
-    last state says of each future step, what the future's known time features say, and a linear map of the lookback (Zeng et al. 2023).
+    The standardisation takes the window's last value as its zero and gives it back to the forecast (NLinear, Zeng et al. 2023); the
+    scale is the series' own, which the records hold.
+
+    With segments longer than one step (SegRNN, Lin et al. 2023) the encoder reads segments, and one more recurrent step for each
+    segment of the horizon, all at the same time, turns the encoder's last state and an embedding of the segment's position and of
+    the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known time
+    features of the future say can be added, and a linear map of the lookback.
     """
 
-    def __init__(self, shape: WindowShape, forecast: ForecastConfig, model: ModelConfig, dtype: str):
+    def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str):
         super().__init__(autocast=False, name="forecaster")
         self._shape, self._rate = shape, model.dropout
-        self._segment = forecast.segment_length
-        self._outputs = (shape.horizon, shape.channels)
-        self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed") if self._segment > 1 else None
+        self._segment = segment = forecast.segment
         self.stack = RecurrentStack(model.cell, model.num_layers, model.units, model.dropout, dtype)
-        self._head = keras.layers.Dense(shape.horizon * shape.channels, dtype=dtype, name="head")
-        self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state") if shape.features else None
-        self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time") if shape.features else None
-        self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out") if shape.features else None
-        self._skip = (
-            keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip") if forecast.linear_skip else None
-        )
+        outputs = (segment if segment > 1 else shape.horizon) * shape.channels
+        self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+        if segment > 1:
+            self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
+            half = model.units // 2
+            self._position = keras.layers.Embedding(shape.horizon // segment, model.units - half, dtype=dtype, name="position")
+            # joint series are always the same ones; an embedding would be a bias
+            count = num_series if shape.channels == 1 else 1
+            self._series = keras.layers.Embedding(count, half, dtype=dtype, name="series")
+        if shape.features:
+            self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
+            self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
+            self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out")
+        self._skip = None
+        if forecast.linear_skip:
+            self._skip = keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip")
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
-        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`."""
-        mean, std = window_statistics(batch["past"], batch["past_observed"])
-        past = (batch["past"] - mean) / std * batch["past_observed"]  # [B, L, C], 0 where missing
-        state = self._encode(past, batch, noise)  # [B, H']
-        forecast = tf.reshape(self._head(state), [-1, *self._outputs])
-        if self._time_in is not None and self._state_in is not None and self._time_out is not None:
-            hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(state)[:, None])
+        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`."""
+        zero = last_observed(batch["past"], batch["past_observed"])
+        past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
+        x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
+        forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
+        if self._shape.features:
+            hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
         forecast = tf.cast(forecast, tf.float32)
         if self._skip is not None:
             forecast += tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
-        return forecast * std + mean
+        return forecast + zero
 
     def use_portable_kernels(self) -> None:
+        """Keeps to kernels that every device has, in what is traced from now on."""
         self.stack.use_portable_kernels()
 
-    def _encode(self, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
-        x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
-        if self._embed is not None:
-            x = tf.reshape(x, [-1, self._shape.lookback // self._segment, self._segment * x.shape[-1]])
-            x = self._embed(x)
-        last = self.stack(x, noise=noise)[:, -1]
-        return dropout(last, self._rate, noise, "state")
+    def _by_steps(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs, _ = self.stack.run(x, noise=noise)
+        last = dropout(outputs[:, -1], self._rate, noise, "state")
+        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels]), last
+
+    def _by_segments(self, x: tf.Tensor, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        shape, segment = self._shape, self._segment
+        x = tf.reshape(x, [-1, shape.lookback // segment, segment * x.shape[-1]])  # [B, S, segment * (2C + F)]
+        outputs, state = self.stack.run(self._embed(x), noise=noise)
+        ahead = shape.horizon // segment
+        series = batch["series"][:, :1] if shape.channels == 1 else tf.zeros_like(batch["series"][:, :1])  # [B, 1]
+        size = tf.shape(series)[0]
+        position = tf.tile(self._position(tf.range(ahead))[None], [size, 1, 1])
+        asked = tf.concat([position, tf.tile(self._series(series), [1, ahead, 1])], axis=-1)  # [B, segments ahead, H']
+        asked = tf.reshape(asked, [-1, 1, asked.shape[-1]])
+        written, _ = self.stack.run(asked, noise=noise, state=tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state))
+        written = dropout(written[:, 0], self._rate, noise, "segment")
+        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels]), outputs[:, -1]

@@ -70,7 +70,9 @@ class ForecastTask(Task):
         return self.windows(split).in_order(batch_size)
 
     def build_model(self, dtype: str) -> keras.Model:
-        return Forecaster(self.shape, self.config.forecast, self.config.model, dtype)
+        assert self.manifest.series is not None
+        num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
+        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype)
 
     @property
     def nominal_weight(self) -> float:
