@@ -17,6 +17,8 @@ setup(
     package_data={"trainer": ["recipes/*.flags", "py.typed"]},
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
+        f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
+        "sentencepiece",
         "keras>=3.15,<4",
         "tensorboard",
         "tensorflow-datasets>=4.9.9",

@@ -69,7 +69,7 @@ def train_config(data_dir, model_dir, *more: str):
     from trainer import flags
     from trainer.config import TrainConfig
 
-    quick = ["--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
+    quick = ["--time_features", "--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
     given = {argument.split("=")[0] for argument in more}
     base = [argument for argument in quick if argument.split("=")[0] not in given]
     if not given & {"--train_steps", "--epochs", "--train_seconds"}:

@@ -17,7 +17,7 @@ def make(config):
 def test_every_variable_is_saved_and_restored(tf, small_dataset, tmp_path):
     from trainer.training.checkpoint import Checkpoints, LoopState, restore_weights
 
-    config = train_config(small_dataset, tmp_path, "--num_layers=3", "--cell=gru", "--segment_length=4")
+    config = train_config(small_dataset, tmp_path, "--num_layers=3", "--cell=gru", "--segment_length=3")
     stepper = make(config)
     random = np.random.default_rng(0)
     model_variables = [variable.value for variable in stepper.model.weights]

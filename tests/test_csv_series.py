@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from trainer.data import csv_series
-from trainer.data.csv_series import RawSeries, find_files, read_csv
+from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.manifest import Interval
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError
 
 NAN = float("nan")
 DATED = "date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,6\n"
@@ -120,18 +120,3 @@ def test_an_unknown_date_column_and_a_missing_file(tmp_path: Path) -> None:
         read(tmp_path, DATED, date_column="when")
     with pytest.raises(DataError, match=r"none\.csv cannot be read \(No such file"):
         read_csv(str(tmp_path / "none.csv"))
-
-
-def test_find_files(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    names = [str(tmp_path / name) for name in ("b.csv", "a.csv", "deep/c.csv", "odd[1].csv")]
-    for name in names:
-        Path(name).touch()
-    assert find_files([names[0], f"{tmp_path}/?.csv"]) == [names[0], names[1]]
-    assert find_files([f"{tmp_path}/**/c.csv", names[3]]) == [names[2], names[3]]
-    with pytest.raises(DataError, match=r"--test_input=.*/x\*\.csv names no file"):
-        find_files([names[0], f"{tmp_path}/x*.csv"], "test_input")
-    with pytest.raises(DataError, match="is a directory"):
-        find_files([str(tmp_path)])
-    with pytest.raises(ConfigError, match=r"gs://bucket/a\.csv is no local path"):
-        find_files(["gs://bucket/a.csv"])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 from trainer.data import forecast_records, manifest
 from trainer.data.csv_series import RawSeries
-from trainer.data.forecast_records import Group, split_rows, standardisation, write_dataset
+from trainer.data.forecast_records import Group, standardisation, write_dataset
 from trainer.data.manifest import Interval
 from trainer.data.tfrecord import RecordWriter
 from trainer.errors import ConfigError, DataError, StorageError
@@ -37,28 +38,6 @@ def two_groups() -> list[Group]:
     return [Group(first, {"train": (0, 4500), "validation": (4500, 5000)}), Group(second, {"train": (0, 200), "validation": (200, 300)})]
 
 
-def test_split_rows_by_rows_fractions_and_files() -> None:
-    assert split_rows(17420, ("8640", "2880", "2880"), "a") == {"train": (0, 8640), "validation": (8640, 11520), "test": (11520, 14400)}
-    assert split_rows(10, ("0.7", "0.1", "0.2"), "a") == {"train": (0, 7), "validation": (7, 8), "test": (8, 10)}
-    assert split_rows(10, ("0.5", "0", "0.5"), "a") == {"train": (0, 5), "test": (5, 10)}
-    assert split_rows(10, ("1.0",), "a") == {"train": (0, 10)}
-    assert split_rows(10, ("0.7", "0.1", "0.2"), "a", ("validation",)) == {"train": (0, 8), "test": (8, 10)}
-    assert split_rows(10, ("0.7", "0.1", "0.2"), "a", ("validation", "test")) == {"train": (0, 10)}
-
-
-def test_a_group_too_short_for_its_splits() -> None:
-    with pytest.raises(DataError, match=r"a\.csv has 10 rows, --splits=8,2,2 needs 12"):
-        split_rows(10, ("8", "2", "2"), "a.csv")
-    with pytest.raises(DataError, match=r"a\.csv has 3 rows, too few for the validation split"):
-        split_rows(3, ("0.9", "0.05", "0.05"), "a.csv")
-
-
-def test_rows_in_no_split_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "trainer")
-    split_rows(10, ("5", "2"), "a.csv")
-    assert "the last 3 of 10 rows are in no split" in caplog.text
-
-
 def test_standardisation_of_observed_values_only() -> None:
     nan = np.nan
     values = np.array([[1, 7, nan, 0.1, nan], [nan, 7, nan, 0.1, 4], [3, nan, nan, 0.1, nan]], np.float32)
@@ -73,7 +52,7 @@ def test_standardisation_of_observed_values_only() -> None:
     assert (standardisation(np.tile(constants, (9973, 1)))[1] == 1.0).all()
 
 
-def test_tfds_reads_the_very_values(tmp_path: Path) -> None:
+def test_tfds_reads_the_very_values(tf: Any, tmp_path: Path) -> None:
     import tensorflow_datasets as tfds
 
     groups = two_groups()
@@ -102,7 +81,7 @@ def test_tfds_reads_the_very_values(tmp_path: Path) -> None:
             np.testing.assert_array_equal(counts, expected)  # every row once, and none of another split
 
 
-def test_undated_series_have_no_time(tmp_path: Path) -> None:
+def test_undated_series_have_no_time(tf: Any, tmp_path: Path) -> None:
     import tensorflow_datasets as tfds
 
     write_dataset([Group(series(20, columns=1, dated=False), {"test": (0, 10), "train": (10, 20)})], str(tmp_path / "d"), 2)
@@ -237,11 +216,6 @@ def test_a_killed_run_leaves_no_dataset_and_does_not_disturb_the_next(tmp_path: 
     written = write_dataset(two_groups(), str(target), 4)
     assert manifest.read(str(target)) == written
     assert set(tmp_path.iterdir()) == {target, running}
-
-
-def test_names_that_tfds_accepts(tmp_path: Path) -> None:
-    names = {"ETTh1": "etth1", "My Data-2": "my_data_2", "2024": "dataset_2024", "Über": "ber", "数据": "dataset"}
-    assert {name: forecast_records.dataset_name(f"/x/{name}/") for name in names} == names
 
 
 def test_json_files_hold_plain_json(tmp_path: Path) -> None:

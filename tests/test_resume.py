@@ -30,7 +30,7 @@ def weights(tf, model_dir) -> dict[str, bytes]:
     """Every array of the newest checkpoint, but the counters of the clock."""
     path = tf.train.latest_checkpoint(str(Path(model_dir) / "checkpoints"))
     reader = tf.train.load_checkpoint(path)
-    names = [name for name in reader.get_variable_to_shape_map() if "loop" not in name and "save_counter" not in name]
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith("loop") and "save_counter" not in name]
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 

@@ -16,15 +16,17 @@ def losses_of(tf, config, devices, steps):
     task = task_for(config, read(config.data_dir))
     stepper = build(task, make_strategy(config.device, devices))
     batches = iter(task.training_batches(0, None))
-    losses, norms, rates = stepper.visit(batches, tf.constant(steps), *Progress(0, 0.0, 1 / steps).tensors())
-    return losses.numpy(), norms.numpy(), rates.numpy(), stepper
+    state = stepper.initial_state(config.budget.batch_size)
+    table, _ = stepper.visit(batches, tf.constant(steps), state, *Progress(0, 0.0, 1 / steps).tensors())
+    return *table.numpy().T, stepper
 
 
 ONE, TWO = ["/cpu:0"], ["/cpu:0", "/cpu:1"]
 
 
 @pytest.mark.parametrize(
-    "options", [["--cell=lstm"], ["--cell=gru", "--num_layers=2"], ["--jit_compile"], ["--optimizer=sgd", "--learning_rate=1", "--series=joint"]]
+    "options",
+    [["--cell=lstm"], ["--cell=gru", "--num_layers=2"], ["--jit_compile"], ["--optimizer=sgd", "--learning_rate=1", "--series=joint"]],
 )
 def test_two_replicas_give_the_losses_of_one_device(tf, small_dataset, options):
     config = train_config(small_dataset, "unused", "--clip_norm=0.1", *options)
@@ -57,7 +59,7 @@ def test_a_step_is_traced_once(tf, small_dataset):
     *_, stepper = losses_of(tf, config, ONE, 3)
     batches = iter(stepper.task.training_batches(3, None))
     for steps in (1, 4):
-        stepper.visit(batches, tf.constant(steps), *Progress(0, 0.0, 0.1).tensors())
+        stepper.visit(batches, tf.constant(steps), (), *Progress(0, 0.0, 0.1).tensors())
     assert stepper.traces == 1
     assert int(stepper.optimizer.step) == 8
 
@@ -92,6 +94,6 @@ def test_loss_is_the_mean_over_observed_targets(tf, small_dataset):
 def test_validation_counts_every_window_once_whatever_the_batch(tf, small_dataset):
     config = train_config(small_dataset, "unused")
     *_, stepper = losses_of(tf, config, TWO, 2)
-    scores = [stepper.validate(stepper.task.evaluation_batches("validation", size)) for size in (10, 64, 1000)]
+    scores = [stepper.validate(stepper.task.evaluation_batches("validation", size), size) for size in (10, 64, 1000)]
     for score in scores[1:]:
         assert score == pytest.approx(scores[0], rel=1e-5)

@@ -42,7 +42,7 @@ def test_dry_run_writes_nothing(small_dataset, tmp_path):
     done = run(train_config(small_dataset, tmp_path / "m", "--dry_run"))
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["parameters"] > 0 and result["peak_memory_mb"]["host"] > 0 and result["inputs"]["past"] == [[16, 24, 1], "float32"]
-    assert "lstm_cell/recurrent_kernel" in done.stderr
+    assert "lstm_0/recurrent_kernel" in done.stderr
     assert not (tmp_path / "m").exists()
 
 

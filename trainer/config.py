@@ -46,9 +46,7 @@ class PrepareConfig:
     GROUP: ClassVar[str] = "prepare"
 
     task: str = flag("what the sequences are for", choices=TASKS)
-    source: str = flag(
-        "where they come from: csv (forecast), text (language_model), sample (either)", choices=("csv", "text", "sample")
-    )
+    source: str = flag("where they come from: csv (forecast), text (language_model), sample (either)", choices=("csv", "text", "sample"))
     output_dir: str = flag("directory of the dataset; must not hold another one")
     input: tuple[str, ...] = flag("path, glob or comma list of files", default=())
     validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.command import run_command
 from trainer.config import PredictConfig
-from trainer.data.csv_series import find_files
+from trainer.data.input_files import find_files
 from trainer.errors import DataError
 from trainer.serving import forecast_plot, forecast_predictor
 from trainer.serving.loaded import find_version, load, read_contract

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import itertools
 import logging
 import math
@@ -15,8 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from trainer.data import intervals
+from trainer.data.input_files import undecodable_line
 from trainer.data.manifest import Interval
-from trainer.errors import ConfigError, DataError, Problem
+from trainer.errors import DataError
 
 BLOCK_ROWS = 4096
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "null", "None", "-")  # a missing value, in any case of letters
@@ -37,28 +37,6 @@ class RawSeries:
     times: np.ndarray | None  # int64 [rows], Unix seconds, every step of the grid; None without dates
     interval: Interval | None  # None without dates
     source: str = ""  # file, for errors
-
-
-def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
-    """The files that paths and globs (`**` included) name: each once, a glob's in order of their names.
-
-    Raises:
-      DataError: a pattern names no file; the text names the pattern.
-      ConfigError: a pattern is a gs:// address.
-    """
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        if "://" in pattern:
-            raise ConfigError([Problem(flag, pattern, "is no local path", "copy the file here first (gcloud storage cp)")])
-        path = Path(pattern)
-        if path.is_dir():
-            raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}={pattern.rstrip('/')}/*.csv")
-        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
-        matches = [pattern] if path.exists() else sorted(name for name in names if Path(name).is_file())
-        if not matches:
-            raise DataError(f"--{flag}={pattern} names no file; check the path (it is relative to {Path.cwd()})")
-        found.update(dict.fromkeys(matches))
-    return list(found)
 
 
 def read_csv(path: str, date_column: str = "auto", interval: Interval | None = None) -> RawSeries:
@@ -84,7 +62,7 @@ def read_csv(path: str, date_column: str = "auto", interval: Interval | None = N
             except csv.Error as error:
                 raise DataError(f"{path} line {reader.line_num}: is no CSV ({error}); check quotes and stray bytes there") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} line {_undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+        raise DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
 
@@ -249,13 +227,3 @@ def _line_of(path: str, row: int) -> int:
         reader = csv.reader(file, strict=True)
         lines = (reader.line_num for fields in reader if fields)
         return next(itertools.islice(lines, row + 1, None))
-
-
-def _undecodable_line(path: str) -> int:
-    with Path(path).open("rb") as file:
-        for line, content in enumerate(file, start=1):
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
-                return line
-    return 1

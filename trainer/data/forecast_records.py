@@ -11,31 +11,21 @@ The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='b
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import multiprocessing
-import os
-import re
-import signal
-import sys
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 import trainer
 from trainer.config import SPLITS
 from trainer.data import intervals, manifest
 from trainer.data.csv_series import RawSeries
-from trainer.data.manifest import Feature, Manifest, SeriesFacts, SeriesGroup, Shard, Split
-from trainer.data.tfrecord import RecordWriter, encode_example
-from trainer.errors import DataError, StorageError
+from trainer.data.manifest import Feature, Manifest, SeriesFacts, SeriesGroup, Shard
+from trainer.data.shards import dataset_name, write_records, write_splits
+from trainer.data.tfrecord import FeatureValue
+from trainer.errors import DataError
 
 MAX_RECORD_ROWS = 4096
 MAX_RECORD_BYTES = 1 << 24  # of wide series, fewer rows: a reader holds several records at once
@@ -43,9 +33,6 @@ POOL_BYTES = 256 << 20  # writing less takes no longer than starting a pool
 COARSE = 1e5  # |mean| / std above which float32 (7 digits) keeps less than two digits of the variation
 
 _log = logging.getLogger(__name__)
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -62,40 +49,6 @@ class _Chunk:
     start: int
     values: np.ndarray
     times: np.ndarray | None
-
-
-def split_rows(rows: int, splits: Sequence[str], source: str, elsewhere: Collection[str] = ()) -> dict[str, tuple[int, int]]:
-    """Borders of train, validation and test in a group of `rows` rows, in time order; empty splits are absent.
-
-    Args:
-      rows: rows of the group.
-      splits: up to three sizes, all fractions (0 to 1) or all rows, as `PrepareConfig` checks them.
-      source: the file, for errors.
-      elsewhere: splits that have files of their own: the group has no part in them, their share goes to train.
-
-    Raises:
-      DataError: the group is too short.
-    """
-    sizes = dict(zip(SPLITS, (float(size) for size in splits)))
-    fractions = all(size <= 1 for size in sizes.values())
-    for name in elsewhere:
-        sizes["train"] += sizes.pop(name, 0.0)
-    shown = ",".join(splits)
-    if not fractions and sum(sizes.values()) > rows:
-        raise DataError(f"{source} has {rows} rows, --splits={shown} needs {sum(sizes.values()):.0f}; ask for fewer, or for fractions")
-    borders: dict[str, tuple[int, int]] = {}
-    first, total = 0, 0.0
-    for name, size in sizes.items():
-        total += size
-        end = min(rows, round(rows * total)) if fractions else int(total)
-        if size and end == first:
-            raise DataError(f"{source} has {rows} rows, too few for the {name} split of --splits={shown}; give more data or other --splits")
-        if size:
-            borders[name] = (first, end)
-        first = end
-    if first < rows:
-        _log.info("%s: the last %d of %d rows are in no split of --splits=%s", source, rows - first, rows, shown)
-    return borders
 
 
 def standardisation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,27 +83,13 @@ def write_dataset(groups: Sequence[Group], output_dir: str, num_shards: int, pro
     """
     facts = SeriesFacts(groups[0].series.columns, groups[0].series.interval, _described(groups))
     name = dataset_name(output_dir)
+    size = sum(group.series.values.nbytes for group in groups)
     with manifest.new_directory(output_dir) as directory:
         plans = {split: _shard_plan(groups, split, num_shards) for split in SPLITS if any(split in group.splits for group in groups)}
-        jobs = [
-            (directory / f"{name}-{split}.tfrecord-{index:05d}-of-{len(plan):05d}", tuple(chunks))
-            for split, plan in plans.items()
-            for index, chunks in enumerate(plan)
-        ]
-        shards = iter(_write_shards(jobs, processes))
-        splits = {}
-        for split, plan in plans.items():
-            written = tuple(next(shards) for _ in plan)
-            splits[split] = Split(sum(shard.records for shard in written), written)
+        splits = write_splits(directory, name, plans, _write_shard, processes if size > POOL_BYTES else 1)
         result = Manifest(name, "forecast", _features(facts), splits, facts, created_by=f"trainer {trainer.__version__}")
         manifest.write(result, directory)
     return result
-
-
-def dataset_name(output_dir: str) -> str:
-    """The snake-case name that TFDS accepts, from the directory's base name."""
-    words = re.sub(r"[^a-z0-9]+", "_", Path(output_dir).resolve().name.lower()).strip("_")
-    return words if words[:1].isalpha() else f"dataset_{words}".rstrip("_")
 
 
 def _described(groups: Sequence[Group]) -> tuple[SeriesGroup, ...]:
@@ -224,64 +163,19 @@ def _shard_plan(groups: Sequence[Group], split: str, num_shards: int) -> list[li
     return plan
 
 
-def _write_shards(jobs: Sequence[tuple[Path, tuple[_Chunk, ...]]], processes: int) -> list[Shard]:
-    size = sum(chunk.values.nbytes for _, chunks in jobs for chunk in chunks)
-    records = sum(len(chunks) for _, chunks in jobs)
-    shards = []
-    with tqdm(total=records, unit=" records", desc="write", disable=not sys.stderr.isatty()) as bar:
-        for shard in run_jobs(_write_shard, jobs, processes if size > POOL_BYTES else 1):
-            shards.append(shard)
-            seconds = max(bar.format_dict["elapsed"], 1e-3)
-            bar.set_postfix_str(f"{sum(each.bytes for each in shards) / seconds / 1e6:.0f} MB/s", refresh=False)
-            bar.update(shard.records)
-    return shards
-
-
-def _write_shard(job: tuple[Path, tuple[_Chunk, ...]]) -> Shard:
+def _write_shard(job: tuple[Path, Sequence[_Chunk]]) -> Shard:
     path, chunks = job
-    with RecordWriter(path) as writer:
-        for chunk in chunks:
-            observed = ~np.isnan(chunk.values)
-            features: dict[str, bytes | int] = {
-                "group": chunk.group,
-                "start": chunk.start,
-                "values": np.where(observed, chunk.values, 0.0).astype("<f4").tobytes(),
-                "observed": observed.astype(np.uint8).tobytes(),
-            }
-            if chunk.times is not None:
-                features["time"] = chunk.times.astype("<i8").tobytes()
-            writer.write(encode_example(features))
-    return Shard(path.name, writer.records, writer.bytes, writer.crc32c)
+    return write_records(path, map(_record, chunks))
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
-    """Yields `function(job)` in order, from a pool where `processes` is above 1; `function` must be importable by name.
-
-    Raises:
-      StorageError: a process of the pool was killed. Whatever `function` raises is raised here.
-    """
-    if processes <= 1 or len(jobs) <= 1:
-        yield from map(function, jobs)
-        return
-    # Not forked: the caller may have threads. Workers leave Ctrl-C to the parent, and end with it.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_start_worker)
-    try:
-        yield from pool.map(function, jobs)
-    except BrokenProcessPool:
-        raise StorageError("a worker process was killed, most likely for want of memory; use fewer --num_processes") from None
-    finally:
-        with contextlib.suppress(OSError):
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _record(chunk: _Chunk) -> dict[str, FeatureValue]:
+    observed = ~np.isnan(chunk.values)
+    features: dict[str, FeatureValue] = {
+        "group": chunk.group,
+        "start": chunk.start,
+        "values": np.where(observed, chunk.values, 0.0).astype("<f4").tobytes(),
+        "observed": observed.astype(np.uint8).tobytes(),
+    }
+    if chunk.times is not None:
+        features["time"] = chunk.times.astype("<i8").tobytes()
+    return features

@@ -85,19 +85,44 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True)
+class TextCounts:
+    """Sizes of one split; `tokens` are those of the records, so without the marks between documents."""
+
+    tokens: int
+    characters: int
+    documents: int
+    unknown: int  # tokens that stand for text outside the vocabulary
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What a text dataset knows of its tokens."""
+
+    tokenizer: str
+    vocabulary_file: str | None  # in the dataset's directory; None where the tokenizer needs none
+    vocabulary_size: int  # special tokens included
+    vocabulary_sha256: str
+    documents: str  # "stream": one document a file; "lines": one a line
+    splits: dict[str, TextCounts]
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str
     task: str
     features: tuple[Feature, ...]
     splits: dict[str, Split]
     series: SeriesFacts | None = None
+    text: TextFacts | None = None
     format_version: int = FORMAT_VERSION
     created_by: str = field(default="")
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does."""
+        """Sixteen hexadecimal digits that differ when any shard's content does, or the vocabulary."""
         parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
+        if self.text is not None:
+            parts.append(f"vocabulary {self.text.vocabulary_sha256}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -143,10 +168,11 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{path or 'the file'} is no object")
         hints = typing.get_type_hints(hint)
-        names = [entry.name for entry in dataclasses.fields(hint)]
-        if odd := set(names) ^ set(value):
+        # A field with a default may be missing: the file is of a version that did not know it yet.
+        needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING}
+        if odd := (needed - set(value)) | (set(value) - set(hints)):
             raise ValueError(f"{path}{sorted(odd)[0]} is missing or unknown")
-        return typing.cast(type, hint)(**{name: _decode(hints[name], value[name], f"{path}{name}.") for name in names})
+        return typing.cast(type, hint)(**{name: _decode(hints[name], entry, f"{path}{name}.") for name, entry in value.items()})
     if type(None) in arguments:
         return None if value is None else _decode(arguments[0], value, path)
     if origin is tuple:

@@ -18,7 +18,7 @@ from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
-from trainer.tasks.task import Batch, Sums, Task
+from trainer.tasks.task import Batch, State, Sums, Task
 
 
 class ForecastTask(Task):
@@ -78,19 +78,17 @@ class ForecastTask(Task):
     def nominal_weight(self) -> float:
         return float(self.config.budget.batch_size * self.shape.horizon * self.shape.channels)
 
-    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         error = model(batch, noise=noise) - batch["target"]
         each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
-        return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"])
+        return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
-    def validation_sums(self, model: keras.Model, batch: Batch) -> Sums:
+    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         error = model(batch) - batch["target"]
         weight = batch["target_weight"]
         total = tf.reduce_sum(weight)
-        return {
-            "mse": (tf.reduce_sum(tf.square(error) * weight), total),
-            "mae": (tf.reduce_sum(tf.abs(error) * weight), total),
-        }
+        squared, absolute = tf.reduce_sum(tf.square(error) * weight), tf.reduce_sum(tf.abs(error) * weight)
+        return {"mse": (squared, total), "mae": (absolute, total)}, state
 
     def serving(self, model: keras.Model) -> Serving:
         assert self.manifest.series is not None

@@ -14,6 +14,7 @@ from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
 
 Batch = dict[str, tf.Tensor]
+State = Any  # a nest of tensors
 Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]  # name -> (sum over the batch, weight it is divided by in the end)
 
 
@@ -57,9 +58,13 @@ class Task(abc.ABC):
     def build_model(self, dtype: str) -> keras.Model:
         """The model without its variables; `dtype` is a Keras dtype policy."""
 
+    def initial_state(self, batch_size: int) -> State:
+        """What a step hands to the next one, as a nest of tensors whose first dimension is the batch; by default nothing."""
+        return ()
+
     @abc.abstractmethod
-    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sum of the loss over the batch and the weight to divide it by, both float32 scalars."""
+    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        """Sum of the loss over the batch and the weight to divide it by, both float32 scalars, and the state for the next step."""
 
     @property
     @abc.abstractmethod
@@ -67,8 +72,8 @@ class Task(abc.ABC):
         """The weight of a full global batch; keeps gradients near 1 before the reduction, nothing else."""
 
     @abc.abstractmethod
-    def validation_sums(self, model: keras.Model, batch: Batch) -> Sums:
-        """What validation during training adds up."""
+    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+        """What validation during training adds up, and the state for the next batch."""
 
     @abc.abstractmethod
     def serving(self, model: keras.Model) -> Serving:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.errors import DataError, StorageError
@@ -45,13 +47,30 @@ class _SavedState(tf.train.experimental.PythonState):
             setattr(self.state, name, value)
 
 
+class _SavedArrays(tf.train.experimental.PythonState):
+    """Carries the arrays that a step hands to the next one (`parts`, empty where there are none) inside a TensorFlow checkpoint."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+
+    def serialize(self) -> bytes:
+        buffer = io.BytesIO()
+        np.savez(buffer, *self.parts)
+        return buffer.getvalue()
+
+    def deserialize(self, string_value: bytes) -> None:
+        with np.load(io.BytesIO(string_value)) as arrays:
+            self.parts = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
+
+
 class Checkpoints:
     """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them."""
 
     def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int):
         self._directory = Path(model_dir) / DIRECTORY
         self._optimizer = optimizer
-        whole = tf.train.Checkpoint(model=_by_path(model), optimizer=optimizer, loop=_SavedState(state))
+        self.carried = _SavedArrays()
+        whole = tf.train.Checkpoint(model=_by_path(model), optimizer=optimizer, loop=_SavedState(state), carried=self.carried)
         self._last = tf.train.CheckpointManager(whole, str(self._directory), max_to_keep=keep, checkpoint_name=PREFIX)
         weights = tf.train.Checkpoint(model=_by_path(model))
         self._best = tf.train.CheckpointManager(weights, str(self._directory / BEST), max_to_keep=1, checkpoint_name=PREFIX)

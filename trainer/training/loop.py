@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.errors import DivergedError, RestartError
-from trainer.tasks.task import Task
+from trainer.tasks.task import State, Task
 from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.preemption import Preemption
 from trainer.training.reporting import Report
@@ -75,6 +75,7 @@ class Loop:
         self.checkpoints, self.state, self.report = checkpoints, state, report
         self.last_loss = math.nan
         self._step_seconds = 0.0
+        self._carried: State = ()
         self._profile = task.config.debug.profile_range()
 
     def run(self, preemption: Preemption) -> Iterator[int]:
@@ -85,6 +86,7 @@ class Loop:
           DivergedError: the loss is no number any more; nothing was saved since.
         """
         step = self.checkpoints.step
+        self._carried = self._restored_carried()
         batches = iter(self.task.training_batches(step, self.plan.total_examples))
         saved = step
         while not self.state.finished and not self.plan.is_over(step, self.state.train_seconds):
@@ -93,13 +95,21 @@ class Loop:
             if step % self.plan.evaluate_every == 0 or over:
                 self._validate(step, over)
             if step % self.plan.save_every == 0 or over or preemption.asked or self.state.finished:
-                self.checkpoints.save()
+                self._save()
                 saved = step
             yield step
             if preemption.asked and not self.state.finished:
                 if saved != step:
-                    self.checkpoints.save()
+                    self._save()
                 raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
+
+    def _restored_carried(self) -> State:
+        parts = self.checkpoints.carried.parts
+        return self.stepper.distribute(parts) if parts else self.stepper.initial_state(self.task.config.budget.batch_size)
+
+    def _save(self) -> None:
+        self.checkpoints.carried.parts = self.stepper.collect(self._carried)
+        self.checkpoints.save()
 
     def _visit_length(self, step: int) -> int:
         length = STEPS_OF_FIRST_VISIT
@@ -117,8 +127,8 @@ class Loop:
             tf.profiler.experimental.start(self.task.config.model_dir)
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
         started = time.perf_counter()
-        results = self.stepper.visit(batches, tf.constant(length), *progress.tensors())
-        losses, norms, rates = (result.numpy() for result in results)
+        table, self._carried = self.stepper.visit(batches, tf.constant(length), self._carried, *progress.tensors())
+        losses, norms, rates = table.numpy().T
         seconds = time.perf_counter() - started
         if self._profile and step + length == self._profile[1]:
             tf.profiler.experimental.stop()
@@ -167,4 +177,4 @@ class Loop:
             return None
         replicas = self.stepper.strategy.num_replicas_in_sync
         size = -(-max(self.task.config.budget.batch_size, 256) // replicas) * replicas
-        return self.stepper.validate(self.task.evaluation_batches("validation", size))
+        return self.stepper.validate(self.task.evaluation_batches("validation", size), size)

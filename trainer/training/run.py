@@ -115,8 +115,9 @@ def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     parameters = sum(int(tf.size(variable.value)) for variable in stepper.model.trainable_variables)
     batches = iter(task.training_batches(0, plan.total_examples))
     started = time.perf_counter()
-    results = stepper.visit(batches, tf.constant(1), *plan.progress(0, 0.0, 0.0).tensors())
-    loss = float(results[0].numpy()[0])
+    state = stepper.initial_state(task.config.budget.batch_size)
+    table, _ = stepper.visit(batches, tf.constant(1), state, *plan.progress(0, 0.0, 0.0).tensors())
+    loss = float(table.numpy()[0, 0])
     return {
         "dry_run": True,
         "step": 1,

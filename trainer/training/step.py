@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.models.noise import Noise
-from trainer.tasks.task import Batch, Task
+from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 
 
@@ -51,61 +51,82 @@ class Stepper:
         with tf.device("/cpu:0"):
             return {name: _rows(value, replica, count) for name, value in batch.items()}
 
-    def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def initial_state(self, batch_size: int) -> State:
+        """The task's state at the start of a sequence: each replica's rows on that replica."""
+        return self.distribute([tensor.numpy() for tensor in tf.nest.flatten(self.task.initial_state(batch_size))])
+
+    def distribute(self, parts: list[np.ndarray]) -> State:
+        """Gives every replica its rows of a global state, which is flat."""
+        count = self.strategy.num_replicas_in_sync
+
+        def rows(part: np.ndarray) -> Any:
+            size = len(part) // count
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(part[context.replica_id_in_sync_group * size :][:size])
+            )
+
+        return tf.nest.pack_sequence_as(self.task.initial_state(1), [rows(part) for part in parts])
+
+    def collect(self, state: State) -> list[np.ndarray]:
+        """The global state, flat: what `distribute` takes."""
+        return [self.strategy.gather(part, axis=0).numpy() for part in tf.nest.flatten(state)]
+
+    def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss, weight = self.task.loss(self.model, part, Noise(key))
+            loss, weight, state = self.task.loss(self.model, part, Noise(key), state)
             scaled = loss * (scale / self.task.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
-        return loss, weight, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+        return loss, weight, state, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
 
-    def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         context = tf.distribute.get_replica_context()
         noise = Noise.of(self.task.config.seed, step, tf.convert_to_tensor(context.replica_id_in_sync_group))
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
-        loss, weight, gradients = self._gradients(self._part(batch), noise.key, scale)
+        loss, weight, state, gradients = self._gradients(self._part(batch), noise.key, scale, state)
         loss, weight, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, weight, *gradients])
         weight = tf.maximum(weight, 1e-12)
         factor = self.task.nominal_weight / (weight * scale)
         rate = learning_rate(self.task.config.optimization, step, progress)
         norm = self.optimizer.apply([gradient * factor for gradient in gradients], rate)
-        return loss / weight, norm, rate
+        return tf.stack([loss / weight, norm, rate]), state
 
     @tf.function
     def visit(
-        self, batches: Iterator[Any], steps: tf.Tensor, anchor: tf.Tensor, at_anchor: tf.Tensor, slope: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        self, batches: Iterator[Any], steps: tf.Tensor, state: State, anchor: tf.Tensor, at_anchor: tf.Tensor, slope: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
         """Takes `steps` training steps.
 
         Returns:
-          Loss, gradient norm and learning rate of each step, three times [steps] float32.
+          Loss, gradient norm and learning rate of each step, [steps, 3] float32, and the task's state after the last one.
         """
         self.traces += 1
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
         for index in tf.range(steps):
             step = tf.convert_to_tensor(self.optimizer.step)
             progress = tf.cast(step - anchor, tf.float32) * slope + at_anchor
-            results = self.strategy.run(self._replica_step, args=(next(batches), step, progress))
-            rows = rows.write(index, tf.stack([self.strategy.experimental_local_results(result)[0] for result in results]))
-        table = rows.stack()
-        return table[:, 0], table[:, 1], table[:, 2]
+            row, state = self.strategy.run(self._replica_step, args=(next(batches), step, progress, state))
+            rows = rows.write(index, self.strategy.experimental_local_results(row)[0])
+        return rows.stack(), state
 
-    def _replica_validation(self, batch: Batch) -> dict[str, tf.Tensor]:
-        sums = self.task.validation_sums(self.model, self._part(batch))
+    def _replica_validation(self, batch: Batch, state: State) -> tuple[dict[str, tf.Tensor], State]:
+        sums, state = self.task.validation_sums(self.model, self._part(batch), state)
         pairs = {name: tf.stack(pair) for name, pair in sums.items()}
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, pairs)
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, pairs), state
 
     @tf.function
-    def _validation_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        reduced = self.strategy.run(self._replica_validation, args=(batch,))
-        return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}
+    def _validation_step(self, batch: Batch, state: State) -> tuple[dict[str, tf.Tensor], State]:
+        reduced, state = self.strategy.run(self._replica_validation, args=(batch, state))
+        return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}, state
 
-    def validate(self, batches: tf.data.Dataset) -> dict[str, float]:
+    def validate(self, batches: tf.data.Dataset, batch_size: int) -> dict[str, float]:
         """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64."""
         totals: dict[str, np.ndarray] = {}
+        state = self.initial_state(batch_size)
         for batch in batches:
-            for name, pair in self._validation_step(batch).items():
+            sums, state = self._validation_step(batch, state)
+            for name, pair in sums.items():
                 totals[name] = totals.get(name, np.zeros(2)) + pair.numpy().astype(np.float64)
         return {name: float(total / weight) for name, (total, weight) in totals.items()}
 

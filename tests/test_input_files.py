@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config import PrepareConfig
+from trainer.data.input_files import find_files, find_split_files, undecodable_line
+from trainer.errors import ConfigError, DataError
+
+
+def test_find_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    names = [str(tmp_path / name) for name in ("b.csv", "a.csv", "deep/c.csv", "odd[1].csv")]
+    for name in names:
+        Path(name).touch()
+    assert find_files([names[0], f"{tmp_path}/?.csv"]) == [names[0], names[1]]
+    assert find_files([f"{tmp_path}/**/c.csv", names[3]]) == [names[2], names[3]]
+    with pytest.raises(DataError, match=r"--test_input=.*/x\*\.csv names no file"):
+        find_files([names[0], f"{tmp_path}/x*.csv"], "test_input")
+    with pytest.raises(DataError, match="is a directory"):
+        find_files([str(tmp_path)])
+    with pytest.raises(ConfigError, match=r"gs://bucket/a\.csv is no local path"):
+        find_files(["gs://bucket/a.csv"])
+
+
+def test_a_file_belongs_to_one_split(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    given = {"task": "language_model", "source": "text", "output_dir": "out"}
+    found = find_split_files(PrepareConfig(**given, input=(str(path),)))
+    assert found == {"train": [str(path)], "validation": [], "test": []}
+    with pytest.raises(ConfigError, match="is named twice or in two splits"):
+        find_split_files(PrepareConfig(**given, input=(str(path),), test_input=(f"{tmp_path}/./a.txt", str(path))))
+
+
+def test_undecodable_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("é\n\n".encode() + b"a\xff\nb")
+    assert undecodable_line(str(tmp_path / "a.txt")) == 3

@@ -1,0 +1,152 @@
+"""Documents to token records and back: every token once, whatever reads them."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.data import manifest, token_records, tokenizers
+from trainer.data.token_records import encode_documents, token_dtype, write_dataset
+from trainer.errors import DataError
+
+LINES = [f"document {number} " + "of some words, " * (number % 7) for number in range(200)]
+
+
+def dataset(
+    directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3
+) -> manifest.Manifest:
+    tokenizer = tokenizers.build(kind, documents["train"], 300 if kind == "sentencepiece" else None)
+    encoded = {split: encode_documents(tokenizer, own) for split, own in documents.items()}
+    return write_dataset(encoded, tokenizer, mode, "language_model", str(directory), shards)
+
+
+@pytest.fixture
+def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_records, "RECORD_TOKENS", 333)
+
+
+def expected_tokens(directory: Path, kind: str, documents: list[str]) -> list[list[int]]:
+    tokenizer = tokenizers.load(kind, directory)
+    return [tokenizer.encode(document).tolist() for document in documents]
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
+def test_tfds_reads_the_very_tokens(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
+    import tensorflow_datasets as tfds
+
+    splits = {"train": LINES[:150], "validation": LINES[150:]}
+    written = dataset(tmp_path / "d", splits, kind)
+    builder = tfds.builder_from_directory(str(tmp_path / "d"))
+    for split, documents in splits.items():
+        rebuilt: list[list[int]] = [[] for _ in documents]
+        records = sorted(tfds.as_numpy(builder.as_dataset(split=split)), key=lambda record: (record["document"], record["start"]))
+        assert len(records) == written.splits[split].records == builder.info.splits[split].num_examples
+        for record in records:
+            assert record["tokens"].dtype == token_dtype(tokenizers.load(kind, tmp_path / "d").size)
+            assert 0 < len(record["tokens"]) == record["lengths"].sum() <= 333
+            assert record["start"] == len(rebuilt[record["document"]])
+            parts = np.split(record["tokens"], np.cumsum(record["lengths"])[:-1])
+            for document, part in enumerate(parts, record["document"]):
+                rebuilt[document] += part.tolist()
+        assert rebuilt == expected_tokens(tmp_path / "d", kind, documents)
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
+    from trainer.data import token_store
+
+    splits = {"train": LINES[:150], "validation": LINES[150:151]}
+    written = dataset(tmp_path / "d", splits, kind)
+    assert manifest.read(str(tmp_path / "d")) == written
+    for split, documents in splits.items():
+        expected = expected_tokens(tmp_path / "d", kind, documents)
+        store = token_store.load(str(tmp_path / "d"), written, split)
+        assert store.lengths.tolist() == [len(document) for document in expected]
+        assert store.tokens.tolist() == list(chain.from_iterable(expected))
+        with_ends = [token for document in expected for token in [*document, 3]]
+        assert store.stream().tolist() == (with_ends if len(documents) > 1 else with_ends[:-1])
+        assert store.stream().dtype == store.tokens.dtype == token_dtype(token_store.load_tokenizer(str(tmp_path / "d"), written).size)
+
+
+def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
+    from trainer.data import token_store
+
+    directory = str(tmp_path / "d")
+    written = dataset(tmp_path / "d", {"train": LINES})
+    with pytest.raises(DataError, match="has no test split, it has train"):
+        token_store.load(directory, written, "test")
+    with pytest.raises(DataError, match="holds no text but forecast records"):
+        token_store.load(directory, manifest.Manifest("d", "forecast", (), {}), "train")
+    shard = tmp_path / "d" / written.splits["train"].shards[1].file
+    content = bytearray(shard.read_bytes())
+    content[60] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=r"00001-of-00003 record 0 is damaged"):
+        token_store.load(directory, written, "train")
+    shard.write_bytes((tmp_path / "d" / written.splits["train"].shards[0].file).read_bytes().ljust(len(content))[: len(content)])
+    with pytest.raises(DataError):
+        token_store.load(directory, written, "train")
+    shard.unlink()
+    with pytest.raises(DataError, match="is missing; restore it or prepare the dataset again"):
+        token_store.load(directory, written, "train")
+    (tmp_path / "d" / "vocabulary.txt").write_bytes(tokenizers.build("char", ["ab"]).content)
+    with pytest.raises(DataError, match=r"vocabulary\.txt is another vocabulary"):
+        token_store.load_tokenizer(directory, written)
+
+
+def test_the_manifest_counts(tmp_path: Path) -> None:
+    written = dataset(tmp_path / "d", {"train": ["aab", "b"], "validation": ["abc", "xé"]}, shards=8)
+    assert written.text is not None
+    assert written.text.splits["train"] == manifest.TextCounts(4, 4, 2, 0)
+    assert written.text.splits["validation"] == manifest.TextCounts(5, 5, 2, 3)
+    facts = written.text
+    assert (facts.tokenizer, facts.vocabulary_file, facts.vocabulary_size, facts.documents) == ("char", "vocabulary.txt", 6, "lines")
+    assert facts.vocabulary_sha256 == tokenizers.load("char", tmp_path / "d").sha256
+    assert len(written.splits["train"].shards) == 4  # one token each
+    other = dataset(tmp_path / "e" / "d", {"train": ["xxy", "y"], "validation": ["xyc", "aé"]}, shards=8)
+    assert [split.shards for split in other.splits.values()] == [split.shards for split in written.splits.values()]
+    assert other.fingerprint != written.fingerprint  # the same ids of other characters
+
+
+def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
+    written = manifest.Manifest("d", "forecast", (), {})
+    values = json.loads(written.to_json())
+    del values["text"]
+    assert manifest.decode(values) == written
+    with pytest.raises(ValueError, match="wings is missing or unknown"):
+        manifest.decode({**values, "wings": 2})
+    del values["task"]
+    with pytest.raises(ValueError, match="task is missing or unknown"):
+        manifest.decode(values)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
+def test_pieces_and_processes_encode_as_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = ["\n".join(LINES), LINES[0], "x" * 5000, "\n\n \n".join(LINES[:50])]
+    tokenizer = tokenizers.build(kind, documents, 300 if kind == "sentencepiece" else None)
+    expected = [tokenizer.encode(document) for document in documents]
+    monkeypatch.setattr(token_records, "JOB_CHARACTERS", 1000)
+    monkeypatch.setattr(token_records, "POOL_CHARACTERS", 0)
+    for processes in (1, 2) if kind == "word" else (1,):
+        encoded = encode_documents(tokenizer, documents, processes)
+        np.testing.assert_array_equal(encoded.tokens, np.concatenate(expected))
+        assert encoded.lengths.tolist() == [len(ids) for ids in expected]
+        assert encoded.characters == sum(map(len, documents))
+
+
+def test_token_types() -> None:
+    assert [token_dtype(size) for size in (256, 257, 65536, 65537)] == ["uint8", "uint16", "uint16", "int32"]
+
+
+def test_large_ids_survive(tf: Any, tmp_path: Path) -> None:
+    from trainer.data import token_store
+
+    tokenizer = tokenizers.WordTokenizer([str(number) for number in range(70000)])
+    split = encode_documents(tokenizer, ["69999\n0\n65000"])
+    written = write_dataset({"train": split}, tokenizer, "stream", "language_model", str(tmp_path / "d"), 1)
+    assert token_store.load(str(tmp_path / "d"), written, "train").tokens.tolist() == [70003, 1, 4, 1, 65004]

@@ -1,0 +1,46 @@
+"""`prepare --task=language_model`: text files or the sample -> a dataset of tokens."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from trainer.config import PrepareConfig
+from trainer.data import tokenizers
+from trainer.data.input_files import find_split_files
+from trainer.data.manifest import Manifest
+from trainer.data.sample_text import sample_text
+from trainer.data.text_source import read_text, split_documents
+from trainer.data.token_records import encode_documents, write_dataset
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_text(config: PrepareConfig, processes: int) -> tuple[Manifest, dict[str, Any]]:
+    """Writes the dataset; gives its manifest and, split by split, tokens, characters, documents and the rate of unknown tokens.
+
+    Raises:
+      DataError, ConfigError, StorageError: as `read_text`, `split_documents`, `tokenizers.build` and `write_dataset`.
+    """
+    if config.source == "sample":
+        given = {"train": [sample_text()]}
+    else:
+        given = {split: [read_text(path) for path in paths] for split, paths in find_split_files(config).items()}
+    documents = split_documents(given, config.documents, config.splits)
+    options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
+    tokenizer = tokenizers.build(config.tokenizer, documents["train"], config.vocab_size, **options)
+    encoded = {split: encode_documents(tokenizer, own, processes) for split, own in documents.items()}
+    written = write_dataset(encoded, tokenizer, config.documents, config.task, config.output_dir, config.num_shards)
+    assert written.text is not None
+    counts = written.text.splits
+    rates = {name: count.unknown / count.tokens for name, count in counts.items()}
+    for name, rate in rates.items():
+        if rate > 0:
+            _log.info("%s: %d of %d tokens are unknown (%.3g %%)", name, counts[name].unknown, counts[name].tokens, 100 * rate)
+    return written, {
+        "tokens": {name: count.tokens for name, count in counts.items()},
+        "characters": {name: count.characters for name, count in counts.items()},
+        "documents": {name: count.documents for name, count in counts.items()},
+        "unknown_rate": rates,
+        "vocabulary_size": tokenizer.size,
+    }
