@@ -19,8 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m trainer.train --flagfile=trainer/recipes/forecast_sample.flags --data_dir=$(DEMO)/data --model_dir=$(DEMO)/model
 	$(BIN)/python -m trainer.evaluate --model_dir=$(DEMO)/model --data_dir=$(DEMO)/data --report_dir=$(DEMO)/report
 	$(BIN)/python -m trainer.export --model_dir=$(DEMO)/model --export_dir=$(DEMO)/export
-	$(BIN)/python -m trainer.prepare --task=forecast --source=sample --write_csv=$(DEMO)/history.csv --output_dir=$(DEMO)/unused
-	$(BIN)/python -m trainer.predict --export_dir=$(DEMO)/export --input=$(DEMO)/history.csv --output=$(DEMO)/forecast.csv --plot=$(DEMO)/forecast.png
+	$(BIN)/python -m trainer.predict --export_dir=$(DEMO)/export --input=$(DEMO)/data/sample.csv --output=$(DEMO)/forecast.csv --plot=$(DEMO)/forecast.png
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -116,6 +116,39 @@ def test_without_our_gradient_the_values_and_tensorflows_gradient_are_the_same(t
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("cell", KINDS)
+def test_parts_and_compiled_loops_compute_the_same(tf, cell, lengths, monkeypatch):
+    from trainer.models import cpu_kernels
+    from trainer.models.cpu_plan import Plan
+
+    values = inputs(cell)
+    plain, slopes = gradients(tf, cell, lengths, values)
+    for plan in (Plan(2, False), Plan(1, True), Plan(2, True)):
+        monkeypatch.setattr(cpu_kernels, "plan_for", lambda *_, plan=plan: plan)
+        found, found_slopes = tf.function(lambda: gradients(tf, cell, lengths, values))()
+        for one, other in zip([*found, *found_slopes], [*plain, *slopes]):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypatch):
+    from trainer.models import cpu_plan
+
+    monkeypatch.setattr(cpu_plan, "_cores", lambda: 2)
+
+    def plan(batch, steps, units, dtype=tf.float32, own_gradient=True):
+        spec = tf.TensorSpec([batch, steps, 8], dtype)
+        chosen = []
+        tf.function(lambda x: chosen.append(cpu_plan.plan_for(x, units, own_gradient)) or x).get_concrete_function(spec)
+        return tuple(chosen[0])
+
+    assert plan(256, 96, 64) == (2, True)
+    assert plan(32, 64, 1024) == (1, False)
+    assert plan(65, 96, 512) == (1, True)
+    assert plan(256, 96, 64, tf.bfloat16) == (2, False)
+    assert plan(16, 24, 8) == plan(None, 96, 64) == plan(256, None, 64) == plan(256, 96, 64, own_gradient=False) == (1, False)
+
+
 @pytest.mark.parametrize("cell", KINDS)
 @pytest.mark.parametrize("shape", [(1, 5), (4, 1), (1, 1), (3, 2)])
 def test_one_row_and_one_step(tf, cell, shape):

@@ -126,3 +126,14 @@ def test_static_shapes(tf: Any) -> None:
     lanes = Lanes(np.arange(100), 4, 5)
     for dataset in (lanes.training(0, 0), lanes.in_order(7)):
         assert dataset.element_spec == batch_signature(4, 5)
+
+
+def test_a_random_share_of_rows_starts_anew(tf: Any) -> None:
+    from trainer.data.lanes import Lanes
+
+    lanes = Lanes(np.arange(4000), 16, 5)
+    resets = np.stack([batch["reset"].numpy() for batch in lanes.training(1, 3, reset_share=0.25).take(45)])
+    assert 0.15 < resets.mean() < 0.35
+    again = np.stack([batch["reset"].numpy() for batch in lanes.training(11, 3, reset_share=0.25).take(35)])
+    np.testing.assert_array_equal(resets[10:], again)
+    assert not np.stack([batch["reset"].numpy() for batch in lanes.training(1, 3).take(45)]).any()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from trainer.data.sample_series import COLUMNS, HOURS, sample_series
+from trainer.data.csv_series import read_csv
+from trainer.data.sample_series import COLUMNS, HOURS, sample_series, write_csv
 
 
 def test_it_is_hourly_and_the_same_for_the_same_seed() -> None:
@@ -53,3 +56,12 @@ def test_a_linear_model_clearly_beats_repeating_the_last_day() -> None:
     linear = np.nanmean((design[cut:] @ weights - targets[cut:]) ** 2)
     last_day = np.nanmean((inputs[cut:, -24:] - targets[cut:]) ** 2)
     assert linear < 0.7 * last_day
+
+
+def test_the_sample_as_csv_reads_back(tmp_path: Path) -> None:
+    series = sample_series(3)
+    write_csv(series, tmp_path / "sample.csv")
+    again = read_csv(str(tmp_path / "sample.csv"))
+    assert again.columns == series.columns and again.interval == series.interval
+    np.testing.assert_array_equal(again.times, series.times)
+    np.testing.assert_allclose(again.values, series.values, atol=0.006)

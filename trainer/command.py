@@ -34,7 +34,7 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
     """
     # Read by TensorFlow when it is imported, which commands do in their bodies only.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
     _log_to_stderr()
     try:
         if flags.wants_help(sys.argv[1:]):

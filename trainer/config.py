@@ -149,6 +149,19 @@ class ForecastConfig:
 
 
 @dataclass(frozen=True)
+class LanguageConfig:
+    GROUP: ClassVar[str] = "language model"
+
+    sequence_length: int = flag("tokens that every lane (or document window) reads a step", default=128)
+    embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
+    tie_weights: bool = flag("use the embedding as the output matrix too", default=False)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "sequence_length")
+        yield from at_least(self, 0, "embedding_size")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     GROUP: ClassVar[str] = "model"
 
@@ -157,9 +170,13 @@ class ModelConfig:
     units: int = flag("units of a layer", default=128)
     dropout: float = flag("share of activations dropped between layers and before the output", default=0.0)
 
+    recurrent_dropout: float = flag("share of the recurrent weights dropped, the same ones at all time steps of a batch", default=0.0)
+    residual: bool = flag("add each layer's input to its output, from the second layer on", default=False)
+    layer_norm: bool = flag("normalise the output of every layer", default=False)
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "num_layers", "units")
-        yield from within(self, 0, 1, "dropout")
+        yield from within(self, 0, 1, "dropout", "recurrent_dropout")
 
 
 @dataclass(frozen=True)
@@ -259,6 +276,7 @@ class TrainConfig:
     model_dir: str = flag("directory of checkpoints and logs; an existing one is resumed")
     seed: int = flag("seed of the weights, the order of the data and the noise", default=0)
     forecast: ForecastConfig = dataclasses.field(default_factory=ForecastConfig)
+    language: LanguageConfig = dataclasses.field(default_factory=LanguageConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimization: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     budget: BudgetConfig = dataclasses.field(default_factory=BudgetConfig)
@@ -267,7 +285,7 @@ class TrainConfig:
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")
-        for section in (self.forecast, self.model, self.optimization, self.budget, self.device, self.debug):
+        for section in (self.forecast, self.language, self.model, self.optimization, self.budget, self.device, self.debug):
             yield from section.problems()
 
 
@@ -306,13 +324,21 @@ class PredictConfig:
     GROUP: ClassVar[str] = "predict"
 
     export_dir: str = flag("directory of an exported model: its newest version is used, or the version itself")
-    input: tuple[str, ...] = flag("path, glob or comma list of files with the history")
-    output: str = flag("file for the predictions")
+    input: tuple[str, ...] = flag("path, glob or comma list: CSV files with the history, or text with a prompt a line (- is stdin)")
+    output: str = flag("file for the predictions: CSV, or JSON lines for text", default="")
     plot: str = flag("PNG file for a plot of history and forecast", default="")
     batch_size: int = flag("examples predicted at once", default=256)
+    max_tokens: int = flag("most new tokens a prompt", default=200)
+    temperature: float = flag("1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0)
+    top_k: int = flag("sample among so many likeliest tokens; 0 is all", default=0)
+    top_p: float = flag("sample among the likeliest tokens that together reach this probability", default=1.0)
+    seed: int = flag("seed of the sampling: the same gives the same text again", default=0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "batch_size")
+        yield from at_least(self, 1, "batch_size", "max_tokens")
+        yield from at_least(self, 0, "temperature", "top_k", "seed")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")
         if not self.input:
             yield Problem("input", None, "is missing", "name the files to read")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from trainer.command import run_command
@@ -16,6 +17,8 @@ def main(config: ExportConfig) -> dict[str, Any]:
         from trainer.serving.restored import restored_model
         from trainer.serving.saved_model import export
 
+    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone
+    run_config = dataclasses.replace(run_config, data_dir=config.model_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint)
     return {**export(task.serving(model), config.export_dir), "step": step}
 

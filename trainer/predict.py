@@ -1,4 +1,4 @@
-"""Predicts with an exported model alone: for a forecaster, CSV files with history in, a CSV file with forecasts out."""
+"""Predicts with an exported model alone: forecasts for CSV files with history, completions for prompts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from typing import Any
 from trainer.command import run_command
 from trainer.config import PredictConfig
 from trainer.data.input_files import find_files
-from trainer.errors import DataError
-from trainer.serving import forecast_plot, forecast_predictor
+from trainer.errors import ConfigError, DataError, Problem
+from trainer.serving import forecast_plot, forecast_predictor, text_predictor
 from trainer.serving.loaded import find_version, load, read_contract
 
 
 def main(config: PredictConfig) -> dict[str, Any]:
     path = find_version(config.export_dir)
     contract = read_contract(path)
-    if contract.get("task") != "forecast":
+    if contract.get("task") not in PREDICTORS:
         raise DataError(f"{path} was exported for {contract.get('task')}, which this version cannot predict; use the version that wrote it")
+    result = PREDICTORS[contract["task"]](str(path), contract, config)
+    return {**result, "output": config.output or None, "model": str(path)}
+
+
+def _forecast(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+    if not config.output:
+        raise ConfigError([Problem("output", None, "is missing", "name the CSV file to write")])
     files = find_files(config.input)
     model = load(path)
     started = time.perf_counter()
@@ -26,7 +33,18 @@ def main(config: PredictConfig) -> dict[str, Any]:
     rows = forecast_predictor.write_csv(forecasts, config.output)
     if config.plot:
         forecast_plot.plot(forecasts, contract["lookback"], config.plot)
-    return {"predictions": len(forecasts), "rows": rows, "seconds": round(seconds, 3), "output": config.output, "model": str(path)}
+    return {"predictions": len(forecasts), "rows": rows, "seconds": round(seconds, 3)}
+
+
+def _complete(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+    text_predictor.check(config)
+    model = load(path)
+    started = time.perf_counter()
+    count = text_predictor.predict(model, contract, config)
+    return {"predictions": count, "seconds": round(time.perf_counter() - started, 3)}
+
+
+PREDICTORS = {"forecast": _forecast, "language_model": _complete}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from trainer.data.forecast_records import Group
 from trainer.data.input_files import find_split_files
 from trainer.data.manifest import Manifest
 from trainer.data.parallel import run_jobs
-from trainer.data.sample_series import sample_series
+from trainer.data.sample_series import SAMPLE_FILE, sample_series, write_csv
 from trainer.data.split_borders import split_borders
 
 POOL_BYTES = 16 << 20  # parsing less takes no longer than starting a pool
@@ -37,6 +37,8 @@ def prepare_forecast(config: PrepareConfig, processes: int) -> tuple[Manifest, d
     else:
         groups = _read_groups(config, processes)
     written = forecast_records.write_dataset(groups, config.output_dir, config.num_shards, processes)
+    if config.source == "sample":
+        write_csv(series, Path(config.output_dir) / SAMPLE_FILE)
     rows = {name: sum(last - first for first, last in _ranges(groups, name)) for name in written.splits}
     return written, {"rows": rows, "series": len(groups) * len(groups[0].series.columns)}
 

@@ -70,10 +70,11 @@ class Lanes:
             self._tokens = tf.constant(tokens)
         self._count = len(tokens)
 
-    def training(self, first_step: int, seed: int, total_examples: int | None = None) -> tf.data.Dataset:
-        """Endless batches from `first_step` on, a function of (seed, step) alone; `reset` is 1 at an epoch's first step.
+    def training(self, first_step: int, seed: int, total_examples: int | None = None, reset_share: float = 0.0) -> tf.data.Dataset:
+        """Endless batches from `first_step` on, a function of (seed, step) alone.
 
-        Rows after `total_examples` rows (of `examples_per_epoch` an epoch) get weight 0.
+        `reset` is 1 at an epoch's first step, and at a random share `reset_share` of the rows of the others: a model that never sees a
+        zero state between texts cannot begin one. Rows after `total_examples` rows (of `examples_per_epoch` an epoch) get weight 0.
         """
 
         def make(step: tf.Tensor) -> Batch:
@@ -82,7 +83,9 @@ class Lanes:
             if total_examples is not None:
                 row = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
                 batch["weight"] *= tf.cast(row < total_examples, tf.float32)[:, None]
-            return {**batch, "reset": tf.fill([self.batch_size], tf.cast(step_of_epoch == 0, tf.float32))}
+            chance = tf.random.stateless_uniform([self.batch_size], tf.stack([tf.constant(seed, tf.int64), step]), alg="philox")
+            reset = tf.logical_or(step_of_epoch == 0, chance < reset_share)
+            return {**batch, "reset": tf.cast(reset, tf.float32)}
 
         return self._batches(tf.data.Dataset.range(first_step, 2**62), make, prefetch=8)
 

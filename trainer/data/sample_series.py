@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import os
+from pathlib import Path
+
 import numpy as np
 
 from trainer.data.csv_series import RawSeries
+from trainer.data.intervals import format_time
 from trainer.data.manifest import Interval
 
 COLUMNS = ("north", "south", "harbour", "works")
+SAMPLE_FILE = "sample.csv"
 HOURS = 3 * 365 * 24  # 2021 to 2023
 FIRST_TIME = 1609459200  # 2021-01-01 00:00:00 UTC, a Friday
 HOLIDAYS = ((1, 1), (5, 1), (10, 3), (12, 25), (12, 26))  # month, day
@@ -45,6 +51,18 @@ def sample_series(seed: int) -> RawSeries:
     values = (_BASE * np.maximum(share, 0.05)).astype(np.float32)
     _cut_gaps(random, values)
     return RawSeries("sample", COLUMNS, values, times, Interval(3600, "second"), "the sample")
+
+
+def write_csv(series: RawSeries, path: Path) -> None:
+    """Writes series as the CSV file that `--source=csv` would read: an example of the form, and a history to predict from."""
+    assert series.times is not None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["date", *series.columns])
+        for time, row in zip(series.times, series.values):
+            writer.writerow([format_time(int(time)), *("" if np.isnan(value) else f"{value:.2f}" for value in row)])
+    temporary.replace(path)
 
 
 def _free_days(times: np.ndarray) -> np.ndarray:

@@ -14,10 +14,11 @@ def write_tables(result: dict[str, Any], report_dir: str) -> None:
     rows = {"model": result["metrics"], **result.get("baselines", {})}
     names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
     sys.stdout.write(f"{result['split']}: {result['count']} scored\n")
-    sys.stdout.write("".ljust(14) + "".join(name.rjust(12) for name in names) + "\n")
+    widths = [max(12, len(name) + 2) for name in names]
+    sys.stdout.write("".ljust(14) + "".join(name.rjust(width) for name, width in zip(names, widths)) + "\n")
     for label, metrics in rows.items():
         cells = ("-" if metrics.get(name) is None else f"{metrics[name]:.4g}" for name in names)
-        sys.stdout.write(label.ljust(14) + "".join(cell.rjust(12) for cell in cells) + "\n")
+        sys.stdout.write(label.ljust(14) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) + "\n")
     if report_dir:
         directory = Path(report_dir)
         directory.mkdir(parents=True, exist_ok=True)

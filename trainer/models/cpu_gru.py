@@ -5,11 +5,11 @@ Letters: B batch, T time, H hidden. Gates stand in Keras' order: update z, reset
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.models.scan import accumulator, elements, length_of, scan, stacked
+from trainer.models.scan import accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
@@ -39,9 +39,9 @@ def forward(projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, rec
     def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
         (h,) = state
         x = tf.cast(rows.read(t), wide)
-        product = tf.cast(tf.matmul(h, recurrent_kernel), wide) + bias
-        z, r = tf.split(tf.sigmoid(x[:, : 2 * size] + product[:, : 2 * size]), 2, axis=1)
-        kept = product[:, 2 * size :]
+        recurrent = tf.cast(tf.matmul(h, recurrent_kernel), wide) + bias
+        z, r = tf.split(tf.sigmoid(x[:, : 2 * size] + recurrent[:, : 2 * size]), 2, axis=1)
+        kept = recurrent[:, 2 * size :]
         n = tf.tanh(x[:, 2 * size :] + r * kept)
         new = tf.cast(n + z * (tf.cast(h, wide) - n), h.dtype)
         values = (new, tf.cast(tf.concat([z, r, n], axis=1), h.dtype), tf.cast(kept, h.dtype))
@@ -49,7 +49,7 @@ def forward(projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, rec
 
     kinds = [(h.dtype, size), (h.dtype, 3 * size), (h.dtype, size)]
     _, (outputs, *kept) = scan(steps, step, (h,), kinds, h.shape[0])
-    return stacked(outputs), Kept(*kept)
+    return outputs.stack(), Kept(*kept)
 
 
 def backward(
@@ -58,6 +58,7 @@ def backward(
     lengths: tf.Tensor | None,
     before: tf.Tensor,
     recurrent_kernel: tf.Tensor,
+    *,
     kept: Kept,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs the gates' gradients back over all steps; weight gradients are products of what comes out.
@@ -97,4 +98,19 @@ def backward(
     (d_h,), (d_x, d_product) = scan(steps, step, (first,), [(narrow, 3 * size)] * 2, d_outputs.shape[1])
     if lengths is not None:
         d_h = tf.where((lengths == 0)[:, None], last_h, d_h)
-    return stacked(d_x), stacked(d_product), d_h
+    return d_x.stack(), d_product.stack(), d_h
+
+
+@tf.function(jit_compile=True, autograph=False)
+def compiled_forward(
+    projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, recurrent_bias: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """`forward` as one XLA program; what is kept comes as tensors, [T, B, N]."""
+    outputs, kept = forward(projected, h, recurrent_kernel, recurrent_bias)
+    return outputs, [array.stack() for array in kept]
+
+
+@tf.function(jit_compile=True, autograph=False)
+def compiled_backward(*arguments: Any, kept: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`backward` as one XLA program."""
+    return backward(*arguments, kept=Kept(*map(elements, kept)))

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.models import cpu_gru, cpu_lstm
+from trainer.models.cpu_plan import plan_for
 from trainer.models.scan import accumulator
 
 Gradient = Callable[..., Any]
@@ -42,28 +43,17 @@ def lstm(
     Returns:
       Outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid step, twice [B, H].
     """
-    mask = _time_major_mask(x, lengths)
+    plan = plan_for(x, recurrent_kernel.shape[0], own_gradient)
 
-    def recurrence(projected: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[Any, Gradient]:
-        wide = accumulator(projected.dtype)
-        wide_c0 = tf.cast(c0, wide)
-        outputs, c, kept = cpu_lstm.forward(projected, h0, wide_c0, recurrent_kernel)
-        outputs, h = _finish(outputs, mask, lengths, h0)
-        if lengths is not None:
-            c = _state_at_end(kept.cells.stack(), lengths, wide_c0)
+    def run(x: tf.Tensor, lengths: tf.Tensor | None, h0: tf.Tensor, c0: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        mask = _time_major_mask(x, lengths)
+        arguments = (_project(x, mask, kernel, bias), h0, c0, recurrent_kernel)
+        recurrence = _lstm_recurrence(lengths, mask, plan.compiled)
+        outputs, h, c = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
+        return tf.transpose(outputs, [1, 0, 2]), h, c
 
-        def gradient(d_outputs: tf.Tensor, d_h: tf.Tensor, d_c: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            d_outputs = _zero_past_end(d_outputs, mask)
-            d_h, d_c = tf.cast(d_h, wide), tf.cast(d_c, wide)
-            d_z, d_h, d_c = cpu_lstm.backward(d_outputs, d_h, d_c, lengths, wide_c0, recurrent_kernel, kept)
-            return d_z, tf.cast(d_h, h0.dtype), tf.cast(d_c, c0.dtype), _weights_gradient(_before(outputs, h0), d_z)
-
-        return (outputs, h, tf.cast(c, c0.dtype)), gradient
-
-    projected = _project(x, mask, kernel, bias)
-    arguments = (projected, h0, c0, recurrent_kernel)
-    outputs, h, c = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
-    return tf.transpose(outputs, [1, 0, 2]), h, c
+    outputs, h, c = _in_parts(run, plan.parts, x, lengths, h0, c0)
+    return outputs, h, c
 
 
 def gru(
@@ -90,26 +80,71 @@ def gru(
     Returns:
       Outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid step, [B, H].
     """
-    mask = _time_major_mask(x, lengths)
+    plan = plan_for(x, recurrent_kernel.shape[0], own_gradient)
+
+    def run(x: tf.Tensor, lengths: tf.Tensor | None, h0: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        mask = _time_major_mask(x, lengths)
+        arguments = (_project(x, mask, kernel, bias[0]), h0, recurrent_kernel, bias[1])
+        recurrence = _gru_recurrence(lengths, mask, plan.compiled)
+        outputs, h = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
+        return tf.transpose(outputs, [1, 0, 2]), h
+
+    outputs, h = _in_parts(run, plan.parts, x, lengths, h0)
+    return outputs, h
+
+
+def _in_parts(run: Callable[..., tuple[tf.Tensor, ...]], count: int, *arguments: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+    """Runs `run` on `count` equal shares of the rows of its arguments, side by side, and joins what comes out."""
+    if count == 1:
+        return run(*arguments)
+    shares = zip(*([None] * count if argument is None else tf.split(argument, count) for argument in arguments))
+    return tuple(tf.concat(pieces, axis=0) for pieces in zip(*(run(*share) for share in shares)))
+
+
+def _lstm_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool) -> Callable[..., tuple[Any, Gradient]]:
+    """The loop as a function of its differentiable arguments that gives results and their gradient."""
+
+    def recurrence(projected: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[Any, Gradient]:
+        wide = accumulator(projected.dtype)
+        forward = cpu_lstm.compiled_forward if compiled else cpu_lstm.forward
+        backward = cpu_lstm.compiled_backward if compiled else cpu_lstm.backward
+        outputs, c, kept = forward(projected, h0, tf.cast(c0, wide), recurrent_kernel)
+        outputs, h = _finish(outputs, mask, lengths, h0)
+        if lengths is not None:
+            before = kept[1] if compiled else kept.cells.stack()
+            c = _state_at_end(tf.concat([before[1:], c[None]], axis=0), lengths, tf.cast(c0, wide))
+
+        def gradient(d_outputs: tf.Tensor, d_h: tf.Tensor, d_c: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            d_outputs = _zero_past_end(d_outputs, mask)
+            d_h, d_c = tf.cast(d_h, wide), tf.cast(d_c, wide)
+            d_z, d_h, d_c = backward(d_outputs, d_h, d_c, lengths, recurrent_kernel, kept=kept)
+            return d_z, tf.cast(d_h, h0.dtype), tf.cast(d_c, c0.dtype), _weights_gradient(_before(outputs, h0), d_z)
+
+        return (outputs, h, tf.cast(c, c0.dtype)), gradient
+
+    return recurrence
+
+
+def _gru_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool) -> Callable[..., tuple[Any, Gradient]]:
+    """The loop as a function of its differentiable arguments that gives results and their gradient."""
 
     def recurrence(projected: tf.Tensor, h0: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor) -> tuple[Any, Gradient]:
-        outputs, kept = cpu_gru.forward(projected, h0, recurrent_kernel, bias)
+        forward = cpu_gru.compiled_forward if compiled else cpu_gru.forward
+        backward = cpu_gru.compiled_backward if compiled else cpu_gru.backward
+        outputs, kept = forward(projected, h0, recurrent_kernel, bias)
         outputs, h = _finish(outputs, mask, lengths, h0)
 
         def gradient(d_outputs: tf.Tensor, d_h: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_outputs = _zero_past_end(d_outputs, mask)
             before = _before(outputs, h0)
             d_h = tf.cast(d_h, accumulator(h0.dtype))
-            d_x, d_product, d_h = cpu_gru.backward(d_outputs, d_h, lengths, before, recurrent_kernel, kept)
+            d_x, d_product, d_h = backward(d_outputs, d_h, lengths, before, recurrent_kernel, kept=kept)
             d_bias = tf.raw_ops.BiasAddGrad(out_backprop=d_product)
             return d_x, tf.cast(d_h, h0.dtype), _weights_gradient(before, d_product), d_bias
 
         return (outputs, h), gradient
 
-    projected = _project(x, mask, kernel, bias[0])
-    arguments = (projected, h0, recurrent_kernel, bias[1])
-    outputs, h = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
-    return tf.transpose(outputs, [1, 0, 2]), h
+    return recurrence
 
 
 def _time_major_mask(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor | None:

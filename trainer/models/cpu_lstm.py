@@ -5,15 +5,15 @@ Letters: B batch, T time, H hidden. Gates stand in Keras' order: input i, forget
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.models.scan import accumulator, elements, length_of, scan, stacked
+from trainer.models.scan import accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
-    """What the backward loop reads: per step the gates [B, 4H], the cell states [B, H] and their tanh [B, H]."""
+    """What the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of the one after [B, H]."""
 
     gates: tf.TensorArray
     cells: tf.TensorArray
@@ -35,20 +35,20 @@ def forward(projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: 
     rows = elements(projected)
 
     def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
-        h, c = state
+        h, before = state
         z = tf.cast(rows.read(t), wide) + tf.cast(tf.matmul(h, recurrent_kernel), wide)
         i, f, g, o = tf.split(z, 4, axis=1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-        c = f * c + i * g
+        c = f * before + i * g
         squashed = tf.tanh(c)
         h = tf.cast(o * squashed, h.dtype)
-        values = (h, tf.cast(tf.concat([i, f, g, o], axis=1), h.dtype), c, tf.cast(squashed, h.dtype))
+        values = (h, tf.cast(tf.concat([i, f, g, o], axis=1), h.dtype), before, tf.cast(squashed, h.dtype))
         return (h, c), [array.write(t, value) for array, value in zip(out, values)]
 
     size = h.shape[1]
     kinds = [(h.dtype, size), (h.dtype, 4 * size), (wide, size), (h.dtype, size)]
     (_, c), (outputs, *kept) = scan(steps, step, (h, c), kinds, h.shape[0])
-    return stacked(outputs), c, Kept(*kept)
+    return outputs.stack(), c, Kept(*kept)
 
 
 def backward(
@@ -56,8 +56,8 @@ def backward(
     d_h: tf.Tensor,
     d_c: tf.Tensor,
     lengths: tf.Tensor | None,
-    c0: tf.Tensor,
     recurrent_kernel: tf.Tensor,
+    *,
     kept: Kept,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs the gates' gradients back over all steps; weight gradients are products of what comes out.
@@ -66,7 +66,6 @@ def backward(
       d_outputs: [T, B, H], 0 past the end of a row.
       d_h, d_c: gradients of the final state, twice [B, H] in the accumulator's type.
       lengths: [B], or None where all rows have T steps.
-      c0: the initial cell state, [B, H].
       recurrent_kernel: [H, 4H].
 
     Returns:
@@ -84,13 +83,12 @@ def backward(
             is_last = (t == lengths - 1)[:, None]
             d_h, d_c = tf.where(is_last, last_h, d_h), tf.where(is_last, last_c, d_c)
         i, f, g, o = tf.split(tf.cast(kept.gates.read(t), wide), 4, axis=1)
-        before = tf.cond(t > 0, lambda: kept.cells.read(t - 1), lambda: c0)
         squashed = tf.cast(kept.squashed.read(t), wide)
         d_h += tf.cast(rows.read(t), wide)
         d_o = d_h * squashed * o * (1 - o)
         d_c += d_h * o * (1 - squashed * squashed)
         d_i = d_c * g * i * (1 - i)
-        d_f = d_c * before * f * (1 - f)
+        d_f = d_c * kept.cells.read(t) * f * (1 - f)
         d_g = d_c * i * (1 - g * g)
         d_z = tf.cast(tf.concat([d_i, d_f, d_g, d_o], axis=1), narrow)
         d_h = tf.cast(tf.matmul(d_z, transposed), wide)
@@ -102,4 +100,19 @@ def backward(
     if lengths is not None:
         empty = (lengths == 0)[:, None]
         d_h, d_c = tf.where(empty, last_h, d_h), tf.where(empty, last_c, d_c)
-    return stacked(gradients), d_h, d_c
+    return gradients.stack(), d_h, d_c
+
+
+@tf.function(jit_compile=True, autograph=False)
+def compiled_forward(
+    projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """`forward` as one XLA program; what is kept comes as tensors, [T, B, N]."""
+    outputs, c, kept = forward(projected, h, c, recurrent_kernel)
+    return outputs, c, [array.stack() for array in kept]
+
+
+@tf.function(jit_compile=True, autograph=False)
+def compiled_backward(*arguments: Any, kept: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`backward` as one XLA program."""
+    return backward(*arguments, kept=Kept(*map(elements, kept)))

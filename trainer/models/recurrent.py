@@ -136,7 +136,8 @@ def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 class RecurrentStack(keras.layers.Layer):
     """Recurrent layers, one on another.
 
-    Noise is dropped out of the input of every layer but the first. With `residual` every layer but the first adds its input to its output.
+    Noise is dropped out of the input of every layer but the first. With `layer_norm` the output of every layer is normalised (Ba et al.
+    2016, between layers, not between steps); with `residual` every layer but the first then adds its input.
     """
 
     def __init__(
@@ -150,11 +151,14 @@ class RecurrentStack(keras.layers.Layer):
         *,
         recurrent_dropout: float = 0.0,
         residual: bool = False,
+        layer_norm: bool = False,
         bidirectional: bool = False,
         kernel: str = "auto",
     ):
         super().__init__(name=name, dtype=dtype)
         self._rate, self._residual = dropout_rate, residual
+        # Its variance is taken in float32 whatever the policy computes in.
+        self._norms = [keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}") for i in range(num_layers if layer_norm else 0)]
         kind = Bidirectional if bidirectional else Recurrent
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
 
@@ -189,6 +193,8 @@ class RecurrentStack(keras.layers.Layer):
         for index, layer in enumerate(self._stacked):
             below = dropout(x, self._rate, noise, f"{self.name}/{index}") if index else x
             above, reached = layer(below, noise=noise, lengths=lengths, state=None if state is None else state[index])
+            if self._norms:
+                above = self._norms[index](above)
             x = x + above if index and self._residual else above
             last.append(reached)
         return (x, tuple(last)) if return_state else x

@@ -25,10 +25,6 @@ def elements(x: tf.Tensor) -> tf.TensorArray:
     return array.unstack(x)
 
 
-def stacked(array: tf.TensorArray) -> tf.Tensor:
-    return array.stack()
-
-
 def scan(
     steps: int | tf.Tensor,
     step: Step,

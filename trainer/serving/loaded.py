@@ -36,11 +36,11 @@ def read_contract(path: Path) -> dict[str, Any]:
     return contract
 
 
-def load(path: Path) -> Any:
+def load(path: str) -> Any:
     """The SavedModel at `path`; DataError where it is damaged."""
     with banner_hidden():
         import tensorflow as tf
     try:
-        return tf.saved_model.load(str(path))
+        return tf.saved_model.load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); export the model again") from None

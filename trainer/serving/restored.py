@@ -7,7 +7,7 @@ import keras
 from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.tasks.registry import task_for
-from trainer.tasks.task import Task, example_batch
+from trainer.tasks.task import Task
 from trainer.training.checkpoint import restore_weights
 
 
@@ -21,7 +21,7 @@ def restored_model(config: TrainConfig, manifest: Manifest, model_dir: str, chec
     """
     task = task_for(config, manifest)
     model = task.build_model("float32")
-    model(example_batch(task, 1))
+    task.build_variables(model)
     step = restore_weights(model_dir, model, checkpoint)
     model.use_portable_kernels()
     return task, model, step

@@ -27,7 +27,9 @@ loaded = tf.saved_model.load(sys.argv[1])
 for name, function in loaded.signatures.items():
     inputs = np.load(f"{sys.argv[2]}/{name}.inputs.npz")
     outputs = function(**{key: tf.constant(inputs[key]) for key in inputs.files})
-    np.savez(f"{sys.argv[2]}/{name}.outputs.npz", **{key: value.numpy() for key, value in outputs.items()})
+    arrays = {key: value.numpy() for key, value in outputs.items()}
+    plain = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
+    np.savez(f"{sys.argv[2]}/{name}.outputs.npz", **plain)
 """
 
 
@@ -75,7 +77,8 @@ def _compare_in_fresh_process(serving: Serving, functions: dict[str, Any], model
     for name, signature in serving.signatures.items():
         np.savez(scratch / f"{name}.inputs.npz", **signature.example)  # type: ignore[arg-type]
         outputs = functions[name](**{key: tf.constant(value) for key, value in signature.example.items()})
-        expected[name] = {key: value.numpy() for key, value in outputs.items()}
+        arrays = {key: value.numpy() for key, value in outputs.items()}
+        expected[name] = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
     command = [sys.executable, "-I", "-c", _RELOAD, str(model_path), str(scratch)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the graph has to run on a CPU wherever it was traced
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.tasks.forecast import ForecastTask
+from trainer.tasks.language_model import LanguageTask
 from trainer.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"forecast": ForecastTask}
+TASKS: dict[str, type[Task]] = {"forecast": ForecastTask, "language_model": LanguageTask}
 
 
 def task_for(config: TrainConfig, manifest: Manifest) -> Task:

@@ -66,6 +66,15 @@ class Task(abc.ABC):
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         """Sum of the loss over the batch and the weight to divide it by, both float32 scalars, and the state for the next step."""
 
+    def build_variables(self, model: keras.Model) -> None:
+        """Makes the variables of a model that `build_model` gave."""
+        model({name: tf.zeros(spec.shape, spec.dtype) for name, spec in self.signature(1).items()})
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Examples scored at once during training."""
+        return 256
+
     @property
     @abc.abstractmethod
     def nominal_weight(self) -> float:
@@ -82,8 +91,3 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         """The full, honest score of a split: `count`, `metrics`, `baselines`."""
-
-
-def example_batch(task: Task, batch_size: int) -> Batch:
-    """Zeros of the shapes that the task declares: enough to build a model's variables."""
-    return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in task.signature(batch_size).items()}

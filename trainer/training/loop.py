@@ -176,5 +176,5 @@ class Loop:
         if "validation" not in self.task.splits:
             return None
         replicas = self.stepper.strategy.num_replicas_in_sync
-        size = -(-max(self.task.config.budget.batch_size, 256) // replicas) * replicas
+        size = -(-self.task.evaluation_batch_size // replicas) * replicas
         return self.stepper.validate(self.task.evaluation_batches("validation", size), size)

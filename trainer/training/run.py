@@ -16,7 +16,7 @@ from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.errors import DivergedError
 from trainer.tasks.registry import task_for
-from trainer.tasks.task import Task, example_batch
+from trainer.tasks.task import Task
 from trainer.training import run_files
 from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.loop import Loop, Plan
@@ -57,7 +57,7 @@ def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
     keras.utils.set_random_seed(task.config.seed)
     with strategy.scope():
         model = task.build_model(dtype_policy(task.config.device.precision))
-        model(example_batch(task, 1))
+        task.build_variables(model)
         variables = [variable.value for variable in model.trainable_variables]
         optimizer = Optimizer(task.config.optimization, variables, scale_loss=task.config.device.precision == "float16")
     return Stepper(task, model, optimizer, strategy)

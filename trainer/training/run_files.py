@@ -34,8 +34,11 @@ def write(config: TrainConfig, manifest: Manifest) -> None:
         "config": to_dict(config),
         "dataset": dataclasses.asdict(manifest),
     }
-    _write_whole(directory / CONFIG_FILE, json.dumps(content, indent=1) + "\n")
-    _write_whole(directory / FLAGS_FILE, "".join(line + "\n" for line in flags.to_arguments(config)))
+    if manifest.text is not None and manifest.text.vocabulary_file is not None:
+        source, target = Path(config.data_dir) / manifest.text.vocabulary_file, directory / manifest.text.vocabulary_file
+        _write_whole(target, source.read_bytes())  # so that an export needs the model directory alone
+    _write_whole(directory / CONFIG_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    _write_whole(directory / FLAGS_FILE, "".join(line + "\n" for line in flags.to_arguments(config)).encode())
 
 
 def versions() -> dict[str, str]:
@@ -99,7 +102,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "", free:
     return found
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     temporary.replace(path)

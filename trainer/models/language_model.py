@@ -1,0 +1,78 @@
+"""A recurrent language model: tokens in, the next token's logits out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import LanguageConfig, ModelConfig
+from trainer.models.noise import Noise, dropout
+from trainer.models.recurrent import RecurrentStack
+
+State = Any  # of RecurrentStack, float32
+
+
+class LanguageModel(keras.Model):
+    """Embedding, recurrent stack, output matrix (Mikolov et al. 2010; regularised as in Zaremba et al. 2015 and Merity et al. 2018).
+
+    With tied weights the output matrix is the embedding, transposed (Press and Wolf 2017).
+    """
+
+    def __init__(self, vocabulary: int, language: LanguageConfig, model: ModelConfig, dtype: str):
+        super().__init__(autocast=False, name="language_model")
+        self._rate = model.dropout
+        size = language.embedding_size or model.units
+        scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
+        self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
+        self.stack = RecurrentStack(
+            model.cell,
+            model.num_layers,
+            model.units,
+            model.dropout,
+            dtype,
+            recurrent_dropout=model.recurrent_dropout,
+            residual=model.residual,
+            layer_norm=model.layer_norm,
+        )
+        self._tied = language.tie_weights
+        if self._tied:
+            self._to_embedding = keras.layers.Dense(size, use_bias=False, dtype=dtype, name="to_embedding") if size != model.units else None
+            self._bias = self.add_weight((vocabulary,), "zeros", name="output_bias")
+        else:
+            self._output = keras.layers.Dense(vocabulary, dtype=dtype, name="output")
+
+    def call(
+        self, tokens: tf.Tensor, noise: Noise | None = None, state: State = None, lengths: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """Reads `tokens: [B, T]` int32.
+
+        Args:
+          tokens: ids.
+          noise: None stands for no dropout.
+          state: what an earlier call gave; None stands for zeros.
+          lengths: valid tokens of each row, [B] int32; None stands for T everywhere.
+
+        Returns:
+          Logits of the token that follows each, [B, T, V] float32, and the state after each row's last valid token, in float32.
+        """
+        x = dropout(self._embedding(tokens), self._rate, noise, "embedding")
+        outputs, last = self.stack.run(x, noise=noise, lengths=lengths, state=state)
+        outputs = dropout(outputs, self._rate, noise, "output")
+        last = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), last)
+        return tf.cast(self._logits(outputs), tf.float32), last
+
+    def _logits(self, outputs: tf.Tensor) -> tf.Tensor:
+        if not self._tied:
+            return self._output(outputs)
+        if self._to_embedding is not None:
+            outputs = self._to_embedding(outputs)
+        matrix = tf.cast(tf.convert_to_tensor(self._embedding.embeddings), outputs.dtype)
+        flat = tf.matmul(tf.reshape(outputs, [-1, matrix.shape[1]]), matrix, transpose_b=True)  # one product over all [B * T] rows
+        flat += tf.cast(tf.convert_to_tensor(self._bias), outputs.dtype)
+        return tf.reshape(flat, tf.concat([tf.shape(outputs)[:2], [matrix.shape[0]]], axis=0))
+
+    def use_portable_kernels(self) -> None:
+        """Keeps to kernels that every device has, in what is traced from now on."""
+        self.stack.use_portable_kernels()

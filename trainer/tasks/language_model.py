@@ -1,0 +1,150 @@
+"""Language modelling: tokens in, the next tokens out; lanes over a stream, or documents one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import EvaluateConfig, TrainConfig
+from trainer.data import token_store
+from trainer.data.lanes import Lanes, batch_signature
+from trainer.data.manifest import Manifest
+from trainer.data.token_windows import TokenWindows, document_windows, stream_windows
+from trainer.evaluation.language_evaluation import WINDOW, count_baselines, language_metrics
+from trainer.models.language_model import LanguageModel
+from trainer.models.noise import Noise
+from trainer.tasks.language_serving import language_serving
+from trainer.tasks.serving import Serving
+from trainer.tasks.task import Batch, State, Sums, Task
+
+VALIDATION_LANES = 32
+WARM_UP_TOKENS = 256
+RESET_SHARE = 0.02  # of the lanes start a step from a zero state, as a prompt does
+EXACT_TARGETS = 200_000  # a longer split is read in several lanes, each warmed up, instead of in one
+
+
+class LanguageTask(Task):
+    name = "language_model"
+    score_name = "nats_per_token"
+
+    def __init__(self, config: TrainConfig, manifest: Manifest):
+        super().__init__(config, manifest)
+        assert manifest.text is not None
+        self.facts = manifest.text
+        self._stores: dict[str, token_store.TokenStore] = {}
+        self._training: Lanes | TokenWindows | None = None
+
+    def store(self, split: str) -> token_store.TokenStore:
+        """The tokens of a split; read from the shards at the first call."""
+        if split not in self._stores:
+            self._stores[split] = token_store.load(self.config.data_dir, self.manifest, split)
+        return self._stores[split]
+
+    @property
+    def by_documents(self) -> bool:
+        """Whether documents are read one by one, from a zero state, instead of as one stream."""
+        return self.facts.documents == "lines"
+
+    @property
+    def training(self) -> Lanes | TokenWindows:
+        """The training split, cut into lanes or document windows."""
+        if self._training is None:
+            store, length = self.store("train"), self.config.language.sequence_length
+            if self.by_documents:
+                self._training = document_windows(store.tokens, store.lengths, length)
+            else:
+                self._training = Lanes(store.stream(), self.config.budget.batch_size, length)
+        return self._training
+
+    @property
+    def examples_per_epoch(self) -> int:
+        cut = self.training
+        return cut.examples_per_epoch if isinstance(cut, Lanes) else cut.count
+
+    @property
+    def timesteps_per_example(self) -> int:
+        return self.config.language.sequence_length
+
+    def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
+        return batch_signature(batch_size, self.config.language.sequence_length)
+
+    def training_batches(self, first_step: int, total_examples: int | None) -> tf.data.Dataset:
+        cut, config = self.training, self.config
+        if isinstance(cut, Lanes):
+            return cut.training(first_step, config.seed, total_examples, RESET_SHARE)
+        return cut.training(first_step, config.budget.batch_size, config.seed, total_examples)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        return VALIDATION_LANES
+
+    def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
+        store, length = self.store(split), self.config.language.sequence_length
+        if self.by_documents:
+            return document_windows(store.tokens, store.lengths, length).in_order(batch_size)
+        return Lanes(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
+
+    def build_model(self, dtype: str) -> keras.Model:
+        return LanguageModel(self.facts.vocabulary_size, self.config.language, self.config.model, dtype)
+
+    def build_variables(self, model: keras.Model) -> None:
+        model(tf.zeros([1, 2], tf.int32))
+
+    @property
+    def nominal_weight(self) -> float:
+        return float(self.config.budget.batch_size * self.config.language.sequence_length)
+
+    def initial_state(self, batch_size: int) -> State:
+        model = self.config.model
+        parts = 2 if model.cell == "lstm" else 1
+        return tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
+
+    def _nats(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        """Nats of the batch's targets, their number, and the state after them."""
+        keep = (1.0 - batch["reset"])[:, None]
+        state = tf.nest.map_structure(lambda part: part * keep, state)
+        logits, state = model(batch["tokens"], noise=noise, state=state)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits)
+        return tf.reduce_sum(nats * batch["weight"]), tf.reduce_sum(batch["weight"]), state
+
+    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        nats, count, state = self._nats(model, batch, noise, state)
+        return nats, count, tf.nest.map_structure(tf.stop_gradient, state)
+
+    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+        nats, count, state = self._nats(model, batch, None, state)
+        return {"nats_per_token": (nats, count)}, state
+
+    def serving(self, model: keras.Model) -> Serving:
+        tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
+        return language_serving(model, tokenizer, self.by_documents, self.initial_state)
+
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+        store, counts = self.store(config.split), self.facts.splits[config.split]
+        stream = store.stream()
+        if self.by_documents:
+            lanes = config.batch_size
+            windows = document_windows(store.tokens, store.lengths, WINDOW)
+        else:
+            lanes = max(1, min(VALIDATION_LANES, (len(stream) - 1) // EXACT_TARGETS))
+            windows = stream_windows(stream, WINDOW)
+        carried = self._pass(model, self.evaluation_batches(config.split, lanes), lanes)
+        apart = self._pass(model, windows.in_order(config.batch_size), config.batch_size)
+        targets = windows.targets
+        assert carried[1] == apart[1] == targets, f"{carried[1]} and {apart[1]} tokens scored instead of {targets}"
+        metrics = language_metrics(carried[0], targets, counts)
+        metrics |= {f"windowed_{name}": value for name, value in language_metrics(apart[0], targets, counts).items()}
+        baselines = count_baselines(self.store("train").stream(), stream, self.facts.vocabulary_size, counts)
+        return {"count": targets, "metrics": metrics, "baselines": baselines}
+
+    def _pass(self, model: keras.Model, batches: tf.data.Dataset, batch_size: int) -> tuple[float, int]:
+        """Nats and number of all targets of `batches`, the state carried from one to the next."""
+        run = tf.function(lambda batch, state: self._nats(model, batch, None, state))
+        state, nats, count = self.initial_state(batch_size), 0.0, 0
+        for batch in batches:
+            part, weight, state = run(batch, state)
+            nats += float(part)
+            count += int(weight)
+        return nats, count
