@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 CELLS = ("lstm", "gru")
-WAYS = ("forward", "step")
+WAYS = ("step", "forward")
 
 
 class Shape(NamedTuple):
