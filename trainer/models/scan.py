@@ -42,7 +42,10 @@ def scan(
     """
     arrays = [tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False) for dtype, width in kinds]
     if isinstance(steps, int) and steps == 1:
-        return step(tf.constant(0), state, arrays)
+        state, arrays = step(tf.constant(0), state, arrays)
+        for array in arrays:
+            array.mark_used()  # what only a gradient reads is not read in inference, of which TensorFlow warns at length
+        return state, arrays
 
     def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[tf.TensorArray]) -> tuple:
         state, arrays = step(t, state, arrays)
