@@ -43,7 +43,7 @@ def scan(
     arrays = [tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False) for dtype, width in kinds]
     if isinstance(steps, int) and steps == 1:
         state, arrays = step(tf.constant(0), state, arrays)
-        for array in arrays:
+        for array in arrays if tf.executing_eagerly() else []:
             array.mark_used()  # what only a gradient reads is not read in inference, of which TensorFlow warns at length
         return state, arrays
 
