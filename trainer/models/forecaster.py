@@ -37,16 +37,7 @@ class Forecaster(keras.Model):
         super().__init__(autocast=False, name="forecaster")
         self._shape, self._rate = shape, model.dropout
         self._segment = segment = forecast.segment
-        self.stack = RecurrentStack(
-            model.cell,
-            model.num_layers,
-            model.units,
-            model.dropout,
-            dtype,
-            recurrent_dropout=model.recurrent_dropout,
-            residual=model.residual,
-            layer_norm=model.layer_norm,
-        )
+        self.stack = RecurrentStack.of(model, dtype)
         outputs = (segment if segment > 1 else shape.horizon) * shape.channels
         self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
         if segment > 1:

@@ -26,16 +26,7 @@ class LanguageModel(keras.Model):
         size = language.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
-        self.stack = RecurrentStack(
-            model.cell,
-            model.num_layers,
-            model.units,
-            model.dropout,
-            dtype,
-            recurrent_dropout=model.recurrent_dropout,
-            residual=model.residual,
-            layer_norm=model.layer_norm,
-        )
+        self.stack = RecurrentStack.of(model, dtype)
         self._tied = language.tie_weights
         if self._tied:
             self._to_embedding = keras.layers.Dense(size, use_bias=False, dtype=dtype, name="to_embedding") if size != model.units else None

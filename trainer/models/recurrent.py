@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from trainer.config import ModelConfig
 from trainer.models import cpu_kernels, cudnn_kernels
 from trainer.models.noise import Noise, dropout
 
@@ -161,6 +162,20 @@ class RecurrentStack(keras.layers.Layer):
         self._norms = [keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}") for i in range(num_layers if layer_norm else 0)]
         kind = Bidirectional if bidirectional else Recurrent
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
+
+    @classmethod
+    def of(cls, config: ModelConfig, dtype: str) -> RecurrentStack:
+        """The stack that a configuration describes."""
+        return cls(
+            config.cell,
+            config.num_layers,
+            config.units,
+            config.dropout,
+            dtype,
+            recurrent_dropout=config.recurrent_dropout,
+            residual=config.residual,
+            layer_norm=config.layer_norm,
+        )
 
     def run(
         self, x: tf.Tensor, *, noise: Noise | None = None, lengths: tf.Tensor | None = None, state: State | None = None
