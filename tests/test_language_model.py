@@ -206,3 +206,25 @@ def test_another_vocabulary_is_refused(exported, tmp_path):
     assert call("trainer.prepare", *arguments).returncode == EXIT_DONE
     done = call("trainer.evaluate", f"--model_dir={exported}/stream/model", f"--data_dir={tmp_path}/data")
     assert done.returncode == EXIT_DATA and "has another vocabulary" in done.stderr
+
+
+def test_subwords_end_to_end(tmp_path):
+    """The sentencepiece tokenizer's ops are none of TensorFlow's own: export and predict have to load them."""
+    data = text_dataset(tmp_path, "--tokenizer=sentencepiece", "--vocab_size=60")
+    config = config_for(data, tmp_path / "model", "--cell=gru")
+    assert call("trainer.train", *flags.to_arguments(config)).returncode == EXIT_DONE
+    done = call("trainer.export", f"--model_dir={config.model_dir}", f"--export_dir={tmp_path}/export")
+    assert done.returncode == EXIT_DONE, done.stderr
+    done = call("trainer.predict", f"--export_dir={tmp_path}/export", "--input=-", "--max_tokens=8", "--temperature=0", input="the dog\n")
+    assert done.returncode == EXIT_DONE, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["tokens"] == 8
+
+
+def test_a_short_validation_split_has_fewer_lanes(tf, tmp_path):
+    from trainer.tasks.registry import task_for
+
+    config = config_for(text_dataset(tmp_path, "--splits=0.99,0.005"), tmp_path / "model")
+    task = task_for(config, read(config.data_dir))
+    assert task.evaluation_batch_size == 1
+    [scored] = [sum(float(tf.reduce_sum(batch["weight"])) for batch in task.evaluation_batches("validation", 1))]
+    assert scored == task.facts.splits["validation"].tokens - 1

@@ -26,7 +26,7 @@ def _forecast(path: str, contract: dict[str, Any], config: PredictConfig) -> dic
     if not config.output:
         raise ConfigError([Problem("output", None, "is missing", "name the CSV file to write")])
     files = find_files(config.input)
-    model = load(path)
+    model = load(path, contract)
     started = time.perf_counter()
     forecasts = forecast_predictor.predict(model, contract, files, config.batch_size)
     seconds = time.perf_counter() - started
@@ -38,7 +38,7 @@ def _forecast(path: str, contract: dict[str, Any], config: PredictConfig) -> dic
 
 def _complete(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
     text_predictor.check(config)
-    model = load(path)
+    model = load(path, contract)
     started = time.perf_counter()
     count = text_predictor.predict(model, contract, config)
     return {"predictions": count, "seconds": round(time.perf_counter() - started, 3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ def read_contract(path: Path) -> dict[str, Any]:
     return contract
 
 
-def load(path: str) -> Any:
+def load(path: str, contract: dict[str, Any]) -> Any:
     """The SavedModel at `path`; DataError where it is damaged."""
     with banner_hidden():
         import tensorflow as tf
+
+        for module in contract["op_modules"]:
+            importlib.import_module(module)
     try:
         return tf.saved_model.load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:

@@ -21,8 +21,10 @@ from trainer.tasks.serving import Serving, Signature
 TOLERANCE = 1e-4  # of the largest output: the fresh process may sum in another order
 
 _RELOAD = """
-import sys
+import importlib, sys
 import numpy as np, tensorflow as tf
+for module in sys.argv[3:]:
+    importlib.import_module(module)
 loaded = tf.saved_model.load(sys.argv[1])
 for name, function in loaded.signatures.items():
     inputs = np.load(f"{sys.argv[2]}/{name}.inputs.npz")
@@ -51,7 +53,9 @@ def export(serving: Serving, export_dir: str) -> dict[str, Any]:
         tf.saved_model.save(serving.module, str(model_path), signatures=functions)
         extra = model_path / EXTRA_DIRECTORY
         extra.mkdir()
-        (extra / CONTRACT_FILE).write_text(json.dumps(serving.contract, indent=1) + "\n", encoding="utf-8")
+        (extra / CONTRACT_FILE).write_text(
+            json.dumps({**serving.contract, "op_modules": serving.op_modules}, indent=1) + "\n", encoding="utf-8"
+        )
         difference = _compare_in_fresh_process(serving, functions, model_path, scratch)
         path = directory / str(_next_version(directory))
         model_path.rename(path)
@@ -79,7 +83,7 @@ def _compare_in_fresh_process(serving: Serving, functions: dict[str, Any], model
         outputs = functions[name](**{key: tf.constant(value) for key, value in signature.example.items()})
         arrays = {key: value.numpy() for key, value in outputs.items()}
         expected[name] = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
-    command = [sys.executable, "-I", "-c", _RELOAD, str(model_path), str(scratch)]
+    command = [sys.executable, "-I", "-c", _RELOAD, str(model_path), str(scratch), *serving.op_modules]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the graph has to run on a CPU wherever it was traced
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:

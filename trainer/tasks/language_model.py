@@ -78,7 +78,9 @@ class LanguageTask(Task):
 
     @property
     def evaluation_batch_size(self) -> int:
-        return VALIDATION_LANES
+        if self.by_documents or "validation" not in self.splits:
+            return VALIDATION_LANES
+        return max(1, min(VALIDATION_LANES, len(self.store("validation").stream()) // (2 * WARM_UP_TOKENS)))
 
     def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
         store, length = self.store(split), self.config.language.sequence_length

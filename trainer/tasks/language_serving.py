@@ -186,4 +186,4 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
         "documents": "lines" if by_documents else "stream",
         "state": parts,
     }
-    return Serving(server, signatures, contract)
+    return Serving(server, signatures, contract, ("tensorflow_text",) if tokenizer.kind == "sentencepiece" else ())

@@ -26,3 +26,4 @@ class Serving:
     module: tf.Module
     signatures: dict[str, Signature]
     contract: dict[str, Any]
+    op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
