@@ -139,7 +139,7 @@ class Loop:
             self._step_seconds = min(seconds / length, SECONDS_PER_VISIT / 8)  # the first visit's time is mostly tracing
         self.state.train_seconds += seconds
         self._check_losses(step, losses, rates)
-        self.report.steps(step + 1, losses, norms, rates, length / seconds)
+        self.report.steps(step + 1, losses, norms, rates, seconds)
         self.last_loss = float(np.mean(losses))
         return step + length
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -17,17 +19,29 @@ METRICS_FILE = "metrics.jsonl"
 class Report:
     """Writes one JSON line a step and one a validation; after a resume lines of steps that are taken again are dropped."""
 
-    def __init__(self, model_dir: str, resumed_step: int, total_steps: int | None):
+    def __init__(self, model_dir: str, resumed_step: int, seconds_before: float, total_steps: int | None, total_seconds: float | None):
+        """The bar counts steps, or under `--train_seconds` the seconds spent; either way it tells when the run will be over."""
         self._path = Path(model_dir) / METRICS_FILE
         _drop_lines_after(self._path, resumed_step)
         self._lines = self._path.open("a", encoding="utf-8")
         self._board = tf.summary.create_file_writer(str(model_dir))
+        self._by_clock = total_seconds is not None
         self._bar = tqdm(
-            total=total_steps, initial=resumed_step, unit="step", file=sys.stderr, disable=not sys.stderr.isatty(), dynamic_ncols=True
+            total=round(total_seconds) if total_seconds is not None else total_steps,
+            initial=round(seconds_before) if self._by_clock else resumed_step,
+            unit="s" if self._by_clock else "step",
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}{postfix}]" if self._by_clock else None,
         )
+        self._seconds = seconds_before
+        self._open = contextlib.ExitStack()
+        if not self._bar.disable:
+            self._open.enter_context(logging_redirect_tqdm())  # log lines above the bar, not through it
 
-    def steps(self, first: int, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray, steps_per_second: float) -> None:
-        """Tells of the steps `first`, `first + 1`, ... (numbered from 1)."""
+    def steps(self, first: int, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray, seconds: float) -> None:
+        """Tells of the steps `first`, `first + 1`, ... (numbered from 1), which took `seconds` together."""
         for offset, (loss, norm, rate) in enumerate(zip(losses, norms, rates)):
             # repr of a float32 as a Python float keeps every bit: runs can be compared by these lines
             self._write({"step": first + offset, "loss": float(loss), "gradient_norm": float(norm), "learning_rate": float(rate)})
@@ -37,9 +51,11 @@ class Report:
             tf.summary.scalar("loss", float(np.mean(losses)))
             tf.summary.scalar("gradient_norm", float(np.mean(norms)))
             tf.summary.scalar("learning_rate", float(rates[-1]))
-            tf.summary.scalar("steps_per_second", steps_per_second)
-        self._bar.update(len(losses))
-        self._bar.set_postfix(loss=f"{np.mean(losses):.4f}", refresh=False)
+            tf.summary.scalar("steps_per_second", len(losses) / seconds)
+        shown = {"step": last, "step/s": f"{len(losses) / seconds:.1f}"} if self._by_clock else {}
+        self._bar.set_postfix(loss=f"{np.mean(losses):.4f}", **shown, refresh=False)
+        self._seconds += seconds
+        self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
 
     def validation(self, step: int, scores: dict[str, float]) -> None:
         self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
@@ -50,6 +66,7 @@ class Report:
         tqdm.write(f"step {step}: " + ", ".join(f"validation {name} {value:.4f}" for name, value in scores.items()), file=sys.stderr)
 
     def close(self) -> None:
+        self._open.close()
         self._bar.close()
         self._lines.close()
         self._board.close()

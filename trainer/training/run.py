@@ -72,7 +72,7 @@ def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
     if resumed_from is not None:
         logger.info("resumed from step %d", resumed_from)
     plan = Plan.of(config, task.examples_per_epoch)
-    report = Report(config.model_dir, resumed_from or 0, plan.total_steps)
+    report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report)
     first, seconds_before = checkpoints.step, state.train_seconds
     try:
