@@ -98,8 +98,8 @@ class Loop:
                 self._save()
                 saved = step
             yield step
-            if preemption.asked and not self.state.finished:
-                if saved != step:
+            if preemption.asked and not over and not self.state.finished:
+                if saved != step:  # asked while the caller had the turn
                     self._save()
                 raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
 
