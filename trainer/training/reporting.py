@@ -52,8 +52,10 @@ class Report:
             tf.summary.scalar("gradient_norm", float(np.mean(norms)))
             tf.summary.scalar("learning_rate", float(rates[-1]))
             tf.summary.scalar("steps_per_second", len(losses) / seconds)
-        shown = {"step": last, "step/s": f"{len(losses) / seconds:.1f}"} if self._by_clock else {}
-        self._bar.set_postfix(loss=f"{np.mean(losses):.4f}", **shown, refresh=False)
+        shown = {"loss": f"{np.mean(losses):.4f}"}
+        if self._by_clock:
+            shown |= {"step": str(last), "step/s": f"{len(losses) / seconds:.1f}"}
+        self._bar.set_postfix(shown, refresh=False)
         self._seconds += seconds
         self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
 
