@@ -52,7 +52,20 @@ def config_for(data, model_dir, *more: str) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--cell=gru", "--num_layers=2", "--residual", "--layer_norm", "--tie_weights", "--embedding_size=12"]]
+    "options",
+    [
+        [],
+        [
+            "--cell=gru",
+            "--num_layers=2",
+            "--residual",
+            "--layer_norm",
+            "--tie_weights",
+            "--embedding_size=12",
+            "--ngram_order=3",
+            "--optimizer=muon",
+        ],
+    ],
 )
 def test_two_replicas_give_the_losses_of_one_device(tf, text_data, options):
     config = config_for(text_data, "unused", *options)

@@ -4,12 +4,12 @@ import pytest
 from trainer.config import OptimizerConfig
 
 
-def run(tf, config, gradients, scale_loss=False, start=None):
+def run(tf, config, gradients, scale_loss=False, start=None, gates=(0, 0)):
     """Applies a list of gradient lists one by one under one device; gives the weights and the optimizer."""
     from trainer.training.optimizer import Optimizer
 
     variables = [tf.Variable(value) for value in (start or [np.ones((2, 3), np.float32), np.ones(3, np.float32)])]
-    optimizer = Optimizer(config, variables, scale_loss)
+    optimizer = Optimizer(config, variables, gates, scale_loss)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     norms = []
     for gradient in gradients:
@@ -81,3 +81,41 @@ def test_schedules(tf):
     assert rate("cosine", 5, 0.25) == pytest.approx(1 + np.cos(np.pi * 0.25), rel=1e-6)
     assert rate("cosine", 5, 1.5) == pytest.approx(0.0, abs=1e-6)
     assert [rate("constant", step, 0.0, warmup=4) for step in range(5)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
+
+
+def test_muon_sets_the_singular_values_of_every_gate_to_one_and_leaves_vectors_to_adam(tf):
+    random = np.random.default_rng(1)
+    gradient = [random.normal(size=(6, 12)).astype(np.float32), random.normal(size=3).astype(np.float32)]
+    start = [np.zeros((6, 12), np.float32), np.zeros(3, np.float32)]
+    muon = OptimizerConfig(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
+    weights, optimizer, _ = run(tf, muon, [gradient], start=start, gates=(3, 0))
+    assert [len(slots) for slots in optimizer.slots] == [1, 2]
+    for gate in range(3):
+        columns = slice(4 * gate, 4 * gate + 4)
+        u, _, v = np.linalg.svd(gradient[0][:, columns], full_matrices=False)
+        moved = u.T @ weights[0][:, columns] @ v.T / (-0.1 * 0.2 * np.sqrt(6))
+        assert np.abs(moved - np.diag(np.diag(moved))).max() < 1e-4  # the same singular vectors
+        assert np.all((np.diag(moved) > 0.65) & (np.diag(moved) < 1.25))
+    adam, _, _ = run(tf, OptimizerConfig(learning_rate=0.1, clip_norm=0.0), [gradient], start=start)
+    np.testing.assert_array_equal(weights[1], adam[1])
+
+
+def test_muon_keeps_a_momentum(tf):
+    random = np.random.default_rng(1)
+    gradients = [[random.normal(size=(3, 3)).astype(np.float32), np.ones(3, np.float32)] for _ in range(3)]
+    muon = OptimizerConfig(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
+    _, optimizer, _ = run(tf, muon, gradients, start=[np.zeros((3, 3), np.float32), np.zeros(3, np.float32)], gates=(1, 0))
+    expected = sum(0.95 ** (2 - t) * gradients[t][0] for t in range(3))
+    np.testing.assert_allclose(optimizer.slots[0][0], expected, rtol=1e-5)
+
+
+def test_which_variables_hold_gates(tf):
+    from trainer.models.recurrent import RecurrentStack, gate_counts
+
+    stack = RecurrentStack("gru", 2, 5, 0.0, "float32", layer_norm=True)
+    stack(tf.zeros([1, 2, 3]))
+    found = {variable.path.rpartition("recurrent/")[2]: count for variable, count in zip(stack.weights, gate_counts(stack.weights))}
+    assert {path for path, count in found.items() if count == 3} == {
+        f"gru_{i}/{name}" for i in (0, 1) for name in ("kernel", "recurrent_kernel")
+    }
+    assert {count for path, count in found.items() if "norm" in path or "bias" in path} == {0}

@@ -155,10 +155,15 @@ class LanguageConfig:
     sequence_length: int = flag("tokens that every lane (or document window) reads a step", default=128)
     embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
     tie_weights: bool = flag("use the embedding as the output matrix too", default=False)
+    ngram_order: int = flag("add embeddings of the last 2 to so many tokens to the last one's; 1 adds none", default=1)
+    ngram_rows: int = flag("largest embedding table of an n-gram order; n-grams beyond share rows by a hash", default=16384)
+    ngram_dropout: float = flag("share of the n-gram embeddings that are dropped, each order by itself", default=0.0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "sequence_length")
+        yield from at_least(self, 1, "sequence_length", "ngram_order")
         yield from at_least(self, 0, "embedding_size")
+        yield from at_least(self, 2, "ngram_rows")
+        yield from within(self, 0, 1, "ngram_dropout")
 
 
 @dataclass(frozen=True)
@@ -183,12 +188,16 @@ class ModelConfig:
 class OptimizerConfig:
     GROUP: ClassVar[str] = "optimizer"
 
-    optimizer: str = flag("update rule", default="adam", choices=("adam", "adamw", "sgd"))
+    optimizer: str = flag(
+        "update rule; muon is for the matrices of recurrent layers, with adamw for all else",
+        default="adam",
+        choices=("adam", "adamw", "muon", "sgd"),
+    )
     learning_rate: float = flag("highest learning rate of the schedule", default=1e-3)
     schedule: str = flag("course of the learning rate after the warm-up", default="cosine", choices=("constant", "linear", "cosine"))
     warmup_steps: int = flag("steps over which the learning rate rises from 0", default=0)
     clip_norm: float = flag("largest global norm of the gradients, after the reduction over replicas; 0 is no clipping", default=1.0)
-    weight_decay: float = flag("decoupled weight decay a step, times the learning rate (adamw, sgd); matrices only", default=0.0)
+    weight_decay: float = flag("decoupled weight decay a step, times the learning rate (adamw, muon, sgd); matrices only", default=0.0)
     momentum: float = flag("momentum of sgd", default=0.0)
 
     def problems(self) -> Iterator[Problem]:

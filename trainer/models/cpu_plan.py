@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-ROWS_OF_A_PART = 32
+ROWS_OF_A_PART, ROWS_OF_A_COMPILED_PART = 32, 16
 LARGEST_COMPILED = 512  # hidden units; above it the products rule and XLA gained nothing
-SMALLEST_COMPILED = 2**20  # batch x time x hidden; small jobs and tests shall not wait for a compiler
+SMALLEST_COMPILED = 2**18  # batch x time x hidden; small jobs and tests shall not wait for a compiler
 
 
 class Plan(NamedTuple):
@@ -45,9 +45,9 @@ def plan_for(x: tf.Tensor, units: int, own_gradient: bool) -> Plan:
     batch, steps, _ = x.shape
     if batch is None or steps is None or steps == 1 or not own_gradient or tf.executing_eagerly():
         return Plan(1, False)
-    most = min(_cores(), batch // ROWS_OF_A_PART)
-    parts = max((count for count in range(1, most + 1) if batch % count == 0), default=1)
     compiled = units <= LARGEST_COMPILED and batch * steps * units >= SMALLEST_COMPILED and x.dtype == tf.float32
+    most = min(_cores(), batch // (ROWS_OF_A_COMPILED_PART if compiled else ROWS_OF_A_PART))
+    parts = max((count for count in range(1, most + 1) if batch % count == 0), default=1)
     return Plan(parts, compiled)
 
 

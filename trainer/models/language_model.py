@@ -8,10 +8,11 @@ import keras
 import tensorflow as tf
 
 from trainer.config import LanguageConfig, ModelConfig
+from trainer.models.ngrams import NgramEmbedding
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
 
-State = Any  # of RecurrentStack, float32
+State = Any  # (state of RecurrentStack in float32, tokens before the next one [B, order - 1] int32 or () without n-grams)
 
 
 class LanguageModel(keras.Model):
@@ -26,6 +27,8 @@ class LanguageModel(keras.Model):
         size = language.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
+        order, rows = language.ngram_order, language.ngram_rows
+        self._ngrams = NgramEmbedding(vocabulary, order, rows, size, language.ngram_dropout, dtype) if order > 1 else None
         self.stack = RecurrentStack.of(model, dtype)
         self._tied = language.tie_weights
         if self._tied:
@@ -48,11 +51,21 @@ class LanguageModel(keras.Model):
         Returns:
           Logits of the token that follows each, [B, T, V] float32, and the state after each row's last valid token, in float32.
         """
-        x = dropout(self._embedding(tokens), self._rate, noise, "embedding")
-        outputs, last = self.stack.run(x, noise=noise, lengths=lengths, state=state)
+        stack, history = state if state is not None else self._zero_state(tf.shape(tokens)[0])
+        x = self._embedding(tokens)
+        if self._ngrams is not None:
+            x += self._ngrams(tokens, history, noise=noise)
+            history = self._ngrams.next_history(tokens, history, lengths)
+        x = dropout(x, self._rate, noise, "embedding")
+        outputs, stack = self.stack.run(x, noise=noise, lengths=lengths, state=stack)
+        if self._ngrams is not None:
+            outputs = tf.concat([outputs, x], axis=-1)
         outputs = dropout(outputs, self._rate, noise, "output")
-        last = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), last)
-        return tf.cast(self._logits(outputs), tf.float32), last
+        stack = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), stack)
+        return tf.cast(self._logits(outputs), tf.float32), (stack, history)
+
+    def _zero_state(self, batch: tf.Tensor) -> State:
+        return None, () if self._ngrams is None else tf.zeros([batch, self._ngrams.order - 1], tf.int32)
 
     def _logits(self, outputs: tf.Tensor) -> tf.Tensor:
         if not self._tied:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 CELLS = ("lstm", "gru")
 KERNELS = ("auto", "cudnn", "cpu")
+
+RECURRENT_KERNEL = "/recurrent_kernel"
 
 State = tuple[Any, ...]  # of one layer: (h, c) or (h,), each [B, H]; two of these for both directions
 
@@ -40,6 +43,17 @@ def chosen_kernel(wanted: str, portable: bool) -> str:
     inside_xla = not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
     on_gpu = "CPU" not in device.upper() if not tf.executing_eagerly() else "GPU" in device.upper()
     return "cudnn" if on_gpu and not inside_xla and tf.config.list_logical_devices("GPU") else "cpu"
+
+
+def gate_counts(variables: Sequence[keras.Variable]) -> list[int]:
+    """For each variable, how many gates' matrices stand side by side in it: 4 or 3 for the two kernels of a recurrent layer, else 0."""
+    recurrent = {path: variable.shape for variable in variables if (path := variable.path).endswith(RECURRENT_KERNEL)}
+    counts = []
+    for variable in variables:
+        layer = variable.path.rpartition("/")[0]
+        shape = recurrent.get(layer + RECURRENT_KERNEL)
+        counts.append(shape[1] // shape[0] if shape is not None and not variable.path.endswith("/bias") else 0)
+    return counts
 
 
 class _UnitForgetBias(keras.initializers.Initializer):

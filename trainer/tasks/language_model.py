@@ -99,14 +99,15 @@ class LanguageTask(Task):
         return float(self.config.budget.batch_size * self.config.language.sequence_length)
 
     def initial_state(self, batch_size: int) -> State:
-        model = self.config.model
+        model, before = self.config.model, self.config.language.ngram_order - 1
         parts = 2 if model.cell == "lstm" else 1
-        return tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
+        stack = tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
+        return stack, tf.zeros([batch_size, before], tf.int32) if before else ()
 
     def _nats(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         """Nats of the batch's targets, their number, and the state after them."""
         keep = (1.0 - batch["reset"])[:, None]
-        state = tf.nest.map_structure(lambda part: part * keep, state)
+        state = tf.nest.map_structure(lambda part: part * tf.cast(keep, part.dtype), state)
         logits, state = model(batch["tokens"], noise=noise, state=state)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits)
         return tf.reduce_sum(nats * batch["weight"]), tf.reduce_sum(batch["weight"]), state

@@ -101,7 +101,7 @@ class LanguageServer(tf.Module):
           token: [B] int32, the token read.
           position: [B] int64, number (from 0) of the token chosen in its completion.
           temperature, top_k, top_p, seed: as in `complete`.
-          **state: `state_0`, `state_1`, ...: [B, H] float32, zeros at the start.
+          **state: `state_0`, `state_1`, ...: [B, H] float32, and [B, n - 1] int32 where the model reads n-grams; zeros at the start.
 
         Returns:
           `logits: [B, V]`, `next: [B]` int32, `text: [B]` string of the chosen token's bytes, and the new state.
@@ -153,8 +153,8 @@ class LanguageServer(tf.Module):
 def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any]) -> Serving:
     """Signatures `serving_default`, `score`, `step` and `encode` of a language model."""
     server = LanguageServer(model, tokenizer, by_documents, zero_state)
-    parts = [part.shape[1] for part in tf.nest.flatten(zero_state(1))]
-    state = tuple(tf.TensorSpec([None, width], tf.float32, f"state_{index}") for index, width in enumerate(parts))
+    zeros = {f"state_{index}": part.numpy() for index, part in enumerate(tf.nest.flatten(zero_state(3)))}
+    state = tuple(tf.TensorSpec([None, part.shape[1]], part.dtype, name) for name, part in zeros.items())
     strings = tf.TensorSpec([None], tf.string, "prompt")
     texts = tf.TensorSpec([None], tf.string, "text")
     choice: dict[str, np.ndarray] = {
@@ -165,7 +165,6 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
     }
     prompts = np.array(["The ", "", "a longer beginning"], np.bytes_)
     limits = np.array([8, 4, 6], np.int32)
-    zeros: dict[str, np.ndarray] = {str(spec.name): np.zeros((3, spec.shape[1]), np.float32) for spec in state}
     single: dict[str, np.ndarray] = {"token": np.array([4, 5, 6], np.int32), "position": np.arange(3, dtype=np.int64), **choice, **zeros}
     max_tokens = tf.TensorSpec([None], tf.int32, "max_tokens")
     token, position = tf.TensorSpec([None], tf.int32, "token"), tf.TensorSpec([None], tf.int64, "position")
@@ -184,6 +183,6 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
         "vocabulary_sha256": tokenizer.sha256,
         "stop_token": END,
         "documents": "lines" if by_documents else "stream",
-        "state": parts,
+        "state": [part.shape[1] for part in zeros.values()],
     }
     return Serving(server, signatures, contract, ("tensorflow_text",) if tokenizer.kind == "sentencepiece" else ())

@@ -6,12 +6,14 @@ here gradients arrive dense and summed over all replicas, and are applied by Ten
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from trainer.config import OptimizerConfig
+from trainer.training.orthogonal import muon_direction
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 LARGEST_LOSS_SCALE = 2.0**15
@@ -39,24 +41,30 @@ def learning_rate(config: OptimizerConfig, step: tf.Tensor, progress: tf.Tensor)
 
 
 class Optimizer(tf.Module):
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, with dynamic loss scaling where asked for.
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), Muon (Jordan et al. 2024) or SGD, with dynamic loss scaling.
 
     Create it under the strategy's scope. `loss_scale` is the factor to multiply the loss with (1 without scaling).
     """
 
-    def __init__(self, config: OptimizerConfig, variables: Sequence[tf.Variable], scale_loss: bool):
+    def __init__(self, config: OptimizerConfig, variables: Sequence[tf.Variable], gates: Sequence[int], scale_loss: bool):
+        """Takes the variables and, for each, how many gates' matrices it holds side by side: 0 where it belongs to no recurrent layer."""
         super().__init__(name="optimizer")
         self.config = config
         self._variables = list(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        slots = {"adam": 2, "adamw": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
+        self._blocks = [count if config.optimizer == "muon" else 0 for count in gates]
         self.slots = [
-            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self._variables]
-            for slot in range(slots)
+            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for slot in range(self._slot_count(blocks))]
+            for variable, blocks in zip(self._variables, self._blocks, strict=True)
         ]
         self._scales_loss = scale_loss
         self.loss_scale = tf.Variable(LARGEST_LOSS_SCALE if scale_loss else 1.0, trainable=False, name="loss_scale")
         self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+
+    def _slot_count(self, blocks: int) -> int:
+        if self.config.optimizer == "sgd":
+            return 1 if self.config.momentum else 0
+        return 1 if blocks else 2
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
         """Takes one step; call it in a replica, with gradients that are the same in all replicas.
@@ -79,28 +87,37 @@ class Optimizer(tf.Module):
 
     def _apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor) -> None:
         update = strategy.extended.update
-        for index, (variable, gradient) in enumerate(zip(self._variables, gradients)):
-            slots = [slot[index] for slot in self.slots]
-            update(variable, self._update, args=(gradient, rate, finite, update_value(self.step), *slots), group=False)
+        for variable, gradient, blocks, slots in zip(self._variables, gradients, self._blocks, self.slots, strict=True):
+            rule = functools.partial(self._update, blocks)
+            update(variable, rule, args=(gradient, rate, finite, update_value(self.step), *slots), group=False)
         if self._scales_loss:
             update(self.loss_scale, _rescale, args=(self.good_steps, finite), group=False)
             update(self.good_steps, _count_good, args=(finite,), group=False)
         update(self.step, lambda step: step.assign_add(1), group=False)
 
     def _update(
-        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, finite: tf.Tensor, step: tf.Tensor, *slots: tf.Variable
+        self,
+        blocks: int,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        finite: tf.Tensor,
+        step: tf.Tensor,
+        *slots: tf.Variable,
     ) -> None:
         if not self._scales_loss:
-            self._rule(variable, gradient, rate, step, slots)
+            self._rule(blocks, variable, gradient, rate, step, slots)
             return
 
         def take() -> tf.Tensor:
-            self._rule(variable, gradient, rate, step, slots)
+            self._rule(blocks, variable, gradient, rate, step, slots)
             return tf.constant(True)
 
         tf.cond(finite, take, lambda: tf.constant(False))
 
-    def _rule(self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, slots: Sequence[tf.Variable]) -> None:
+    def _rule(
+        self, blocks: int, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, slots: Sequence[tf.Variable]
+    ) -> None:
         config = self.config
         if config.weight_decay and len(variable.shape) > 1:
             variable.assign_sub(variable * (rate * config.weight_decay))
@@ -108,6 +125,9 @@ class Optimizer(tf.Module):
             if slots:
                 gradient = slots[0].assign(slots[0] * config.momentum + gradient)
             variable.assign_sub(rate * gradient)
+            return
+        if blocks:
+            variable.assign_sub(rate * muon_direction(gradient, slots[0], blocks))
             return
         count = tf.cast(step + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(

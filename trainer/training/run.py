@@ -15,6 +15,7 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.errors import DivergedError
+from trainer.models.recurrent import gate_counts
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training import run_files
@@ -59,7 +60,8 @@ def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
         model = task.build_model(dtype_policy(task.config.device.precision))
         task.build_variables(model)
         variables = [variable.value for variable in model.trainable_variables]
-        optimizer = Optimizer(task.config.optimization, variables, scale_loss=task.config.device.precision == "float16")
+        gates = gate_counts(model.trainable_variables)
+        optimizer = Optimizer(task.config.optimization, variables, gates, scale_loss=task.config.device.precision == "float16")
     return Stepper(task, model, optimizer, strategy)
 
 
