@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError
 
 FORMAT_VERSION = 1
@@ -114,16 +115,25 @@ class Manifest:
     splits: dict[str, Split]
     series: SeriesFacts | None = None
     text: TextFacts | None = None
+    pairs: PairFacts | None = None
     format_version: int = FORMAT_VERSION
     created_by: str = field(default="")
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does, or the vocabulary."""
+        """Sixteen hexadecimal digits that differ when any shard's content does, or a vocabulary."""
         parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
         if self.text is not None:
             parts.append(f"vocabulary {self.text.vocabulary_sha256}")
+        if self.pairs is not None:
+            parts += [f"vocabulary {side.sha256}" for side in (self.pairs.source, self.pairs.target)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def vocabulary_files(self) -> tuple[str, ...]:
+        """Files of the directory that hold the vocabularies, each once."""
+        own = (self.text.vocabulary_file,) if self.text is not None and self.text.vocabulary_file is not None else ()
+        return own if self.pairs is None else self.pairs.vocabulary_files
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
