@@ -153,11 +153,43 @@ class LanguageConfig:
     GROUP: ClassVar[str] = "language model"
 
     sequence_length: int = flag("tokens that every lane (or document window) reads a step", default=128)
-    embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
-    tie_weights: bool = flag("use the embedding as the output matrix too", default=False)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "sequence_length")
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    GROUP: ClassVar[str] = "seq2seq"
+
+    attention: str = flag(
+        "how source steps are scored", default="luong_scaled", choices=("luong_general", "luong_scaled", "bahdanau", "bahdanau_normalized")
+    )
+    input_feeding: bool = flag("feed the decoder's last output to its next step; training then goes token by token", default=False)
+    label_smoothing: float = flag("share of the probability that training aims at all tokens alike", default=0.0)
+    batch_unit: str = flag(
+        "what --batch_size counts: sentences (pairs), or tokens (of the longer side, padding included)",
+        default="sentences",
+        choices=("sentences", "tokens"),
+    )
+    best_metric: str = flag(
+        "validation score that picks the best checkpoint and stops early; bleu and exact_match translate the split, greedily",
+        default="loss",
+        choices=("loss", "bleu", "exact_match"),
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from within(self, 0, 1, "label_smoothing")
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    GROUP: ClassVar[str] = "tokens (language model, seq2seq)"
+
+    embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
+    tie_weights: bool = flag("use the (target) embedding as the output matrix too", default=False)
+
+    def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "embedding_size")
 
 
@@ -277,6 +309,8 @@ class TrainConfig:
     seed: int = flag("seed of the weights, the order of the data and the noise", default=0)
     forecast: ForecastConfig = dataclasses.field(default_factory=ForecastConfig)
     language: LanguageConfig = dataclasses.field(default_factory=LanguageConfig)
+    translation: TranslationConfig = dataclasses.field(default_factory=TranslationConfig)
+    token: TokenConfig = dataclasses.field(default_factory=TokenConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimization: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     budget: BudgetConfig = dataclasses.field(default_factory=BudgetConfig)
@@ -285,7 +319,8 @@ class TrainConfig:
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")
-        for section in (self.forecast, self.language, self.model, self.optimization, self.budget, self.device, self.debug):
+        sections = (self.forecast, self.language, self.translation, self.token, self.model, self.optimization, self.budget, self.device)
+        for section in (*sections, self.debug):
             yield from section.problems()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import LanguageConfig, ModelConfig
+from trainer.config import ModelConfig, TokenConfig
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
 
@@ -20,14 +20,14 @@ class LanguageModel(keras.Model):
     With tied weights the output matrix is the embedding, transposed (Press and Wolf 2017).
     """
 
-    def __init__(self, vocabulary: int, language: LanguageConfig, model: ModelConfig, dtype: str):
+    def __init__(self, vocabulary: int, token: TokenConfig, model: ModelConfig, dtype: str):
         super().__init__(autocast=False, name="language_model")
         self._rate = model.dropout
-        size = language.embedding_size or model.units
+        size = token.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
         self.stack = RecurrentStack.of(model, dtype)
-        self._tied = language.tie_weights
+        self._tied = token.tie_weights
         if self._tied:
             self._to_embedding = keras.layers.Dense(size, use_bias=False, dtype=dtype, name="to_embedding") if size != model.units else None
             self._bias = self.add_weight((vocabulary,), "zeros", name="output_bias")

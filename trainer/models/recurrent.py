@@ -164,7 +164,7 @@ class RecurrentStack(keras.layers.Layer):
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
 
     @classmethod
-    def of(cls, config: ModelConfig, dtype: str) -> RecurrentStack:
+    def of(cls, config: ModelConfig, dtype: str, name: str = "recurrent", *, bidirectional: bool = False) -> RecurrentStack:
         """The stack that a configuration describes."""
         return cls(
             config.cell,
@@ -172,9 +172,11 @@ class RecurrentStack(keras.layers.Layer):
             config.units,
             config.dropout,
             dtype,
+            name,
             recurrent_dropout=config.recurrent_dropout,
             residual=config.residual,
             layer_norm=config.layer_norm,
+            bidirectional=bidirectional,
         )
 
     def run(
