@@ -64,7 +64,8 @@ def test_padding_gets_no_weight_and_no_gradient_whatever_stands_there(tf, kind):
         with tf.GradientTape() as tape:
             tape.watch(memory)
             contexts, weights = layer(queries, layer.keys(memory), memory, mask)
-        gradient = tape.gradient(tf.reduce_sum(contexts**2), memory)
+            total = tf.reduce_sum(contexts**2)
+        gradient = tape.gradient(total, memory)
         assert (weights.numpy()[~np.broadcast_to(mask.numpy()[:, None], weights.shape)] == 0).all()
         assert (gradient.numpy()[~mask.numpy()] == 0).all()
         results.append(contexts.numpy())

@@ -56,19 +56,24 @@ class Attention(keras.layers.Layer):
 
     def _product_scores(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32)
-        return scores * tf.convert_to_tensor(self._scale) if self.kind == "luong_scaled" else scores
+        return scores * float32(self._scale) if self.kind == "luong_scaled" else scores
 
     def _additive_scores(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         queries = product(queries, self._in_policy(self._query_kernel))
-        vector = tf.convert_to_tensor(self._vector)
+        vector = float32(self._vector)
         if self.kind == "bahdanau_normalized":
             queries += self._in_policy(self._bias)
-            vector = vector * (tf.convert_to_tensor(self._length) * tf.math.rsqrt(tf.reduce_sum(tf.square(vector))))
+            vector = vector * (float32(self._length) * tf.math.rsqrt(tf.reduce_sum(tf.square(vector))))
         hidden = tf.tanh(queries[:, :, None] + keys[:, None])  # [B, T, S, A]
         return tf.cast(product(hidden, tf.cast(vector, hidden.dtype)[:, None])[..., 0], tf.float32)
 
     def _in_policy(self, weight: keras.Variable) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(weight), self.compute_dtype)
+
+
+def float32(weight: keras.Variable) -> tf.Tensor:
+    """A weight as it is stored, whatever a surrounding layer computes in."""
+    return tf.cast(tf.convert_to_tensor(weight), tf.float32)
 
 
 def product(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:

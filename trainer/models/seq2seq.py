@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config import ModelConfig, TokenConfig, TranslationConfig
-from trainer.models.attention import Attention
+from trainer.models.attention import Attention, float32
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import Recurrent, RecurrentStack
 
@@ -135,7 +135,7 @@ class Seq2Seq(keras.Model):
     def output_weights(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Matrix [V, E] and bias [V] of the output layer, float32."""
         matrix = self._target_embedding.embeddings if self._tied else self._matrix
-        return tf.convert_to_tensor(matrix), tf.convert_to_tensor(self._bias)
+        return float32(matrix), float32(self._bias)
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
