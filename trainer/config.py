@@ -46,24 +46,37 @@ class PrepareConfig:
     GROUP: ClassVar[str] = "prepare"
 
     task: str = flag("what the sequences are for", choices=TASKS)
-    source: str = flag("where they come from: csv (forecast), text (language_model), sample (either)", choices=("csv", "text", "sample"))
+    source: str = flag(
+        "where they come from: csv (forecast), text (language_model), pairs (seq2seq), sample (any)",
+        choices=("csv", "text", "pairs", "sample"),
+    )
     output_dir: str = flag("directory of the dataset; must not hold another one")
-    input: tuple[str, ...] = flag("path, glob or comma list of files", default=())
+    input: tuple[str, ...] = flag(
+        "path, glob or comma list of files; pairs: source_file,target_file (line-aligned), or one file with a tab between", default=()
+    )
     validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())
     test_input: tuple[str, ...] = flag("files that are the test split, instead of a part of --input", default=())
     splits: tuple[str, ...] = flag(
         "sizes of train, validation, test in the source's order: fractions (0.7,0.1,0.2) or counts (8640,2880,2880) of rows,"
-        " characters of a stream, or documents",
+        " characters of a stream, documents, or pairs",
         default=("0.7", "0.1", "0.2"),
     )
     date_column: str = flag("column with the times; auto takes a first column that holds dates, none ignores dates", default="auto")
     documents: str = flag("text: stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines"))
-    tokenizer: str = flag("text: what a token is", default="char", choices=TOKENIZERS)
+    tokenizer: str = flag("text, pairs: what a token is", default="char", choices=TOKENIZERS)
     vocab_size: int | None = flag(
-        "text: largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece, every character for char",
+        "text, pairs: largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece,"
+        " every character for char",
         default=None,
     )
-    sentencepiece_type: str = flag("text: how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
+    sentencepiece_type: str = flag("text, pairs: how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
+    joint_vocabulary: bool = flag("pairs: one vocabulary for source and target, instead of one for each", default=False)
+    drop_pairs: tuple[str, ...] = flag(
+        "pairs: what is left out: empty (pairs with a blank side, else kept), surplus (lines that the other file lacks, else an error)",
+        default=(),
+    )
+    max_source_tokens: int | None = flag("pairs: leave pairs with longer sources out of the training split", default=None)
+    max_target_tokens: int | None = flag("pairs: leave pairs with longer targets out of the training split", default=None)
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
     seed: int = flag("seed of --source=sample", default=0)
@@ -72,23 +85,21 @@ class PrepareConfig:
         yield from at_least(self, 1, "num_shards")
         yield from at_least(self, 0, "num_processes", "seed")
         yield from at_least(self, 8, "vocab_size")
-        if self.task == "seq2seq":
-            yield Problem("task", self.task, "cannot be prepared yet", "use forecast or language_model")
-        own = "csv" if self.task == "forecast" else "text"
+        yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
+        own = {"forecast": "csv", "language_model": "text", "seq2seq": "pairs"}.get(self.task, "csv")
         if self.source not in ("sample", own):
             yield Problem("source", self.source, f"is nothing for --task={self.task}", f"use --source={own} or --source=sample")
         if self.source != "sample" and not self.input:
             yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
-            yield Problem("source", self.source, "reads no files", "leave out --input, or use --source=csv or --source=text")
+            yield Problem("source", self.source, "reads no files", f"leave out --input, or use --source={own}")
         yield from self._text_problems()
+        yield from self._pair_problems()
         yield from self._split_problems()
 
     def _text_problems(self) -> Iterator[Problem]:
         if self.task == "forecast":
-            for name in ("documents", "tokenizer", "vocab_size", "sentencepiece_type"):
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    yield Problem(name, getattr(self, name), "has no effect with --task=forecast", "leave it out")
+            yield from self._without_effect("documents", "tokenizer", "vocab_size", "sentencepiece_type")
             return
         if self.date_column != "auto":
             yield Problem("date_column", self.date_column, f"has no effect with --task={self.task}", "leave it out")
@@ -96,6 +107,29 @@ class PrepareConfig:
             yield Problem("vocab_size", self.vocab_size, "has no effect with --tokenizer=byte", "leave it out: there are 256 bytes")
         if self.tokenizer != "sentencepiece" and self.sentencepiece_type != "bpe":
             yield Problem("sentencepiece_type", self.sentencepiece_type, f"has no effect with --tokenizer={self.tokenizer}", "leave it out")
+
+    def _pair_problems(self) -> Iterator[Problem]:
+        if self.task != "seq2seq":
+            yield from self._without_effect("joint_vocabulary", "drop_pairs", "max_source_tokens", "max_target_tokens")
+            return
+        yield from self._without_effect("documents")
+        for rule in self.drop_pairs:
+            if rule not in ("empty", "surplus"):
+                yield Problem("drop_pairs", ",".join(self.drop_pairs), f"has the unknown rule {rule!r}", "use empty, surplus or both")
+        if self.source == "sample" and self.drop_pairs:
+            yield Problem("drop_pairs", ",".join(self.drop_pairs), "has no effect with --source=sample", "leave it out")
+        for name in ("input", "validation_input", "test_input"):
+            if len(getattr(self, name)) > 2:
+                remedy = "name the file of the sources and that of the targets, or one file with both and a tab between"
+                yield Problem(name, ",".join(getattr(self, name)), "names more than two files", remedy)
+
+    def _without_effect(self, *names: str) -> Iterator[Problem]:
+        """Yields a problem for every named flag that was given though the task has no use for it."""
+        for name in names:
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default:
+                shown = ",".join(value) if isinstance(value, tuple) else value
+                yield Problem(name, shown, f"has no effect with --task={self.task}", "leave it out")
 
     def _split_problems(self) -> Iterator[Problem]:
         shown = ",".join(self.splits)

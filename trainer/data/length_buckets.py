@@ -44,7 +44,8 @@ def length_buckets(source: np.ndarray, target: np.ndarray, rows: Rows, most: int
     """
     cells, cell_of, counts = np.unique(np.stack([source, target], axis=1), axis=0, return_inverse=True, return_counts=True)
     everything = np.arange(len(cells))
-    boxes = [_Box(everything, int(_costs(counts.sum(), *cells.max(axis=0), rows)))]
+    widest = cells.max(axis=0)
+    boxes = [_Box(everything, int(_costs(counts.sum(), widest[0], widest[1], rows)))]
     cuts = {id(boxes[0]): _best_cut(boxes[0], cells, counts, rows)}
     while len(boxes) < most:
         savings = [box.cost - sum(part.cost for part in cuts[id(box)]) if cuts[id(box)] else 0 for box in boxes]
