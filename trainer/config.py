@@ -202,7 +202,7 @@ class TranslationConfig:
     input_feeding: bool = flag("feed the decoder's last output to its next step; training then goes token by token", default=False)
     label_smoothing: float = flag("share of the probability that training aims at all tokens alike", default=0.0)
     batch_unit: str = flag(
-        "what --batch_size counts: sentences (pairs), or tokens (of the longer side, padding included)",
+        "what --batch_size counts: sentences (pairs), or tokens (of the target, padding included)",
         default="sentences",
         choices=("sentences", "tokens"),
     )
@@ -359,6 +359,21 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """How translations are searched."""
+
+    GROUP: ClassVar[str] = "translation"
+
+    beam_size: int = flag("translations that grow at once; 1 with --length_penalty=0 is greedy search", default=5)
+    length_penalty: float = flag("exponent of the length that log probabilities are divided by; 0 ranks by log probability", default=0.6)
+    coverage_penalty: float = flag("weight of the penalty on source tokens that got less attention than 1 in total", default=0.0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "beam_size")
+        yield from at_least(self, 0, "length_penalty", "coverage_penalty")
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """`python -m trainer.evaluate`."""
 
@@ -370,9 +385,11 @@ class EvaluateConfig:
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
+        yield from self.search.problems()
 
 
 @dataclass(frozen=True)
@@ -384,6 +401,14 @@ class ExportConfig:
     model_dir: str = flag("directory that trainer.train wrote")
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "n_best")
+        yield from self.search.problems()
+        if self.n_best > self.search.beam_size:
+            yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""Beam search in the graph, with length and coverage penalties, n-best lists and attention; only core TensorFlow ops.
+
+Letters: B batch, K lanes (the beam's size), N hypotheses given, S source steps, T target steps, V vocabulary.
+
+Of the hypotheses that grow, every row keeps the K likeliest, in lanes. One that takes the end token is finished where it is among the K
+likeliest of that step, finished ones included; the N with the best penalised scores are kept. A row ends when no growing hypothesis can
+still beat the last of these: log probabilities only fall, and the length's factor is largest at the limit. Equal candidates go to the
+lane, then to the token, with the lower number, so that the result is one and the same on every run.
+
+As long as the greedy hypothesis grows it holds lane 0, whatever it is worth, and its end is always let in: the best hypothesis found is
+never worse than the greedy one. Lanes are reordered by gathering the decoder's state alone; tokens are found afterwards through pointers
+to the lanes they came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from trainer.config import SearchConfig
+from trainer.data.tokenizer import END, PAD, START
+from trainer.models.decoding import Decoder, Hypotheses, Memory, State, length_factor, penalized
+
+NEVER = -float("inf")
+
+
+class Beam(NamedTuple):
+    """The hypotheses that grow."""
+
+    tokens: tf.Tensor  # [B * K] int32, the last of each lane
+    state: State  # of the decoder, leading dimension B * K
+    log_probabilities: tf.Tensor  # [B, K] float32, -inf for a lane without a hypothesis
+    coverage: tf.Tensor  # [B, K, S] float32, attention so far
+    greedy: tf.Tensor  # [B] bool, whether lane 0 holds the greedy hypothesis
+
+
+class Finished(NamedTuple):
+    """The best hypotheses with an end token, best first; score -inf where there are fewer."""
+
+    scores: tf.Tensor  # [B, N] float32
+    log_probabilities: tf.Tensor  # [B, N] float32
+    lengths: tf.Tensor  # [B, N] int32, tokens before the end token
+    lanes: tf.Tensor  # [B, N] int32, lane after `lengths` steps
+
+
+class History(NamedTuple):
+    """What happened at every step, one entry a step."""
+
+    tokens: tf.TensorArray  # of [B, K] int32, token of each lane after the step
+    parents: tf.TensorArray  # of [B, K] int32, lane before the step of each lane after it
+    attention: tf.TensorArray  # of [B, K, S] float32, by lanes before the step; empty where nobody asked
+
+
+class Continuations(NamedTuple):
+    """What each lane can take next: M of its likeliest tokens, or the end token."""
+
+    ids: tf.Tensor  # [B, K, M] int32
+    growing: tf.Tensor  # [B, K, M] float32, log probability with each; -inf for tokens that do not go on
+    ending: tf.Tensor  # [B, K] float32, log probability with the end token
+    greedy: tf.Tensor  # [B, M] bool, the likeliest token of lane 0
+    greedy_ends: tf.Tensor  # [B] bool, whether that is the end token
+
+
+def beam_search(
+    decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig, n_best: int = 1, attention: bool = False
+) -> Hypotheses:
+    """Searches the best translations.
+
+    Args:
+      decoder: what `start`s and `step`s.
+      memory: nest of tensors with leading dimension B, with `mask: [B, S]` bool among its fields.
+      limit: [B] int32, most tokens of a translation, the end token included; at least 1.
+      search: size and penalties.
+      n_best: N, at most the beam's size.
+      attention: whether to give the attention weights too.
+
+    Returns:
+      The N best hypotheses of each row; a row does not depend on the others.
+    """
+    size, longest = search.beam_size, tf.reduce_max(limit)
+    lanes_memory = tf.nest.map_structure(lambda part: tf.repeat(part, size, axis=0), memory)
+
+    def goes_on(step: tf.Tensor, beam: Beam, *_: Any) -> tf.Tensor:
+        return tf.logical_and(step < longest, tf.reduce_any(beam.log_probabilities > NEVER))
+
+    def body(step: tf.Tensor, beam: Beam, finished: Finished, history: History) -> Any:
+        logits, weights, state = decoder.step(lanes_memory, beam.tokens, beam.state)
+        weights = tf.reshape(weights, tf.shape(beam.coverage))
+        if attention:
+            history = history._replace(attention=history.attention.write(step, weights))
+        coverage = beam.coverage + weights
+        options = _continuations(logits, beam, size)
+        tokens, parents, log_probabilities = _grown(options, size)
+        ended = _ended(options, beam, log_probabilities, step + 1 >= limit)
+        scores = tf.where(ended, penalized(options.ending, step + 1, coverage, memory.mask[:, None], search), NEVER)
+        finished = _kept(finished, scores, options.ending, step)
+        history = history._replace(tokens=history.tokens.write(step, tokens), parents=history.parents.write(step, parents))
+        best = tf.reduce_max(log_probabilities, axis=1) / length_factor(limit, search)
+        live = tf.logical_and(step + 1 < limit, finished.scores[:, -1] < best)
+        rows = tf.reshape(parents + size * tf.range(tf.shape(parents)[0])[:, None], [-1])
+        beam = Beam(
+            tf.reshape(tokens, [-1]),
+            tf.nest.map_structure(lambda part: tf.gather(part, rows), state),
+            tf.where(live[:, None], log_probabilities, NEVER),
+            tf.gather(coverage, parents, batch_dims=1),
+            tf.logical_and(beam.greedy, tf.logical_not(options.greedy_ends)),
+        )
+        return step + 1, beam, finished, history
+
+    start = (tf.constant(0), _first(decoder, lanes_memory, memory.mask, size), _none(limit, n_best), _history(longest, size))
+    _, _, finished, history = tf.while_loop(goes_on, body, start, parallel_iterations=1)
+    return _traced_back(finished, history, tf.shape(memory.mask)[1] if attention else None)
+
+
+def _first(decoder: Decoder, lanes_memory: Memory, mask: tf.Tensor, size: int) -> Beam:
+    """One empty hypothesis a row, in lane 0."""
+    batch = tf.shape(mask)[0]
+    return Beam(
+        tf.fill([batch * size], START),
+        decoder.start(lanes_memory),
+        tf.repeat(tf.constant([[0.0, *[NEVER] * (size - 1)]]), batch, axis=0),
+        tf.repeat(tf.zeros_like(mask, tf.float32)[:, None], size, axis=1),
+        tf.fill([batch], True),
+    )
+
+
+def _none(limit: tf.Tensor, n_best: int) -> Finished:
+    zeros = tf.repeat(tf.zeros_like(limit)[:, None], n_best, axis=1)
+    never = tf.cast(zeros, tf.float32) + NEVER
+    return Finished(never, never, zeros, zeros)
+
+
+def _history(longest: tf.Tensor, size: int) -> History:
+    tokens, parents = (tf.TensorArray(tf.int32, size=longest, element_shape=[None, size], clear_after_read=False) for _ in range(2))
+    return History(tokens, parents, tf.TensorArray(tf.float32, size=longest, element_shape=[None, size, None], clear_after_read=False))
+
+
+def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
+    """What `logits: [B * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among the likeliest."""
+    count = min(size + 3, logits.shape[1])
+    values, ids = tf.math.top_k(logits, k=count)  # falling, of equals the lower id first
+    total = tf.reduce_logsumexp(logits, axis=1)
+    possible = tf.where(tf.logical_or(ids == PAD, ids == START), NEVER, values - total[:, None])
+    possible, ids = (tf.reshape(part, [-1, size, count]) for part in (possible, ids))
+    likeliest = tf.argmax(possible[:, 0], axis=1, output_type=tf.int32)
+    greedy_ends = tf.gather(ids[:, 0], likeliest, batch_dims=1) == END
+    growing = beam.log_probabilities[:, :, None] + tf.where(ids == END, NEVER, possible)
+    ending = beam.log_probabilities + tf.reshape(logits[:, END] - total, [-1, size])
+    holds = tf.logical_and(beam.greedy, tf.logical_not(greedy_ends))
+    greedy = tf.logical_and(holds[:, None], tf.one_hot(likeliest, count, on_value=True, off_value=False))
+    return Continuations(ids, growing, ending, greedy, greedy_ends)
+
+
+def _grown(options: Continuations, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Tokens, parents and log probabilities of the next lanes, [B, K] each: the greedy one, then the likeliest."""
+    count = options.ids.shape[2]
+    first = tf.one_hot(0, size, on_value=True, off_value=False)[None, :, None]
+    ranks = tf.where(tf.logical_and(first, options.greedy[:, None]), float("inf"), options.growing)
+    _, places = tf.math.top_k(tf.reshape(ranks, [-1, size * count]), k=size)
+    tokens, values = (tf.gather(tf.reshape(part, [-1, size * count]), places, batch_dims=1) for part in (options.ids, options.growing))
+    return tokens, places // count, values
+
+
+def _ended(options: Continuations, beam: Beam, grown: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Which lanes' ends are let in, [B, K] bool: among the K likeliest, the greedy one's, and all at the limit (`last: [B]` bool)."""
+    size = grown.shape[1]
+    values, _ = tf.math.top_k(tf.concat([grown, options.ending], axis=1), k=size)
+    greedy = tf.logical_and(beam.greedy, options.greedy_ends)[:, None] & tf.one_hot(0, size, on_value=True, off_value=False)[None]
+    return (options.ending >= values[:, -1:]) | greedy | last[:, None]
+
+
+def _kept(finished: Finished, scores: tf.Tensor, log_probabilities: tf.Tensor, step: tf.Tensor) -> Finished:
+    """The N best of those there are and the new ones, `scores: [B, K]`; of equals, the earlier."""
+    lanes = tf.zeros_like(scores, tf.int32) + tf.range(scores.shape[1])
+    new = Finished(scores, log_probabilities, tf.zeros_like(lanes) + step, lanes)
+    best, places = tf.math.top_k(tf.concat([finished.scores, scores], axis=1), k=finished.scores.shape[1])
+    both = (tf.concat(parts, axis=1) for parts in zip(finished[1:], new[1:]))
+    return Finished(best, *(tf.gather(part, places, batch_dims=1) for part in both))
+
+
+def _traced_back(finished: Finished, history: History, sources: tf.Tensor | None) -> Hypotheses:
+    """Reads tokens (and attention, where there are `sources` S) from the last step to the first, along the lanes' parents."""
+    found = finished.scores > NEVER
+    lengths = tf.where(found, finished.lengths, 0)
+    longest = tf.maximum(tf.reduce_max(lengths), 1)
+    tokens = tf.TensorArray(tf.int32, size=longest, element_shape=finished.lanes.shape)
+    weights = tf.TensorArray(tf.float32, size=longest, element_shape=[*finished.lanes.shape, None])
+
+    def back(step: tf.Tensor, lanes: tf.Tensor, tokens: tf.TensorArray, weights: tf.TensorArray) -> Any:
+        inside = step < lengths
+        chosen = tf.gather(history.tokens.read(step), lanes, batch_dims=1)
+        parents = tf.gather(history.parents.read(step), lanes, batch_dims=1)
+        if sources is not None:
+            each = tf.gather(history.attention.read(step), parents, batch_dims=1)
+            weights = weights.write(step, tf.where(inside[..., None], each, 0.0))
+        return step - 1, tf.where(inside, parents, lanes), tokens.write(step, tf.where(inside, chosen, PAD)), weights
+
+    loop = (longest - 1, finished.lanes, tokens, weights)
+    _, _, tokens, weights = tf.while_loop(lambda step, *_: step >= 0, back, loop, parallel_iterations=1)
+    attention = None if sources is None else tf.transpose(weights.stack(), [1, 2, 0, 3])
+    return Hypotheses(tf.transpose(tokens.stack(), [1, 2, 0]), lengths, finished.scores, finished.log_probabilities, attention)
