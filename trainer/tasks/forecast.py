@@ -55,9 +55,9 @@ class ForecastTask(Task):
     def examples_per_epoch(self) -> int:
         return self.windows("train").count
 
-    @property
-    def timesteps_per_example(self) -> int:
-        return self.shape.lookback
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.cast(tf.shape(batch["past"])[0], tf.float32)
+        return rows, rows * self.shape.lookback
 
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
         return self.shape.signature(batch_size)

@@ -63,9 +63,9 @@ class LanguageTask(Task):
         cut = self.training
         return cut.examples_per_epoch if isinstance(cut, Lanes) else cut.count
 
-    @property
-    def timesteps_per_example(self) -> int:
-        return self.config.language.sequence_length
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
+        return rows, rows * self.config.language.sequence_length
 
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
         return batch_signature(batch_size, self.config.language.sequence_length)
