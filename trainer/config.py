@@ -418,10 +418,14 @@ class PredictConfig:
     GROUP: ClassVar[str] = "predict"
 
     export_dir: str = flag("directory of an exported model: its newest version is used, or the version itself")
-    input: tuple[str, ...] = flag("path, glob or comma list: CSV files with the history, or text with a prompt a line (- is stdin)")
-    output: str = flag("file for the predictions: CSV, or JSON lines for text", default="")
-    plot: str = flag("PNG file for a plot of history and forecast", default="")
+    input: tuple[str, ...] = flag(
+        "path, glob or comma list: CSV files with the history, or text with a prompt or sentence a line (- is stdin)"
+    )
+    output: str = flag("file for the predictions: CSV, JSON lines for completions, or a translation a line", default="")
+    plot: str = flag("PNG file for a plot of history and forecast, or of the attention over one sentence", default="")
     batch_size: int = flag("examples predicted at once", default=256)
+    decoding: str = flag("how translations are found", default="beam", choices=("beam", "greedy", "sample"))
+    n_best: int = flag("translations of a sentence, best first; more than 1 are written as JSON lines", default=1)
     max_tokens: int = flag("most new tokens a prompt", default=200)
     temperature: float = flag("1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0)
     top_k: int = flag("sample among so many likeliest tokens; 0 is all", default=0)
@@ -429,7 +433,7 @@ class PredictConfig:
     seed: int = flag("seed of the sampling: the same gives the same text again", default=0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "batch_size", "max_tokens")
+        yield from at_least(self, 1, "batch_size", "n_best", "max_tokens")
         yield from at_least(self, 0, "temperature", "top_k", "seed")
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")

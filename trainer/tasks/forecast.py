@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import series_store
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
@@ -90,7 +90,7 @@ class ForecastTask(Task):
         squared, absolute = tf.reduce_sum(tf.square(error) * weight), tf.reduce_sum(tf.abs(error) * weight)
         return {"mse": (squared, total), "mae": (absolute, total)}, state
 
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
         return forecast_serving(model, self.shape, self.manifest.series, self.joint)
 

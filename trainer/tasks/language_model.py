@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import token_store
 from trainer.data.lanes import Lanes, batch_signature
 from trainer.data.manifest import Manifest
@@ -119,7 +119,7 @@ class LanguageTask(Task):
         nats, count, state = self._nats(model, batch, None, state)
         return {"nats_per_token": (nats, count)}, state
 
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
         return language_serving(model, tokenizer, self.by_documents, self.initial_state)
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, SearchConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, SearchConfig, TrainConfig
 from trainer.data import pair_store
 from trainer.data.manifest import Manifest
 from trainer.data.pair_batches import PairBatches, batch_signature
@@ -19,6 +19,7 @@ from trainer.models.cross_entropy import smoothed_cross_entropy
 from trainer.models.decoding import greedy, length_limit
 from trainer.models.noise import Noise
 from trainer.models.seq2seq import Seq2Seq
+from trainer.tasks.seq2seq_serving import seq2seq_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
 
@@ -52,10 +53,11 @@ class Seq2SeqTask(Task):
         return self._batches[split]
 
     @property
-    def target_tokenizer(self) -> Tokenizer:
+    def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+        """Those of source and target."""
         if self._tokenizers is None:
             self._tokenizers = pair_store.load_tokenizers(self.config.data_dir, self.manifest)
-        return self._tokenizers[1]
+        return self._tokenizers
 
     @property
     def examples_per_epoch(self) -> int:
@@ -137,11 +139,11 @@ class Seq2SeqTask(Task):
 
     def _translation_scores(self, search: Search, split: str, batch_size: int) -> dict[str, float]:
         store = self.store(split)
-        hypotheses = translate(search, self.evaluation_batches(split, batch_size), len(store.target_text), self.target_tokenizer)
+        hypotheses = translate(search, self.evaluation_batches(split, batch_size), len(store.target_text), self.tokenizers[1])
         return translation_metrics(hypotheses, store.target_text)
 
-    def serving(self, model: keras.Model) -> Serving:
-        raise NotImplementedError
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
+        return seq2seq_serving(model, *self.tokenizers, config)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         store = self.store(config.split)

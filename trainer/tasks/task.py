@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
@@ -98,7 +98,7 @@ class Task(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         """Signatures on raw values, for the export."""
 
     @abc.abstractmethod
