@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Rows = Callable[[np.ndarray], np.ndarray]  # target lengths [n] -> rows of a batch that is padded to them [n]
+Rows = Callable[[np.ndarray], np.ndarray]  # the longer side's lengths [n] -> rows of a batch that is padded to them [n]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def length_buckets(source: np.ndarray, target: np.ndarray, rows: Rows, most: int
     Args:
       source: [P] whole numbers from 1 on, the lengths of the source texts; P is 1 or more.
       target: [P] lengths of the target texts.
-      rows: the rows of a batch, from its target length.
+      rows: the rows of a batch, from the longer of its two lengths.
       most: buckets at most.
 
     Returns:
@@ -60,13 +60,13 @@ def length_buckets(source: np.ndarray, target: np.ndarray, rows: Rows, most: int
     for number, box in enumerate(boxes):
         bucket_of_cell[box.cells] = number
         source_length, target_length = (int(length) for length in cells[box.cells].max(axis=0))
-        buckets.append(Bucket(int(rows(np.array(target_length))), source_length, target_length))
+        buckets.append(Bucket(int(rows(np.array(max(source_length, target_length)))), source_length, target_length))
     return buckets, bucket_of_cell[cell_of.reshape(-1)]
 
 
 def _costs(pairs: np.ndarray, source: np.ndarray, target: np.ndarray, rows: Rows) -> np.ndarray:
     """Padded tokens of an epoch of buckets that hold `pairs` pairs and are padded to `source` and `target`, all [n]."""
-    size = rows(target)
+    size = rows(np.maximum(source, target))
     return -(-pairs // size) * size * (source + target)
 
 

@@ -49,7 +49,7 @@ class PairBatches:
 
         Args:
           store: the split.
-          batch_size: rows of a batch, or target tokens with padding (at most, unless ROW_MULTIPLE rows have more already).
+          batch_size: rows of a batch, or tokens of its longer side with padding (at most, unless ROW_MULTIPLE rows have more already).
           unit: `sentences` or `tokens`, what `batch_size` counts.
 
         Raises:
@@ -60,10 +60,10 @@ class PairBatches:
             raise DataError("the split holds no pair; prepare more data")
         self._lengths = np.stack([store.source_lengths, store.target_lengths], axis=1) + 1  # with END
 
-        def rows(target: np.ndarray) -> np.ndarray:
+        def rows(length: np.ndarray) -> np.ndarray:
             if unit == "sentences":
-                return np.full_like(target, batch_size)
-            return np.maximum(batch_size // target // ROW_MULTIPLE, 1) * ROW_MULTIPLE
+                return np.full_like(length, batch_size)
+            return np.maximum(batch_size // length // ROW_MULTIPLE, 1) * ROW_MULTIPLE
 
         buckets, bucket_of = length_buckets(self._lengths[:, 0], self._lengths[:, 1], rows, MOST_SHAPES)
         counts = np.bincount(bucket_of, minlength=len(buckets))

@@ -33,7 +33,7 @@ _WORDED = (
     "{day} {month} {year}", "{day} {month}, {year}", "{d}. {month} {year}", "{day} of {month} {year}", "the {th} of {month}, {year}",
     "the {th} of {month} {year}", "{month} {day}, {year}", "{month} {day} {year}", "{month} the {th}, {year}", "{month} {th}, {year}",
     "{d}-{mon}-{y}", "{d}/{mon}/{y}", "{d}.{mon}.{y}", "{d:02}{mon}{y}", "{d:02}{mon}{yy:02}", "{d:02}-{mon}-{yy:02}",
-    "{mon}-{d:02}-{y}", "{mon}/{d:02}/{y}", "{year} {month} {day}", "{year}, {month} {day}", "{y}-{mon}-{d:02}", "{y} {mon} {d:02}",
+    "{mon}-{d:02}-{y}", "{mon}/{d:02}/{y}", "{y} {month} {day}", "{y}, {month} {day}", "{y}-{mon}-{d:02}", "{y} {mon} {d:02}",
 )  # fmt: skip
 _WEEKDAY_SHARE, _NUMERIC_SHARE = 0.3, 0.35
 
