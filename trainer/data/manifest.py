@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.data import tfds_files
 from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError
 
@@ -202,8 +203,8 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
 def write(manifest: Manifest, directory: Path) -> None:
     """Writes dataset_info.json and features.json, by which TFDS reads the directory, then dataset.json; raises OSError."""
     for name, content in (
-        ("dataset_info.json", json.dumps(_tfds_info(manifest), indent=2)),
-        ("features.json", json.dumps(_tfds_features(manifest.features), indent=2)),
+        ("dataset_info.json", json.dumps(tfds_files.dataset_info(manifest), indent=2)),
+        ("features.json", json.dumps(tfds_files.features(manifest.features), indent=2)),
         (MANIFEST_FILE, manifest.to_json()),
     ):
         with (directory / name).open("w", encoding="utf-8") as file:
@@ -272,40 +273,3 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _tfds_info(manifest: Manifest) -> dict[str, Any]:
-    """TFDS's dataset_info.json: a DatasetInfo message, whose 64-bit numbers are strings in JSON."""
-    return {
-        "description": f"Task {manifest.task}, prepared by {manifest.created_by}.",
-        "fileFormat": "tfrecord",
-        "moduleName": "trainer.prepare",
-        "name": manifest.name,
-        "splits": [
-            {
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                "name": name,
-                "numBytes": str(split.bytes),
-                "shardLengths": [str(shard.records) for shard in split.shards],
-            }
-            for name, split in manifest.splits.items()
-        ],
-        "version": "1.0.0",
-    }
-
-
-def _tfds_features(features: tuple[Feature, ...]) -> dict[str, Any]:
-    """TFDS's features.json: numbers as Scalar, arrays as Tensor in raw bytes."""
-    package = "tensorflow_datasets.core.features"
-    entries: dict[str, Any] = {}
-    for entry in features:
-        dimensions = ["-1" if size is None else str(size) for size in entry.shape]
-        entries[entry.name] = {
-            "pythonClassName": f"{package}.tensor_feature.Tensor" if dimensions else f"{package}.scalar.Scalar",
-            "tensor": {
-                "shape": {"dimensions": dimensions} if dimensions else {},
-                "dtype": entry.dtype,
-                "encoding": "bytes" if dimensions else "none",
-            },
-        }
-    return {"pythonClassName": f"{package}.features_dict.FeaturesDict", "featuresDict": {"features": entries}}
