@@ -137,6 +137,11 @@ class Seq2Seq(keras.Model):
         matrix = self._target_embedding.embeddings if self._tied else self._matrix
         return float32(matrix), float32(self._bias)
 
+    @property
+    def _default_save_signature(self) -> None:
+        """No signature of Keras' own in a SavedModel: it would call the model with one argument."""
+        return None
+
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
         for part in (self._encoder, self._query, self._decoder):
