@@ -194,7 +194,7 @@ def test_bad_input_is_told(exported, tmp_path):
     from trainer.serving.translation_predictor import read_sentences
 
     (tmp_path / "a.txt").write_bytes("the dog\ncaf\u00e9\n".encode("latin-1"))
-    with pytest.raises(DataError, match="a.txt line 2: is no UTF-8"):
+    with pytest.raises(DataError, match=r"a\.txt line 2: is no UTF-8"):
         read_sentences(predict_config(exported, f"--input={tmp_path}/a.txt"))
     (tmp_path / "b.txt").write_text("one\u2028line\r\ntwo")
     assert read_sentences(predict_config(exported, f"--input={tmp_path}/b.txt")) == ["one\u2028line", "two"]
