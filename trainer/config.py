@@ -202,7 +202,7 @@ class TranslationConfig:
     input_feeding: bool = flag("feed the decoder's last output to its next step; training then goes token by token", default=False)
     label_smoothing: float = flag("share of the probability that training aims at all tokens alike", default=0.0)
     batch_unit: str = flag(
-        "what --batch_size counts: sentences (pairs), or tokens (of the target, padding included)",
+        "what --batch_size counts: sentences (pairs), or tokens (of the longer side, padding included)",
         default="sentences",
         choices=("sentences", "tokens"),
     )
@@ -384,11 +384,13 @@ class EvaluateConfig:
     split: str = flag("split to score", default="test", choices=SPLITS)
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
+        yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
 
 
@@ -401,11 +403,13 @@ class ExportConfig:
     model_dir: str = flag("directory that trainer.train wrote")
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "n_best")
+        yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
         if self.n_best > self.search.beam_size:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")

@@ -124,11 +124,14 @@ class Manifest:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that differ when any shard's content does, or a vocabulary."""
         parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
-        if self.text is not None:
-            parts.append(f"vocabulary {self.text.vocabulary_sha256}")
-        if self.pairs is not None:
-            parts += [f"vocabulary {side.sha256}" for side in (self.pairs.source, self.pairs.target)]
+        parts += [f"vocabulary {sha256}" for sha256 in self.vocabularies]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def vocabularies(self) -> tuple[str, ...]:
+        """SHA-256 of the vocabularies: one of a text, two (source, target) of pairs."""
+        own = (self.text.vocabulary_sha256,) if self.text is not None else ()
+        return own if self.pairs is None else (self.pairs.source.sha256, self.pairs.target.sha256)
 
     @property
     def vocabulary_files(self) -> tuple[str, ...]:
