@@ -208,3 +208,18 @@ def test_equal_candidates_go_to_the_lower_number(tf):
     found = [tokens_of(result, 0, index) for index in range(6)]
     assert found[:5] == [(), (1,), (4,), (5,), (6,)] and len(found[5]) == 2
     assert found == [tokens_of(result, 1, index) for index in range(6)]
+
+
+@pytest.mark.parametrize(("size", "count"), [(640, 8), (600, 3), (128, 1), (127, 8), (64, 8), (6400, 8)])
+def test_the_largest_are_those_of_a_full_sort(tf, size, count):
+    """With many equal values, whose order is that of their places, and some of -inf."""
+    from trainer.models.beam_search import largest
+
+    random = np.random.default_rng(size)
+    for distinct in (4, 30, 10**6):
+        values = random.integers(0, distinct, (20, size)).astype(np.float32)
+        values[:, ::5] = -np.inf
+        expected = np.argsort(-values, axis=1, kind="stable")[:, :count]
+        found, places = largest(tf.constant(values), count)
+        np.testing.assert_array_equal(places, expected)
+        np.testing.assert_array_equal(found, np.take_along_axis(values, expected, axis=1))

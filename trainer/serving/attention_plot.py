@@ -16,7 +16,7 @@ LONGEST_LABEL = 24
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
 class Attention:
-    """`source: S` and `target: T` pieces, and `weights: [T, S]`, each row of which adds up to 1."""
+    """`source: S` and `target: T` pieces, at least one of each, and `weights: [T, S]`, each row of which adds up to 1."""
 
     source: list[str]
     target: list[str]
@@ -33,8 +33,7 @@ def plot(attention: Attention, output: str) -> None:
     source, target = ([_label(piece) for piece in side] for side in (attention.source, attention.target))
     width, height = (min(MOST_INCHES, max(3.0, INCHES_A_PIECE * len(side) + 1.6)) for side in (source, target))
     figure, axis = pyplot.subplots(figsize=(width + 0.8, height), layout="constrained")
-    weights = attention.weights if target else np.zeros((0, len(source)))
-    image = axis.imshow(weights.reshape(len(target), len(source)), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    image = axis.imshow(attention.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     axis.xaxis.tick_top()
     axis.set_xticks(range(len(source)), source, rotation=90, fontsize=9)
     axis.set_yticks(range(len(target)), target, fontsize=9)

@@ -136,6 +136,7 @@ def attend(model: Any, sentences: list[str], config: PredictConfig) -> Attention
 
     Raises:
       ConfigError: --input holds more than one sentence, or none.
+      TrainerError: the translation is empty.
     """
     import tensorflow as tf
 
@@ -146,4 +147,6 @@ def attend(model: Any, sentences: list[str], config: PredictConfig) -> Attention
     found = {name: value.numpy()[0] for name, value in model.signatures["attention"](text=tf.constant(written)).items()}
     source, target = ([piece.decode(errors="replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
     kept = int(np.sum(found["attention"].any(axis=1)))
+    if not kept:
+        raise TrainerError(f"--plot={config.plot} has nothing to show, the translation is empty; train the model longer")
     return Attention(source, target[:kept], found["attention"][:kept])
