@@ -29,7 +29,8 @@ class Attention(keras.layers.Layer):
             self._scale = self.add_weight((), keras.initializers.Constant(query_size**-0.5), name="scale")
         if self._additive:
             self._query_kernel = self.add_weight((query_size, query_size), "glorot_uniform", name="query_kernel")
-            self._vector = self.add_weight((query_size,), keras.initializers.RandomUniform(-(query_size**-0.5), query_size**-0.5), name="vector")
+            spread = keras.initializers.RandomUniform(-(query_size**-0.5), query_size**-0.5)
+            self._vector = self.add_weight((query_size,), spread, name="vector")
         if kind == "bahdanau_normalized":
             self._bias = self.add_weight((query_size,), "zeros", name="bias")
             self._length = self.add_weight((), keras.initializers.Constant(query_size**-0.5), name="length")

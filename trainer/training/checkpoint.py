@@ -149,7 +149,8 @@ def restore_weights(model_dir: str, model: keras.Model, which: str, average: int
     state = tf.train.get_checkpoint_state(str(directory))
     paths = list(state.all_model_checkpoint_paths)[-average:]
     if len(paths) < average:
-        raise DataError(f"{directory} holds {len(paths)} checkpoints, not {average}; average fewer, or train with --keep_checkpoints={average}")
+        remedy = f"average fewer, or train with --keep_checkpoints={average}"
+        raise DataError(f"{directory} holds {len(paths)} checkpoints, not {average}; {remedy}")
     sums = [np.zeros(variable.shape, np.float64) for variable in model.weights]
     for path in paths:
         step = _load(path, model)
