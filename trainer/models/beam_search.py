@@ -1,6 +1,7 @@
 """Beam search in the graph, with length and coverage penalties, n-best lists and attention; only core TensorFlow ops.
 
-Letters: B batch, K lanes (the beam's size), N hypotheses given, S source steps, T target steps, V vocabulary.
+Letters: B batch, L rows of it that are still searched, K lanes (the beam's size), N hypotheses given, S source steps, T target steps,
+V vocabulary.
 
 Of the hypotheses that grow, every row keeps the K likeliest, in lanes. One that takes the end token is finished where it is among the K
 likeliest of that step, finished ones included; the N with the best penalised scores are kept. A row ends when no growing hypothesis can
@@ -9,7 +10,7 @@ lane, then to the token, with the lower number, so that the result is one and th
 
 As long as the greedy hypothesis grows it holds lane 0, whatever it is worth, and its end is always let in: the best hypothesis found is
 never worse than the greedy one. Lanes are reordered by gathering the decoder's state alone; tokens are found afterwards through pointers
-to the lanes they came from.
+to the lanes they came from. Rows that have ended are taken out once they are a quarter of those at work.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ WIDEST_CHUNK = 64
 class Beam(NamedTuple):
     """The hypotheses that grow."""
 
-    tokens: tf.Tensor  # [B * K] int32, the last of each lane
-    state: State  # of the decoder, leading dimension B * K
-    log_probabilities: tf.Tensor  # [B, K] float32, -inf for a lane without a hypothesis
-    coverage: tf.Tensor  # [B, K, S] float32, attention so far
-    greedy: tf.Tensor  # [B] bool, whether lane 0 holds the greedy hypothesis
+    rows: tf.Tensor  # [L] int32, rising: the rows at work
+    memory: Memory  # of each lane, leading dimension L * K
+    tokens: tf.Tensor  # [L * K] int32, the last of each lane
+    state: State  # of the decoder, leading dimension L * K
+    log_probabilities: tf.Tensor  # [L, K] float32, -inf for a lane without a hypothesis
+    coverage: tf.Tensor  # [L, K, S] float32, attention so far
+    greedy: tf.Tensor  # [L] bool, whether lane 0 holds the greedy hypothesis
 
 
 class Finished(NamedTuple):
@@ -56,11 +59,11 @@ class History(NamedTuple):
 class Continuations(NamedTuple):
     """What each lane can take next: M of its likeliest tokens, or the end token."""
 
-    ids: tf.Tensor  # [B, K, M] int32
-    growing: tf.Tensor  # [B, K, M] float32, log probability with each; -inf for tokens that do not go on
-    ending: tf.Tensor  # [B, K] float32, log probability with the end token
-    greedy: tf.Tensor  # [B, M] bool, the likeliest token of lane 0
-    greedy_ends: tf.Tensor  # [B] bool, whether that is the end token
+    ids: tf.Tensor  # [L, K, M] int32
+    growing: tf.Tensor  # [L, K, M] float32, log probability with each; -inf for tokens that do not go on
+    ending: tf.Tensor  # [L, K] float32, log probability with the end token
+    greedy: tf.Tensor  # [L, M] bool, the likeliest token of lane 0
+    greedy_ends: tf.Tensor  # [L] bool, whether that is the end token
 
 
 def beam_search(
@@ -79,51 +82,91 @@ def beam_search(
     Returns:
       The N best hypotheses of each row; a row does not depend on the others.
     """
-    size, longest = search.beam_size, tf.reduce_max(limit)
-    lanes_memory = tf.nest.map_structure(lambda part: tf.repeat(part, size, axis=0), memory)
+    size, longest, batch = search.beam_size, tf.reduce_max(limit), tf.shape(limit)[0]
 
     def goes_on(step: tf.Tensor, beam: Beam, *_: Any) -> tf.Tensor:
         return tf.logical_and(step < longest, tf.reduce_any(beam.log_probabilities > NEVER))
 
     def body(step: tf.Tensor, beam: Beam, finished: Finished, history: History) -> Any:
-        logits, weights, state = decoder.step(lanes_memory, beam.tokens, beam.state)
+        beam = _without_ended(beam, size)
+        own_limit, mask = tf.gather(limit, beam.rows), tf.gather(memory.mask, beam.rows)
+        logits, weights, state = decoder.step(beam.memory, beam.tokens, beam.state)
         weights = tf.reshape(weights, tf.shape(beam.coverage))
-        if attention:
-            history = history._replace(attention=history.attention.write(step, weights))
         coverage = beam.coverage + weights
         options = _continuations(logits, beam, size)
         tokens, parents, log_probabilities = _grown(options, size)
-        ended = _ended(options, beam, log_probabilities, step + 1 >= limit)
-        scores = tf.where(ended, penalized(options.ending, step + 1, coverage, memory.mask[:, None], search), NEVER)
-        finished = _kept(finished, scores, options.ending, step)
-        history = history._replace(tokens=history.tokens.write(step, tokens), parents=history.parents.write(step, parents))
-        best = tf.reduce_max(log_probabilities, axis=1) / length_factor(limit, search)
-        live = tf.logical_and(step + 1 < limit, finished.scores[:, -1] < best)
-        rows = tf.reshape(parents + size * tf.range(tf.shape(parents)[0])[:, None], [-1])
+        ended = _ended(options, beam, log_probabilities, step + 1 >= own_limit)
+        scores = tf.where(ended, penalized(options.ending, step + 1, coverage, mask[:, None], search), NEVER)
+        own = _kept(Finished(*(tf.gather(part, beam.rows) for part in finished)), scores, options.ending, step)
+        finished = Finished(*(tf.tensor_scatter_nd_update(part, beam.rows[:, None], new) for part, new in zip(finished, own)))
+        history = _written(history, step, beam.rows, batch, (tokens, parents, *([weights] if attention else [])))
+        best = tf.reduce_max(log_probabilities, axis=1) / length_factor(own_limit, search)
+        live = tf.logical_and(step + 1 < own_limit, own.scores[:, -1] < best)
+        lanes = _lanes(tf.range(tf.shape(parents)[0]), parents, size)
         beam = Beam(
+            beam.rows,
+            beam.memory,
             tf.reshape(tokens, [-1]),
-            tf.nest.map_structure(lambda part: tf.gather(part, rows), state),
+            tf.nest.map_structure(lambda part: tf.gather(part, lanes), state),
             tf.where(live[:, None], log_probabilities, NEVER),
             tf.gather(coverage, parents, batch_dims=1),
             tf.logical_and(beam.greedy, tf.logical_not(options.greedy_ends)),
         )
         return step + 1, beam, finished, history
 
-    start = (tf.constant(0), _first(decoder, lanes_memory, memory.mask, size), _none(limit, n_best), _history(longest, size))
-    _, _, finished, history = tf.while_loop(goes_on, body, start, parallel_iterations=1)
-    return _traced_back(finished, history, tf.shape(memory.mask)[1] if attention else None)
+    start = (tf.constant(0), _first(decoder, memory, size), _none(limit, n_best), _history(longest, size))
+    shapes = (start[0].shape, tf.nest.map_structure(_any_rows, start[1]), *tf.nest.map_structure(_fixed, start[2:]))
+    _, _, finished, history = tf.while_loop(goes_on, body, start, shape_invariants=shapes, parallel_iterations=1)
+    return _traced_back(finished, history, attention)
 
 
-def _first(decoder: Decoder, lanes_memory: Memory, mask: tf.Tensor, size: int) -> Beam:
+def _any_rows(part: tf.Tensor) -> tf.TensorShape:
+    return tf.TensorShape([None, *part.shape[1:]])
+
+
+def _fixed(part: tf.Tensor | tf.TensorArray) -> tf.TensorShape:
+    return part.shape if tf.is_tensor(part) else tf.TensorShape([])  # a loop sees a TensorArray as a scalar
+
+
+def _lanes(rows: tf.Tensor, lanes: tf.Tensor, size: int) -> tf.Tensor:
+    """Places of `lanes: [L, K]` (or what broadcasts to it) of `rows: [L]` where all lanes stand in one dimension, [L * K]."""
+    return tf.reshape(rows[:, None] * size + lanes, [-1])
+
+
+def _first(decoder: Decoder, memory: Memory, size: int) -> Beam:
     """One empty hypothesis a row, in lane 0."""
-    batch = tf.shape(mask)[0]
+    rows = tf.range(tf.shape(memory.mask)[0])
+    repeated = tf.nest.map_structure(lambda part: tf.repeat(part, size, axis=0), memory)
     return Beam(
-        tf.fill([batch * size], START),
-        decoder.start(lanes_memory),
-        tf.repeat(tf.constant([[0.0, *[NEVER] * (size - 1)]]), batch, axis=0),
-        tf.repeat(tf.zeros_like(mask, tf.float32)[:, None], size, axis=1),
-        tf.fill([batch], True),
+        rows,
+        repeated,
+        tf.repeat(tf.fill(tf.shape(rows), START), size),
+        decoder.start(repeated),
+        tf.repeat(tf.constant([[0.0, *[NEVER] * (size - 1)]]), tf.shape(rows)[0], axis=0),
+        tf.repeat(tf.zeros_like(memory.mask, tf.float32)[:, None], size, axis=1),
+        tf.fill(tf.shape(rows), True),
     )
+
+
+def _without_ended(beam: Beam, size: int) -> Beam:
+    """The beam without the rows that have no lane left, where these are a quarter or more: to take them out costs a copy."""
+    live = tf.reduce_any(beam.log_probabilities > NEVER, axis=1)
+    rows = tf.cast(tf.where(live)[:, 0], tf.int32)
+    lanes = _lanes(rows, tf.range(size), size)
+
+    def without() -> Beam:
+        of_lanes = tf.nest.map_structure(lambda part: tf.gather(part, lanes), (beam.memory, beam.tokens, beam.state))
+        of_rows = (tf.gather(part, rows) for part in (beam.log_probabilities, beam.coverage, beam.greedy))
+        return Beam(tf.gather(beam.rows, rows), *of_lanes, *of_rows)
+
+    return tf.cond(4 * tf.size(rows) <= 3 * tf.size(live), without, lambda: beam)
+
+
+def _written(history: History, step: tf.Tensor, rows: tf.Tensor, batch: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> History:
+    """One step more, for all B rows: 0 where a row is no longer at work."""
+    shapes = [tf.concat([[batch], tf.shape(part)[1:]], axis=0) for part in parts]
+    whole = [tf.scatter_nd(rows[:, None], part, shape) for part, shape in zip(parts, shapes)]
+    return History(*(array.write(step, part) for array, part in zip(history, whole)), *history[len(parts) :])
 
 
 def _none(limit: tf.Tensor, n_best: int) -> Finished:
@@ -155,7 +198,7 @@ def largest(values: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
-    """What `logits: [B * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among the likeliest."""
+    """What `logits: [L * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among the likeliest."""
     count = min(size + 3, logits.shape[1])
     values, ids = largest(logits, count)
     total = tf.reduce_logsumexp(logits, axis=1)
@@ -171,7 +214,7 @@ def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
 
 
 def _grown(options: Continuations, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Tokens, parents and log probabilities of the next lanes, [B, K] each: the greedy one, then the likeliest."""
+    """Tokens, parents and log probabilities of the next lanes, [L, K] each: the greedy one, then the likeliest."""
     count = options.ids.shape[2]
     first = tf.one_hot(0, size, on_value=True, off_value=False)[None, :, None]
     ranks = tf.where(tf.logical_and(first, options.greedy[:, None]), float("inf"), options.growing)
@@ -181,7 +224,7 @@ def _grown(options: Continuations, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.
 
 
 def _ended(options: Continuations, beam: Beam, grown: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-    """Which lanes' ends are let in, [B, K] bool: among the K likeliest, the greedy one's, and all at the limit (`last: [B]` bool)."""
+    """Which lanes' ends are let in, [L, K] bool: among the K likeliest, the greedy one's, and all at the limit (`last: [L]` bool)."""
     size = grown.shape[1]
     values, _ = tf.math.top_k(tf.concat([grown, options.ending], axis=1), k=size)
     greedy = tf.logical_and(beam.greedy, options.greedy_ends)[:, None] & tf.one_hot(0, size, on_value=True, off_value=False)[None]
@@ -189,7 +232,7 @@ def _ended(options: Continuations, beam: Beam, grown: tf.Tensor, last: tf.Tensor
 
 
 def _kept(finished: Finished, scores: tf.Tensor, log_probabilities: tf.Tensor, step: tf.Tensor) -> Finished:
-    """The N best of those there are and the new ones, `scores: [B, K]`; of equals, the earlier."""
+    """The N best of those there are and the new ones, `scores: [L, K]`; of equals, the earlier."""
     lanes = tf.zeros_like(scores, tf.int32) + tf.range(scores.shape[1])
     new = Finished(scores, log_probabilities, tf.zeros_like(lanes) + step, lanes)
     best, places = tf.math.top_k(tf.concat([finished.scores, scores], axis=1), k=finished.scores.shape[1])
@@ -197,8 +240,8 @@ def _kept(finished: Finished, scores: tf.Tensor, log_probabilities: tf.Tensor, s
     return Finished(best, *(tf.gather(part, places, batch_dims=1) for part in both))
 
 
-def _traced_back(finished: Finished, history: History, sources: tf.Tensor | None) -> Hypotheses:
-    """Reads tokens (and attention, where there are `sources` S) from the last step to the first, along the lanes' parents."""
+def _traced_back(finished: Finished, history: History, attention: bool) -> Hypotheses:
+    """Reads tokens (and attention, where it was written) from the last step to the first, along the lanes' parents."""
     found = finished.scores > NEVER
     lengths = tf.where(found, finished.lengths, 0)
     longest = tf.maximum(tf.reduce_max(lengths), 1)
@@ -209,12 +252,12 @@ def _traced_back(finished: Finished, history: History, sources: tf.Tensor | None
         inside = step < lengths
         chosen = tf.gather(history.tokens.read(step), lanes, batch_dims=1)
         parents = tf.gather(history.parents.read(step), lanes, batch_dims=1)
-        if sources is not None:
+        if attention:
             each = tf.gather(history.attention.read(step), parents, batch_dims=1)
             weights = weights.write(step, tf.where(inside[..., None], each, 0.0))
         return step - 1, tf.where(inside, parents, lanes), tokens.write(step, tf.where(inside, chosen, PAD)), weights
 
     loop = (longest - 1, finished.lanes, tokens, weights)
     _, _, tokens, weights = tf.while_loop(lambda step, *_: step >= 0, back, loop, parallel_iterations=1)
-    attention = None if sources is None else tf.transpose(weights.stack(), [1, 2, 0, 3])
-    return Hypotheses(tf.transpose(tokens.stack(), [1, 2, 0]), lengths, finished.scores, finished.log_probabilities, attention)
+    looked = tf.transpose(weights.stack(), [1, 2, 0, 3]) if attention else None
+    return Hypotheses(tf.transpose(tokens.stack(), [1, 2, 0]), lengths, finished.scores, finished.log_probabilities, looked)
