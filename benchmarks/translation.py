@@ -105,7 +105,8 @@ def report(trained: dict[str, Any], beam: dict[str, float], greedy: dict[str, fl
 
 {quality}
 
-Beam 5 through `trainer.predict`: {predicted:.1f} s for all sentences, preparing the graph included; once that is done {seconds}; greedy {checked["greedy_seconds"]} s.
+Beam 5 through `trainer.predict`: {predicted:.1f} s for all sentences, preparing the graph included. Once that is done {seconds};
+greedy {checked["greedy_seconds"]} s.
 One sentence, greedy, through the SavedModel: p50 {checked["greedy_p50_ms"]:.1f} ms, p99 {checked["greedy_p99_ms"]:.1f} ms.
 Score of beam 5 less that of greedy, the least of all sentences: {checked["least_beam_over_greedy"]:.2g}; beam 5 is better in \
 {100 * checked["beam_better_share"]:.1f}% of them. Batch sizes {", ".join(map(str, BATCH_SIZES))}: \
