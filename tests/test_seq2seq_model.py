@@ -128,3 +128,15 @@ def test_dropout_is_a_function_of_the_noise(tf):
     first, again, other = (model(*arguments, noise=key).numpy() for key in keys)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any() and (model(*arguments).numpy() != first).any()
+
+
+def test_variational_dropout_drops_the_same_units_at_all_steps(tf):
+    from trainer.models.noise import Noise, dropout
+
+    noise = Noise.of(0, tf.constant(1), tf.constant(0))
+    kept = dropout(tf.ones([3, 5, 64]), 0.5, noise, "x", same_over_time=True).numpy()
+    np.testing.assert_array_equal(kept, np.repeat(kept[:, :1], 5, axis=1))
+    assert (kept[0] != kept[1]).any() and set(np.unique(kept)) == {0.0, 2.0}
+    arguments = batch(tf)
+    plain, same = (built(tf, dropout=0.4, layers=2, variational_dropout=each)(*arguments, noise=noise).numpy() for each in (False, True))
+    assert (plain != same).any()

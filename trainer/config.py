@@ -236,6 +236,7 @@ class ModelConfig:
     units: int = flag("units of a layer", default=128)
     dropout: float = flag("share of activations dropped between layers and before the output", default=0.0)
 
+    variational_dropout: bool = flag("drop the same units at all time steps of a sequence", default=False)
     recurrent_dropout: float = flag("share of the recurrent weights dropped, the same ones at all time steps of a batch", default=0.0)
     residual: bool = flag("add each layer's input to its output, from the second layer on", default=False)
     layer_norm: bool = flag("normalise the output of every layer", default=False)

@@ -22,7 +22,7 @@ class LanguageModel(keras.Model):
 
     def __init__(self, vocabulary: int, token: TokenConfig, model: ModelConfig, dtype: str):
         super().__init__(autocast=False, name="language_model")
-        self._rate = model.dropout
+        self._rate, self._same = model.dropout, model.variational_dropout
         size = token.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
@@ -48,9 +48,9 @@ class LanguageModel(keras.Model):
         Returns:
           Logits of the token that follows each, [B, T, V] float32, and the state after each row's last valid token, in float32.
         """
-        x = dropout(self._embedding(tokens), self._rate, noise, "embedding")
+        x = dropout(self._embedding(tokens), self._rate, noise, "embedding", self._same)
         outputs, last = self.stack.run(x, noise=noise, lengths=lengths, state=state)
-        outputs = dropout(outputs, self._rate, noise, "output")
+        outputs = dropout(outputs, self._rate, noise, "output", self._same)
         last = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), last)
         return tf.cast(self._logits(outputs), tf.float32), last
 

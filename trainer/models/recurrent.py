@@ -154,10 +154,11 @@ class RecurrentStack(keras.layers.Layer):
         residual: bool = False,
         layer_norm: bool = False,
         bidirectional: bool = False,
+        variational_dropout: bool = False,
         kernel: str = "auto",
     ):
         super().__init__(name=name, dtype=dtype)
-        self._rate, self._residual = dropout_rate, residual
+        self._rate, self._same, self._residual = dropout_rate, variational_dropout, residual
         # Its variance is taken in float32 whatever the policy computes in.
         self._norms = [keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}") for i in range(num_layers if layer_norm else 0)]
         kind = Bidirectional if bidirectional else Recurrent
@@ -177,6 +178,7 @@ class RecurrentStack(keras.layers.Layer):
             residual=config.residual,
             layer_norm=config.layer_norm,
             bidirectional=bidirectional,
+            variational_dropout=config.variational_dropout,
         )
 
     def run(
@@ -208,7 +210,7 @@ class RecurrentStack(keras.layers.Layer):
         """Maps `x: [B, T, D]` to the outputs of the last layer, [B, T, H]; see `run`."""
         last = []
         for index, layer in enumerate(self._stacked):
-            below = dropout(x, self._rate, noise, f"{self.name}/{index}") if index else x
+            below = dropout(x, self._rate, noise, f"{self.name}/{index}", self._same) if index else x
             above, reached = layer(below, noise=noise, lengths=lengths, state=None if state is None else state[index])
             if self._norms:
                 above = self._norms[index](above)

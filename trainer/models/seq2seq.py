@@ -49,7 +49,8 @@ class Seq2Seq(keras.Model):
         dtype: str,
     ):
         super().__init__(autocast=False, name="seq2seq")
-        self._rate, self._feeding, self._tied = model.dropout, translation.input_feeding, token.tie_weights
+        self._feeding, self._tied = translation.input_feeding, token.tie_weights
+        self._rate, self._same = model.dropout, model.variational_dropout
         self._parts, self._units, self._size = 2 if model.cell == "lstm" else 1, model.units, token.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(self._size**-0.5), self._size**-0.5)
 
@@ -81,10 +82,9 @@ class Seq2Seq(keras.Model):
           noise: None stands for no dropout.
         """
         mask = tf.sequence_mask(lengths, tf.shape(source)[1])
-        x = dropout(self._source_embedding(source), self._rate, noise, "source_embedding")
+        x = self._dropped(self._source_embedding(source), noise, "source_embedding")
         values, _ = self._encoder.run(x, noise=noise, lengths=lengths)
         values = tf.where(mask[:, :, None], values, tf.zeros([], values.dtype))  # a norm may have added to the zeros
-        values = dropout(values, self._rate, noise, "memory")
         summary = tf.reduce_sum(values, axis=1) / tf.cast(lengths, values.dtype)[:, None]
         return Memory(values, self._attention.keys(values), mask, summary)
 
@@ -148,7 +148,10 @@ class Seq2Seq(keras.Model):
             part.use_portable_kernels()
 
     def _embed_target(self, tokens: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        return dropout(self._target_embedding(tokens), self._rate, noise, "target_embedding")
+        return self._dropped(self._target_embedding(tokens), noise, "target_embedding")
+
+    def _dropped(self, x: tf.Tensor, noise: Noise | None, name: str) -> tf.Tensor:
+        return dropout(x, self._rate, noise, name, self._same)
 
     def _advance(self, memory: Memory, x: tf.Tensor, state: State, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor, State]:
         """Goes on over embedded tokens `x: [B, T, E]` (T is 1 with input feeding): outputs [B, T, E], weights [B, T, S], state."""
@@ -157,12 +160,12 @@ class Seq2Seq(keras.Model):
             x = tf.concat([x, fed[0][:, None]], axis=-1)
         queries, query_state = self._query(x, noise=noise, state=query_state)
         contexts, weights = self._attention(queries, memory.keys, memory.values, memory.mask)
-        above = dropout(tf.concat([queries, contexts], axis=-1), self._rate, noise, "above_attention")
+        above = self._dropped(tf.concat([queries, contexts], axis=-1), noise, "above_attention")
         above, decoder_state = self._decoder.run(above, noise=noise, state=decoder_state)
-        above = dropout(tf.concat([above, contexts], axis=-1), self._rate, noise, "below_bottleneck")
+        above = self._dropped(tf.concat([above, contexts], axis=-1), noise, "below_bottleneck")
         outputs = self._bottleneck(above)
         fed = (outputs[:, 0],) if fed else ()
-        return dropout(outputs, self._rate, noise, "output"), weights, (query_state, decoder_state, fed)
+        return self._dropped(outputs, noise, "output"), weights, (query_state, decoder_state, fed)
 
     def _outputs_step_by_step(self, memory: Memory, x: tf.Tensor, state: State, noise: Noise | None) -> tf.Tensor:
         """`outputs` with input feeding: [B, T, E] -> [B, T, E]. Dropout between layers drops the same units at all steps."""
