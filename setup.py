@@ -19,6 +19,7 @@ setup(
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
         "sentencepiece",
+        "sacrebleu>=2.3",
         "keras>=3.12,<4",  # 3.12 is the newest that Python 3.10 gets
         "tensorboard",
         "tensorflow-datasets>=4.9.9",

@@ -64,3 +64,22 @@ def test_weights_of_another_shape_are_refused(tf, small_dataset, tmp_path):
         restore_weights(str(tmp_path), wider.model, "last")
     with pytest.raises(DataError, match="has no checkpoint"):
         restore_weights(str(tmp_path / "nowhere"), wider.model, "last")
+
+
+def test_the_mean_of_the_last_checkpoints(tf, small_dataset, tmp_path):
+    from trainer.training.checkpoint import Checkpoints, LoopState, restore_weights
+
+    stepper = make(train_config(small_dataset, tmp_path))
+    checkpoints = Checkpoints(str(tmp_path), stepper.model, stepper.optimizer, LoopState(), keep=3)
+    for step in (10, 20, 30, 40):
+        stepper.optimizer.step.assign(step)
+        for index, variable in enumerate(stepper.model.weights):
+            variable.assign(tf.fill(variable.shape, float(step * step + index)))
+        checkpoints.save()
+    checkpoints.save_best()
+    other = make(train_config(small_dataset, tmp_path))
+    assert restore_weights(str(tmp_path), other.model, "best", average=2) == 40
+    for index, variable in enumerate(other.model.weights):
+        np.testing.assert_allclose(variable.numpy(), (30**2 + 40**2) / 2 + index, rtol=1e-6)
+    with pytest.raises(DataError, match="holds 3 checkpoints, not 4; average fewer, or train with --keep_checkpoints=4"):
+        restore_weights(str(tmp_path), other.model, "best", average=4)

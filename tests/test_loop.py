@@ -10,7 +10,7 @@ def plan(*arguments: str, examples: int = 100):
     from trainer.training.loop import Plan
 
     config = flags.parse(TrainConfig, ["--data_dir=d", "--model_dir=m", "--batch_size=16", *arguments])
-    return Plan.of(config, examples)
+    return Plan.of(config, examples, lambda count: -(-count // 16))
 
 
 def test_epochs_become_steps_and_count_every_example():

@@ -46,24 +46,37 @@ class PrepareConfig:
     GROUP: ClassVar[str] = "prepare"
 
     task: str = flag("what the sequences are for", choices=TASKS)
-    source: str = flag("where they come from: csv (forecast), text (language_model), sample (either)", choices=("csv", "text", "sample"))
+    source: str = flag(
+        "where they come from: csv (forecast), text (language_model), pairs (seq2seq), sample (any)",
+        choices=("csv", "text", "pairs", "sample"),
+    )
     output_dir: str = flag("directory of the dataset; must not hold another one")
-    input: tuple[str, ...] = flag("path, glob or comma list of files", default=())
+    input: tuple[str, ...] = flag(
+        "path, glob or comma list of files; pairs: source_file,target_file (line-aligned), or one file with a tab between", default=()
+    )
     validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())
     test_input: tuple[str, ...] = flag("files that are the test split, instead of a part of --input", default=())
     splits: tuple[str, ...] = flag(
         "sizes of train, validation, test in the source's order: fractions (0.7,0.1,0.2) or counts (8640,2880,2880) of rows,"
-        " characters of a stream, or documents",
+        " characters of a stream, documents, or pairs",
         default=("0.7", "0.1", "0.2"),
     )
     date_column: str = flag("column with the times; auto takes a first column that holds dates, none ignores dates", default="auto")
     documents: str = flag("text: stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines"))
-    tokenizer: str = flag("text: what a token is", default="char", choices=TOKENIZERS)
+    tokenizer: str = flag("text, pairs: what a token is", default="char", choices=TOKENIZERS)
     vocab_size: int | None = flag(
-        "text: largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece, every character for char",
+        "text, pairs: largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece,"
+        " every character for char",
         default=None,
     )
-    sentencepiece_type: str = flag("text: how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
+    sentencepiece_type: str = flag("text, pairs: how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
+    joint_vocabulary: bool = flag("pairs: one vocabulary for source and target, instead of one for each", default=False)
+    drop_pairs: tuple[str, ...] = flag(
+        "pairs: what is left out: empty (pairs with a blank side, else kept), surplus (lines that the other file lacks, else an error)",
+        default=(),
+    )
+    max_source_tokens: int | None = flag("pairs: leave pairs with longer sources out of the training split", default=None)
+    max_target_tokens: int | None = flag("pairs: leave pairs with longer targets out of the training split", default=None)
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
     seed: int = flag("seed of --source=sample", default=0)
@@ -72,23 +85,21 @@ class PrepareConfig:
         yield from at_least(self, 1, "num_shards")
         yield from at_least(self, 0, "num_processes", "seed")
         yield from at_least(self, 8, "vocab_size")
-        if self.task == "seq2seq":
-            yield Problem("task", self.task, "cannot be prepared yet", "use forecast or language_model")
-        own = "csv" if self.task == "forecast" else "text"
+        yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
+        own = {"forecast": "csv", "language_model": "text", "seq2seq": "pairs"}.get(self.task, "csv")
         if self.source not in ("sample", own):
             yield Problem("source", self.source, f"is nothing for --task={self.task}", f"use --source={own} or --source=sample")
         if self.source != "sample" and not self.input:
             yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
-            yield Problem("source", self.source, "reads no files", "leave out --input, or use --source=csv or --source=text")
+            yield Problem("source", self.source, "reads no files", f"leave out --input, or use --source={own}")
         yield from self._text_problems()
+        yield from self._pair_problems()
         yield from self._split_problems()
 
     def _text_problems(self) -> Iterator[Problem]:
         if self.task == "forecast":
-            for name in ("documents", "tokenizer", "vocab_size", "sentencepiece_type"):
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    yield Problem(name, getattr(self, name), "has no effect with --task=forecast", "leave it out")
+            yield from self._without_effect("documents", "tokenizer", "vocab_size", "sentencepiece_type")
             return
         if self.date_column != "auto":
             yield Problem("date_column", self.date_column, f"has no effect with --task={self.task}", "leave it out")
@@ -96,6 +107,29 @@ class PrepareConfig:
             yield Problem("vocab_size", self.vocab_size, "has no effect with --tokenizer=byte", "leave it out: there are 256 bytes")
         if self.tokenizer != "sentencepiece" and self.sentencepiece_type != "bpe":
             yield Problem("sentencepiece_type", self.sentencepiece_type, f"has no effect with --tokenizer={self.tokenizer}", "leave it out")
+
+    def _pair_problems(self) -> Iterator[Problem]:
+        if self.task != "seq2seq":
+            yield from self._without_effect("joint_vocabulary", "drop_pairs", "max_source_tokens", "max_target_tokens")
+            return
+        yield from self._without_effect("documents")
+        for rule in self.drop_pairs:
+            if rule not in ("empty", "surplus"):
+                yield Problem("drop_pairs", ",".join(self.drop_pairs), f"has the unknown rule {rule!r}", "use empty, surplus or both")
+        if self.source == "sample" and self.drop_pairs:
+            yield Problem("drop_pairs", ",".join(self.drop_pairs), "has no effect with --source=sample", "leave it out")
+        for name in ("input", "validation_input", "test_input"):
+            if len(getattr(self, name)) > 2:
+                remedy = "name the file of the sources and that of the targets, or one file with both and a tab between"
+                yield Problem(name, ",".join(getattr(self, name)), "names more than two files", remedy)
+
+    def _without_effect(self, *names: str) -> Iterator[Problem]:
+        """Yields a problem for every named flag that was given though the task has no use for it."""
+        for name in names:
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default:
+                shown = ",".join(value) if isinstance(value, tuple) else value
+                yield Problem(name, shown, f"has no effect with --task={self.task}", "leave it out")
 
     def _split_problems(self) -> Iterator[Problem]:
         shown = ",".join(self.splits)
@@ -153,17 +187,49 @@ class LanguageConfig:
     GROUP: ClassVar[str] = "language model"
 
     sequence_length: int = flag("tokens that every lane (or document window) reads a step", default=128)
-    embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
-    tie_weights: bool = flag("use the embedding as the output matrix too", default=False)
     ngram_order: int = flag("add embeddings of the last 2 to so many tokens to the last one's; 1 adds none", default=1)
     ngram_rows: int = flag("largest embedding table of an n-gram order; n-grams beyond share rows by a hash", default=16384)
     ngram_dropout: float = flag("share of the n-gram embeddings that are dropped, each order by itself", default=0.0)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "sequence_length", "ngram_order")
-        yield from at_least(self, 0, "embedding_size")
         yield from at_least(self, 2, "ngram_rows")
         yield from within(self, 0, 1, "ngram_dropout")
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    GROUP: ClassVar[str] = "seq2seq"
+
+    attention: str = flag(
+        "how source steps are scored", default="luong_scaled", choices=("luong_general", "luong_scaled", "bahdanau", "bahdanau_normalized")
+    )
+    input_feeding: bool = flag("feed the decoder's last output to its next step; training then goes token by token", default=False)
+    label_smoothing: float = flag("share of the probability that training aims at all tokens alike", default=0.0)
+    batch_unit: str = flag(
+        "what --batch_size counts: sentences (pairs), or tokens (of the longer side, padding included)",
+        default="sentences",
+        choices=("sentences", "tokens"),
+    )
+    best_metric: str = flag(
+        "validation score that picks the best checkpoint and stops early; bleu and exact_match translate the split, greedily",
+        default="loss",
+        choices=("loss", "bleu", "exact_match"),
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from within(self, 0, 1, "label_smoothing")
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    GROUP: ClassVar[str] = "tokens (language model, seq2seq)"
+
+    embedding_size: int = flag("width of the token embedding; 0 is --units", default=0)
+    tie_weights: bool = flag("use the (target) embedding as the output matrix too", default=False)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 0, "embedding_size")
 
 
 @dataclass(frozen=True)
@@ -175,6 +241,7 @@ class ModelConfig:
     units: int = flag("units of a layer", default=128)
     dropout: float = flag("share of activations dropped between layers and before the output", default=0.0)
 
+    variational_dropout: bool = flag("drop the same units at all time steps of a sequence", default=False)
     recurrent_dropout: float = flag("share of the recurrent weights dropped, the same ones at all time steps of a batch", default=0.0)
     residual: bool = flag("add each layer's input to its output, from the second layer on", default=False)
     layer_norm: bool = flag("normalise the output of every layer", default=False)
@@ -286,6 +353,8 @@ class TrainConfig:
     seed: int = flag("seed of the weights, the order of the data and the noise", default=0)
     forecast: ForecastConfig = dataclasses.field(default_factory=ForecastConfig)
     language: LanguageConfig = dataclasses.field(default_factory=LanguageConfig)
+    translation: TranslationConfig = dataclasses.field(default_factory=TranslationConfig)
+    token: TokenConfig = dataclasses.field(default_factory=TokenConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimization: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     budget: BudgetConfig = dataclasses.field(default_factory=BudgetConfig)
@@ -294,8 +363,24 @@ class TrainConfig:
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")
-        for section in (self.forecast, self.language, self.model, self.optimization, self.budget, self.device, self.debug):
+        sections = (self.forecast, self.language, self.translation, self.token, self.model, self.optimization, self.budget, self.device)
+        for section in (*sections, self.debug):
             yield from section.problems()
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How translations are searched."""
+
+    GROUP: ClassVar[str] = "translation"
+
+    beam_size: int = flag("translations that grow at once; 1 with --length_penalty=0 is greedy search", default=5)
+    length_penalty: float = flag("exponent of the length that log probabilities are divided by; 0 ranks by log probability", default=0.6)
+    coverage_penalty: float = flag("weight of the penalty on source tokens that got less attention than 1 in total", default=0.0)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "beam_size")
+        yield from at_least(self, 0, "length_penalty", "coverage_penalty")
 
 
 @dataclass(frozen=True)
@@ -309,10 +394,14 @@ class EvaluateConfig:
     split: str = flag("split to score", default="test", choices=SPLITS)
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
+        yield from at_least(self, 0, "average_checkpoints")
+        yield from self.search.problems()
 
 
 @dataclass(frozen=True)
@@ -324,6 +413,16 @@ class ExportConfig:
     model_dir: str = flag("directory that trainer.train wrote")
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
+    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
+    n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "n_best")
+        yield from at_least(self, 0, "average_checkpoints")
+        yield from self.search.problems()
+        if self.n_best > self.search.beam_size:
+            yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
 
 @dataclass(frozen=True)
@@ -333,10 +432,14 @@ class PredictConfig:
     GROUP: ClassVar[str] = "predict"
 
     export_dir: str = flag("directory of an exported model: its newest version is used, or the version itself")
-    input: tuple[str, ...] = flag("path, glob or comma list: CSV files with the history, or text with a prompt a line (- is stdin)")
-    output: str = flag("file for the predictions: CSV, or JSON lines for text", default="")
-    plot: str = flag("PNG file for a plot of history and forecast", default="")
+    input: tuple[str, ...] = flag(
+        "path, glob or comma list: CSV files with the history, or text with a prompt or sentence a line (- is stdin)"
+    )
+    output: str = flag("file for the predictions: CSV, JSON lines for completions, or a translation a line", default="")
+    plot: str = flag("PNG file for a plot of history and forecast, or of the attention over one sentence", default="")
     batch_size: int = flag("examples predicted at once", default=256)
+    decoding: str = flag("how translations are found", default="beam", choices=("beam", "greedy", "sample"))
+    n_best: int = flag("translations of a sentence, best first; more than 1 are written as JSON lines", default=1)
     max_tokens: int = flag("most new tokens a prompt", default=200)
     temperature: float = flag("1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0)
     top_k: int = flag("sample among so many likeliest tokens; 0 is all", default=0)
@@ -344,7 +447,7 @@ class PredictConfig:
     seed: int = flag("seed of the sampling: the same gives the same text again", default=0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "batch_size", "max_tokens")
+        yield from at_least(self, 1, "batch_size", "n_best", "max_tokens")
         yield from at_least(self, 0, "temperature", "top_k", "seed")
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")

@@ -19,8 +19,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     manifest = manifests.read(config.data_dir)
     if manifest.task != trained_on.task:
         raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")
-    given, known = (text.vocabulary_sha256 if text else None for text in (manifest.text, trained_on.text))
-    if given != known:
+    if manifest.vocabularies != trained_on.vocabularies:
         raise DataError(f"{config.data_dir} has another vocabulary than the model was trained with; give the dataset of the training run")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
@@ -28,7 +27,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         from trainer.serving.restored import restored_model
 
     task, model, step = restored_model(
-        dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint
+        dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint, config.average_checkpoints
     )
     result = {"split": config.split, "step": step, **task.evaluate(model, config)}
     write_tables(result, config.report_dir)

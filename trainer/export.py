@@ -19,8 +19,8 @@ def main(config: ExportConfig) -> dict[str, Any]:
 
     # whatever a task needs besides the weights lies in the model directory; the dataset may be gone
     run_config = dataclasses.replace(run_config, data_dir=config.model_dir)
-    task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint)
-    return {**export(task.serving(model), config.export_dir), "step": step}
+    task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
+    return {**export(task.serving(model, config), config.export_dir), "step": step}
 
 
 if __name__ == "__main__":

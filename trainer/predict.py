@@ -1,4 +1,4 @@
-"""Predicts with an exported model alone: forecasts for CSV files with history, completions for prompts."""
+"""Predicts with an exported model alone: forecasts for CSV files with history, completions for prompts, translations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.command import run_command
 from trainer.config import PredictConfig
 from trainer.data.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.serving import forecast_plot, forecast_predictor, text_predictor
+from trainer.serving import attention_plot, forecast_plot, forecast_predictor, text_predictor, translation_predictor
 from trainer.serving.loaded import find_version, load, read_contract
 
 
@@ -44,7 +44,20 @@ def _complete(path: str, contract: dict[str, Any], config: PredictConfig) -> dic
     return {"predictions": count, "seconds": round(time.perf_counter() - started, 3)}
 
 
-PREDICTORS = {"forecast": _forecast, "language_model": _complete}
+def _translate(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+    translation_predictor.check(config, contract)
+    sentences = translation_predictor.read_sentences(config)
+    model = load(path, contract)
+    if config.plot:
+        attention_plot.plot(translation_predictor.attend(model, sentences, config), config.plot)
+    started = time.perf_counter()
+    found = translation_predictor.translate(model, sentences, config)
+    seconds = time.perf_counter() - started
+    translation_predictor.write(sentences, found, config)
+    return {"predictions": len(found), "seconds": round(seconds, 3)}
+
+
+PREDICTORS = {"forecast": _forecast, "language_model": _complete, "seq2seq": _translate}
 
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@ from trainer.command import run_command
 from trainer.config import PrepareConfig
 from trainer.data import manifest
 from trainer.data.forecast_preparation import prepare_forecast
+from trainer.data.pair_preparation import prepare_pairs
 from trainer.data.parallel import available_cores
 from trainer.data.text_preparation import prepare_text
 
 SUMMARY = """
-Turns raw series or text into a dataset directory for trainer.train.
+Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
 
 Each file of --input is split in its order by --splits. Files of --validation_input and --test_input lie wholly in that split;
 --input then has no part in it, and its share of --splits goes to train.
 """
-PREPARERS = {"forecast": prepare_forecast, "language_model": prepare_text}
+PREPARERS = {"forecast": prepare_forecast, "language_model": prepare_text, "seq2seq": prepare_pairs}
 
 _log = logging.getLogger("trainer.prepare")
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.data import tfds_files
+from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError
 
 FORMAT_VERSION = 1
@@ -114,16 +116,28 @@ class Manifest:
     splits: dict[str, Split]
     series: SeriesFacts | None = None
     text: TextFacts | None = None
+    pairs: PairFacts | None = None
     format_version: int = FORMAT_VERSION
     created_by: str = field(default="")
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does, or the vocabulary."""
+        """Sixteen hexadecimal digits that differ when any shard's content does, or a vocabulary."""
         parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
-        if self.text is not None:
-            parts.append(f"vocabulary {self.text.vocabulary_sha256}")
+        parts += [f"vocabulary {sha256}" for sha256 in self.vocabularies]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def vocabularies(self) -> tuple[str, ...]:
+        """SHA-256 of the vocabularies: one of a text, two (source, target) of pairs."""
+        own = (self.text.vocabulary_sha256,) if self.text is not None else ()
+        return own if self.pairs is None else (self.pairs.source.sha256, self.pairs.target.sha256)
+
+    @property
+    def vocabulary_files(self) -> tuple[str, ...]:
+        """Files of the directory that hold the vocabularies, each once."""
+        own = (self.text.vocabulary_file,) if self.text is not None and self.text.vocabulary_file is not None else ()
+        return own if self.pairs is None else self.pairs.vocabulary_files
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
@@ -192,8 +206,8 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
 def write(manifest: Manifest, directory: Path) -> None:
     """Writes dataset_info.json and features.json, by which TFDS reads the directory, then dataset.json; raises OSError."""
     for name, content in (
-        ("dataset_info.json", json.dumps(_tfds_info(manifest), indent=2)),
-        ("features.json", json.dumps(_tfds_features(manifest.features), indent=2)),
+        ("dataset_info.json", json.dumps(tfds_files.dataset_info(manifest), indent=2)),
+        ("features.json", json.dumps(tfds_files.features(manifest.features), indent=2)),
         (MANIFEST_FILE, manifest.to_json()),
     ):
         with (directory / name).open("w", encoding="utf-8") as file:
@@ -262,40 +276,3 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _tfds_info(manifest: Manifest) -> dict[str, Any]:
-    """TFDS's dataset_info.json: a DatasetInfo message, whose 64-bit numbers are strings in JSON."""
-    return {
-        "description": f"Task {manifest.task}, prepared by {manifest.created_by}.",
-        "fileFormat": "tfrecord",
-        "moduleName": "trainer.prepare",
-        "name": manifest.name,
-        "splits": [
-            {
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                "name": name,
-                "numBytes": str(split.bytes),
-                "shardLengths": [str(shard.records) for shard in split.shards],
-            }
-            for name, split in manifest.splits.items()
-        ],
-        "version": "1.0.0",
-    }
-
-
-def _tfds_features(features: tuple[Feature, ...]) -> dict[str, Any]:
-    """TFDS's features.json: numbers as Scalar, arrays as Tensor in raw bytes."""
-    package = "tensorflow_datasets.core.features"
-    entries: dict[str, Any] = {}
-    for entry in features:
-        dimensions = ["-1" if size is None else str(size) for size in entry.shape]
-        entries[entry.name] = {
-            "pythonClassName": f"{package}.tensor_feature.Tensor" if dimensions else f"{package}.scalar.Scalar",
-            "tensor": {
-                "shape": {"dimensions": dimensions} if dimensions else {},
-                "dtype": entry.dtype,
-                "encoding": "bytes" if dimensions else "none",
-            },
-        }
-    return {"pythonClassName": f"{package}.features_dict.FeaturesDict", "featuresDict": {"features": entries}}

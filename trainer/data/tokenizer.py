@@ -48,10 +48,10 @@ class Tokenizer(abc.ABC):
     def sha256(self) -> str:
         return hashlib.sha256(f"{self.kind}\n".encode() + self.content).hexdigest()
 
-    def save(self, directory: str | Path) -> None:
-        """Writes the vocabulary's file, if it has one, into a directory; raises OSError."""
+    def save(self, directory: str | Path, file: str | None = None) -> None:
+        """Writes the vocabulary's file, if it has one, into a directory, under its own name or as `file`; raises OSError."""
         if self.file is not None:
-            (Path(directory) / self.file).write_bytes(self.content)
+            (Path(directory) / (file or self.file)).write_bytes(self.content)
 
 
 def without_marks(ids: Sequence[int] | np.ndarray) -> np.ndarray:

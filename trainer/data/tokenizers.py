@@ -153,14 +153,14 @@ def from_content(kind: str, content: bytes) -> Tokenizer:
     return kinds[kind](_from_lines(content))
 
 
-def load(kind: str, directory: str | Path, sha256: str | None = None) -> Tokenizer:
-    """Reads the vocabulary that `save` wrote into a directory.
+def load(kind: str, directory: str | Path, sha256: str | None = None, file: str | None = None) -> Tokenizer:
+    """Reads the vocabulary that `save` wrote into a directory, from `file` where it has another name than the kind's own.
 
     Raises:
       DataError: it is missing or damaged, or its checksum is not `sha256`; the text names the file.
     """
     files = {"byte": None, "sentencepiece": SentencepieceTokenizer.file, "char": CharTokenizer.file, "word": WordTokenizer.file}
-    path = Path(directory) / (files[kind] or ".")
+    path = Path(directory) / (file or files[kind] or ".")
     try:
         tokenizer = from_content(kind, path.read_bytes() if files[kind] else b"")
     except OSError as error:

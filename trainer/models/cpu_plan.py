@@ -40,12 +40,14 @@ def plan_for(x: tf.Tensor, units: int, own_gradient: bool) -> Plan:
 
     A step's product is too small to keep several cores busy, but rows don't depend on each other: loops over shares of the rows run side
     by side, as long as each has rows enough for the product to be efficient. XLA fuses what follows the product into one pass over memory.
-    It wants sizes that are known and a graph that is not exported (`own_gradient`).
+    It wants sizes that are known and a graph that is not exported (`own_gradient`). Where the number of steps differs between batches, XLA
+    would compile a program for each: with B64 T17 H256 that saved a tenth of the processor time and took half a minute.
     """
     batch, steps, _ = x.shape
-    if batch is None or steps is None or steps == 1 or not own_gradient or tf.executing_eagerly():
+    if batch is None or steps == 1 or not own_gradient or tf.executing_eagerly():
         return Plan(1, False)
-    compiled = units <= LARGEST_COMPILED and batch * steps * units >= SMALLEST_COMPILED and x.dtype == tf.float32
+    known = steps is not None and units <= LARGEST_COMPILED and batch * steps * units >= SMALLEST_COMPILED
+    compiled = known and x.dtype == tf.float32
     most = min(_cores(), batch // (ROWS_OF_A_COMPILED_PART if compiled else ROWS_OF_A_PART))
     parts = max((count for count in range(1, most + 1) if batch % count == 0), default=1)
     return Plan(parts, compiled)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import LanguageConfig, ModelConfig
+from trainer.config import LanguageConfig, ModelConfig, TokenConfig
 from trainer.models.ngrams import NgramEmbedding
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
@@ -18,21 +18,23 @@ State = Any  # (state of RecurrentStack in float32, tokens before the next one [
 class LanguageModel(keras.Model):
     """Embedding, recurrent stack, output matrix (Mikolov et al. 2010; regularised as in Zaremba et al. 2015 and Merity et al. 2018).
 
-    With tied weights the output matrix is the embedding, transposed (Press and Wolf 2017).
+    With tied weights the output matrix is the embedding, transposed (Press and Wolf 2017). Embeddings of n-grams go past the recurrent
+    layers too, straight to the output (Mikolov et al. 2011).
     """
 
-    def __init__(self, vocabulary: int, language: LanguageConfig, model: ModelConfig, dtype: str):
+    def __init__(self, vocabulary: int, language: LanguageConfig, token: TokenConfig, model: ModelConfig, dtype: str):
         super().__init__(autocast=False, name="language_model")
-        self._rate = model.dropout
-        size = language.embedding_size or model.units
+        self._rate, self._same = model.dropout, model.variational_dropout
+        size = token.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
         order, rows = language.ngram_order, language.ngram_rows
         self._ngrams = NgramEmbedding(vocabulary, order, rows, size, language.ngram_dropout, dtype) if order > 1 else None
         self.stack = RecurrentStack.of(model, dtype)
-        self._tied = language.tie_weights
+        self._tied = token.tie_weights
         if self._tied:
-            self._to_embedding = keras.layers.Dense(size, use_bias=False, dtype=dtype, name="to_embedding") if size != model.units else None
+            width = model.units + (size if order > 1 else 0)
+            self._to_embedding = keras.layers.Dense(size, use_bias=False, dtype=dtype, name="to_embedding") if size != width else None
             self._bias = self.add_weight((vocabulary,), "zeros", name="output_bias")
         else:
             self._output = keras.layers.Dense(vocabulary, dtype=dtype, name="output")
@@ -56,11 +58,11 @@ class LanguageModel(keras.Model):
         if self._ngrams is not None:
             x += self._ngrams(tokens, history, noise=noise)
             history = self._ngrams.next_history(tokens, history, lengths)
-        x = dropout(x, self._rate, noise, "embedding")
+        x = dropout(x, self._rate, noise, "embedding", self._same)
         outputs, stack = self.stack.run(x, noise=noise, lengths=lengths, state=stack)
+        outputs = dropout(outputs, self._rate, noise, "output", self._same)
         if self._ngrams is not None:
             outputs = tf.concat([outputs, x], axis=-1)
-        outputs = dropout(outputs, self._rate, noise, "output")
         stack = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), stack)
         return tf.cast(self._logits(outputs), tf.float32), (stack, history)
 

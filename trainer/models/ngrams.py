@@ -42,7 +42,8 @@ class NgramEmbedding(keras.layers.Layer):
 
     def __init__(self, vocabulary: int, order: int, rows: int, size: int, rate: float, dtype: str):
         """Takes the number of ids, the longest n-gram (2 or more), the largest number of rows a table, the width of the embedding, and the
-        share of n-grams that are dropped, each order by itself: rare ones are learnt by heart otherwise."""
+        share of n-grams that are dropped, each order by itself: rare ones are learnt by heart otherwise.
+        """
         super().__init__(name="ngrams", dtype=dtype)
         self._vocabulary, self._rows, self._rate, self.order = vocabulary, rows, rate, order
         scale = keras.initializers.RandomUniform(-0.5 * size**-0.5, 0.5 * size**-0.5)

@@ -25,8 +25,13 @@ class Noise:
         return tf.random.fold_in(self.key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
 
 
-def dropout(x: tf.Tensor, rate: float, noise: Noise | None, name: str) -> tf.Tensor:
-    """Sets a share `rate` of `x` to 0 and scales the rest up (Srivastava et al. 2014); without noise gives `x` back."""
+def dropout(x: tf.Tensor, rate: float, noise: Noise | None, name: str, same_over_time: bool = False) -> tf.Tensor:
+    """Sets a share `rate` of `x` to 0 and scales the rest up (Srivastava et al. 2014); without noise gives `x` back.
+
+    `same_over_time` drops the same units of a row at all time steps of `x: [B, T, D]` (Gal and Ghahramani 2016).
+    """
     if noise is None or rate == 0.0:
         return x
+    if same_over_time:
+        return x * dropout(tf.ones([tf.shape(x)[0], 1, x.shape[2]], x.dtype), rate, noise, name)
     return tf.nn.experimental.stateless_dropout(x, rate, noise.named(name), rng_alg=ALGORITHM)

@@ -168,17 +168,18 @@ class RecurrentStack(keras.layers.Layer):
         residual: bool = False,
         layer_norm: bool = False,
         bidirectional: bool = False,
+        variational_dropout: bool = False,
         kernel: str = "auto",
     ):
         super().__init__(name=name, dtype=dtype)
-        self._rate, self._residual = dropout_rate, residual
+        self._rate, self._same, self._residual = dropout_rate, variational_dropout, residual
         # Its variance is taken in float32 whatever the policy computes in.
         self._norms = [keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}") for i in range(num_layers if layer_norm else 0)]
         kind = Bidirectional if bidirectional else Recurrent
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
 
     @classmethod
-    def of(cls, config: ModelConfig, dtype: str) -> RecurrentStack:
+    def of(cls, config: ModelConfig, dtype: str, name: str = "recurrent", *, bidirectional: bool = False) -> RecurrentStack:
         """The stack that a configuration describes."""
         return cls(
             config.cell,
@@ -186,9 +187,12 @@ class RecurrentStack(keras.layers.Layer):
             config.units,
             config.dropout,
             dtype,
+            name,
             recurrent_dropout=config.recurrent_dropout,
             residual=config.residual,
             layer_norm=config.layer_norm,
+            bidirectional=bidirectional,
+            variational_dropout=config.variational_dropout,
         )
 
     def run(
@@ -220,7 +224,7 @@ class RecurrentStack(keras.layers.Layer):
         """Maps `x: [B, T, D]` to the outputs of the last layer, [B, T, H]; see `run`."""
         last = []
         for index, layer in enumerate(self._stacked):
-            below = dropout(x, self._rate, noise, f"{self.name}/{index}") if index else x
+            below = dropout(x, self._rate, noise, f"{self.name}/{index}", self._same) if index else x
             above, reached = layer(below, noise=noise, lengths=lengths, state=None if state is None else state[index])
             if self._norms:
                 above = self._norms[index](above)

@@ -11,8 +11,10 @@ from trainer.tasks.task import Task
 from trainer.training.checkpoint import restore_weights
 
 
-def restored_model(config: TrainConfig, manifest: Manifest, model_dir: str, checkpoint: str) -> tuple[Task, keras.Model, int]:
-    """Builds the task and its model, loads the `best` or `last` weights, and gives both with the weights' step.
+def restored_model(
+    config: TrainConfig, manifest: Manifest, model_dir: str, checkpoint: str, average: int = 0
+) -> tuple[Task, keras.Model, int]:
+    """Builds the task and its model, loads weights as `restore_weights` does, and gives both with the weights' step.
 
     The model computes in float32 on kernels that every device has, whatever it was trained with.
 
@@ -22,6 +24,6 @@ def restored_model(config: TrainConfig, manifest: Manifest, model_dir: str, chec
     task = task_for(config, manifest)
     model = task.build_model("float32")
     task.build_variables(model)
-    step = restore_weights(model_dir, model, checkpoint)
+    step = restore_weights(model_dir, model, checkpoint, average)
     model.use_portable_kernels()
     return task, model, step

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import series_store
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
@@ -55,9 +55,9 @@ class ForecastTask(Task):
     def examples_per_epoch(self) -> int:
         return self.windows("train").count
 
-    @property
-    def timesteps_per_example(self) -> int:
-        return self.shape.lookback
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.cast(tf.shape(batch["past"])[0], tf.float32)
+        return rows, rows * self.shape.lookback
 
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
         return self.shape.signature(batch_size)
@@ -90,7 +90,7 @@ class ForecastTask(Task):
         squared, absolute = tf.reduce_sum(tf.square(error) * weight), tf.reduce_sum(tf.abs(error) * weight)
         return {"mse": (squared, total), "mae": (absolute, total)}, state
 
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
         return forecast_serving(model, self.shape, self.manifest.series, self.joint)
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import token_store
 from trainer.data.lanes import Lanes, batch_signature
 from trainer.data.manifest import Manifest
@@ -63,9 +63,9 @@ class LanguageTask(Task):
         cut = self.training
         return cut.examples_per_epoch if isinstance(cut, Lanes) else cut.count
 
-    @property
-    def timesteps_per_example(self) -> int:
-        return self.config.language.sequence_length
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
+        return rows, rows * self.config.language.sequence_length
 
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
         return batch_signature(batch_size, self.config.language.sequence_length)
@@ -89,7 +89,7 @@ class LanguageTask(Task):
         return Lanes(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
 
     def build_model(self, dtype: str) -> keras.Model:
-        return LanguageModel(self.facts.vocabulary_size, self.config.language, self.config.model, dtype)
+        return LanguageModel(self.facts.vocabulary_size, self.config.language, self.config.token, self.config.model, dtype)
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.zeros([1, 2], tf.int32))
@@ -120,7 +120,7 @@ class LanguageTask(Task):
         nats, count, state = self._nats(model, batch, None, state)
         return {"nats_per_token": (nats, count)}, state
 
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
         return language_serving(model, tokenizer, self.by_documents, self.initial_state)
 

@@ -6,9 +6,10 @@ from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.tasks.forecast import ForecastTask
 from trainer.tasks.language_model import LanguageTask
+from trainer.tasks.seq2seq import Seq2SeqTask
 from trainer.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"forecast": ForecastTask, "language_model": LanguageTask}
+TASKS: dict[str, type[Task]] = {"forecast": ForecastTask, "language_model": LanguageTask, "seq2seq": Seq2SeqTask}
 
 
 def task_for(config: TrainConfig, manifest: Manifest) -> Task:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
@@ -22,7 +22,8 @@ class Task(abc.ABC):
     """One kind of sequence: how it is batched, modelled and scored."""
 
     name: str
-    score_name: str  # entry of `validation_sums` that picks the best checkpoint; smaller is better
+    score_name: str  # validation score that picks the best checkpoint
+    higher_is_better: bool = False  # of that score
 
     def __init__(self, config: TrainConfig, manifest: Manifest):
         """Takes the run's configuration and the description of the dataset at `config.data_dir`."""
@@ -38,9 +39,17 @@ class Task(abc.ABC):
         """Examples in the training split."""
 
     @property
+    def batch_rows(self) -> tuple[int, ...]:
+        """All numbers of rows that training batches have."""
+        return (self.config.budget.batch_size,)
+
+    def steps_for(self, examples: int) -> int:
+        """Training steps that this many examples take."""
+        return -(-examples // self.config.budget.batch_size)
+
     @abc.abstractmethod
-    def timesteps_per_example(self) -> int:
-        """Time steps (tokens) that one example makes the model read."""
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Examples of a batch, and time steps (tokens) that the model reads of it without padding; both float32 scalars."""
 
     @abc.abstractmethod
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
@@ -84,8 +93,12 @@ class Task(abc.ABC):
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         """What validation during training adds up, and the state for the next batch."""
 
+    def validation_scores(self, model: keras.Model) -> dict[str, float]:
+        """Scores of the validation split that are no sums over batches; by default none."""
+        return {}
+
     @abc.abstractmethod
-    def serving(self, model: keras.Model) -> Serving:
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         """Signatures on raw values, for the export."""
 
     @abc.abstractmethod

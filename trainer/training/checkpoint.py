@@ -128,19 +128,41 @@ def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
     return named
 
 
-def restore_weights(model_dir: str, model: keras.Model, which: str) -> int:
+def restore_weights(model_dir: str, model: keras.Model, which: str, average: int = 0) -> int:
     """Loads the `best` or `last` weights of a run into a built model and gives their step.
 
+    With `average` above 0 they are the mean of the last so many checkpoints instead (Junczys-Dowmunt et al. 2016), and the step is that of
+    the last one.
+
     Raises:
-      DataError: there are none, or they do not fit.
+      DataError: there are none, or fewer than `average`, or they do not fit.
     """
     directory = Path(model_dir) / DIRECTORY
     path = None
-    if which == BEST:
+    if which == BEST and not average:
         path = tf.train.latest_checkpoint(str(directory / BEST))
     path = path or tf.train.latest_checkpoint(str(directory))
     if path is None:
         raise DataError(f"{model_dir} has no checkpoint; train it with python -m trainer.train --model_dir={model_dir}")
+    if not average:
+        return _load(path, model)
+    state = tf.train.get_checkpoint_state(str(directory))
+    paths = list(state.all_model_checkpoint_paths)[-average:]
+    if len(paths) < average:
+        remedy = f"average fewer, or train with --keep_checkpoints={average}"
+        raise DataError(f"{directory} holds {len(paths)} checkpoints, not {average}; {remedy}")
+    sums = [np.zeros(variable.shape, np.float64) for variable in model.weights]
+    for path in paths:
+        step = _load(path, model)
+        for total, variable in zip(sums, model.weights):
+            total += variable.numpy()
+    for total, variable in zip(sums, model.weights):
+        variable.assign(total / average)
+    return step
+
+
+def _load(path: str, model: keras.Model) -> int:
+    """Loads the weights of one checkpoint and gives its step; DataError where they do not fit."""
     try:
         tf.train.Checkpoint(model=_by_path(model)).restore(path).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:

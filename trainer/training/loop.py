@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,14 +37,14 @@ class Plan:
     save_every: int
 
     @classmethod
-    def of(cls, config: TrainConfig, examples_per_epoch: int) -> Plan:
+    def of(cls, config: TrainConfig, examples_per_epoch: int, steps_for: Callable[[int], int]) -> Plan:
+        """Plans a run; `steps_for` gives the steps that a number of examples takes."""
         budget = config.budget
         total_examples, total_steps = None, budget.train_steps
         if budget.epochs is not None:
             total_examples = max(1, round(budget.epochs * examples_per_epoch))
-            total_steps = -(-total_examples // budget.batch_size)
-        epoch = max(1, math.ceil(examples_per_epoch / budget.batch_size))
-        evaluate_every = budget.evaluate_every_steps or epoch
+            total_steps = steps_for(total_examples)
+        evaluate_every = budget.evaluate_every_steps or max(1, steps_for(examples_per_epoch))
         return cls(total_steps, total_examples, budget.train_seconds, evaluate_every, budget.save_every_steps or evaluate_every)
 
     def next_stop(self, step: int, extra: tuple[int, ...] = ()) -> int:
@@ -74,6 +74,7 @@ class Loop:
         self.task, self.stepper, self.plan = task, stepper, plan
         self.checkpoints, self.state, self.report = checkpoints, state, report
         self.last_loss = math.nan
+        self.read = np.zeros(2)  # examples and time steps since this process began to train
         self._step_seconds = 0.0
         self._carried: State = ()
         self._profile = task.config.debug.profile_range()
@@ -128,7 +129,7 @@ class Loop:
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
         started = time.perf_counter()
         table, self._carried = self.stepper.visit(batches, tf.constant(length), self._carried, *progress.tensors())
-        losses, norms, rates = table.numpy().T
+        losses, norms, rates, *read = table.numpy().T
         seconds = time.perf_counter() - started
         if self._profile and step + length == self._profile[1]:
             tf.profiler.experimental.stop()
@@ -138,6 +139,7 @@ class Loop:
         else:
             self._step_seconds = min(seconds / length, SECONDS_PER_VISIT / 8)  # the first visit's time is mostly tracing
         self.state.train_seconds += seconds
+        self.read += np.sum(read, axis=1, dtype=np.float64)
         self._check_losses(step, losses, rates)
         self.report.steps(step + 1, losses, norms, rates, seconds)
         self.last_loss = float(np.mean(losses))
@@ -161,7 +163,7 @@ class Loop:
         if not math.isfinite(score):
             raise DivergedError(f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate")
         state = self.state
-        if state.best_score is None or score < state.best_score:
+        if state.best_score is None or (score > state.best_score if self.task.higher_is_better else score < state.best_score):
             state.best_score, state.best_step, state.evaluations_without_gain = score, step, 0
             self.checkpoints.save_best()
             return
@@ -177,4 +179,5 @@ class Loop:
             return None
         replicas = self.stepper.strategy.num_replicas_in_sync
         size = -(-self.task.evaluation_batch_size // replicas) * replicas
-        return self.stepper.validate(self.task.evaluation_batches("validation", size), size)
+        sums = self.stepper.validate(self.task.evaluation_batches("validation", size), size)
+        return sums | self.task.validation_scores(self.stepper.model)

@@ -41,8 +41,8 @@ def train(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
         tf.debugging.enable_check_numerics()
     devices = configure_devices(config.device)
     strategy = make_strategy(config.device, devices)
-    check_batch(config, strategy.num_replicas_in_sync)
     task = task_for(config, manifest)
+    check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
     logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
     stepper = build(task, strategy)
     try:
@@ -73,7 +73,7 @@ def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
     run_files.write(config, task.manifest)
     if resumed_from is not None:
         logger.info("resumed from step %d", resumed_from)
-    plan = Plan.of(config, task.examples_per_epoch)
+    plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
     report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report)
     first, seconds_before = checkpoints.step, state.train_seconds
@@ -84,13 +84,13 @@ def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
     finally:
         report.close()
     steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
-    examples = steps * config.budget.batch_size / seconds if steps else 0.0
+    examples, timesteps = loop.read / seconds if steps else (0.0, 0.0)
     return {
         "step": checkpoints.step,
         "loss": loop.last_loss if steps else None,
         "train_seconds": round(state.train_seconds, 3),
         "examples_per_second": round(examples, 1),
-        "tokens_per_second": round(examples * task.timesteps_per_example, 1),
+        "tokens_per_second": round(timesteps, 1),
         "resumed_from": resumed_from,
         "best": {"step": state.best_step, "score": state.best_score} if state.best_step is not None else None,
         "finished": state.finished or "budget spent",
@@ -111,7 +111,7 @@ def _first_bad_op(message: str) -> str:
 
 def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     """One step and one look at everything; nothing is written."""
-    plan = Plan.of(task.config, task.examples_per_epoch)
+    plan = Plan.of(task.config, task.examples_per_epoch, task.steps_for)
     for variable in stepper.model.trainable_variables:
         sys.stderr.write(f"{variable.path:<50} {tuple(variable.shape)!s:<18} {variable.dtype}\n")
     parameters = sum(int(tf.size(variable.value)) for variable in stepper.model.trainable_variables)
@@ -120,6 +120,7 @@ def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     state = stepper.initial_state(task.config.budget.batch_size)
     table, _ = stepper.visit(batches, tf.constant(1), state, *plan.progress(0, 0.0, 0.0).tensors())
     loss = float(table.numpy()[0, 0])
+    rows = task.batch_rows[0] if len(task.batch_rows) == 1 else None
     return {
         "dry_run": True,
         "step": 1,
@@ -127,7 +128,7 @@ def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
         "parameters": parameters,
         "examples_per_epoch": task.examples_per_epoch,
         "total_steps": plan.total_steps,
-        "inputs": {name: [list(spec.shape), spec.dtype.name] for name, spec in task.signature(task.config.budget.batch_size).items()},
+        "inputs": {name: [list(spec.shape), spec.dtype.name] for name, spec in task.signature(rows).items()},
         "first_step_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": _peak_memory_mb(),
     }

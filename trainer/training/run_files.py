@@ -34,9 +34,8 @@ def write(config: TrainConfig, manifest: Manifest) -> None:
         "config": to_dict(config),
         "dataset": dataclasses.asdict(manifest),
     }
-    if manifest.text is not None and manifest.text.vocabulary_file is not None:
-        source, target = Path(config.data_dir) / manifest.text.vocabulary_file, directory / manifest.text.vocabulary_file
-        _write_whole(target, source.read_bytes())  # so that an export needs the model directory alone
+    for file in manifest.vocabulary_files:  # so that an export needs the model directory alone
+        _write_whole(directory / file, (Path(config.data_dir) / file).read_bytes())
     _write_whole(directory / CONFIG_FILE, (json.dumps(content, indent=1) + "\n").encode())
     _write_whole(directory / FLAGS_FILE, "".join(line + "\n" for line in flags.to_arguments(config)).encode())
 

@@ -82,6 +82,7 @@ class Stepper:
 
     def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         context = tf.distribute.get_replica_context()
+        examples, timesteps = self.task.read_by(batch)
         noise = Noise.of(self.task.config.seed, step, tf.convert_to_tensor(context.replica_id_in_sync_group))
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
         loss, weight, state, gradients = self._gradients(self._part(batch), noise.key, scale, state)
@@ -90,7 +91,7 @@ class Stepper:
         factor = self.task.nominal_weight / (weight * scale)
         rate = learning_rate(self.task.config.optimization, step, progress)
         norm = self.optimizer.apply([gradient * factor for gradient in gradients], rate)
-        return tf.stack([loss / weight, norm, rate]), state
+        return tf.stack([loss / weight, norm, rate, examples, timesteps]), state
 
     @tf.function
     def visit(
@@ -99,10 +100,11 @@ class Stepper:
         """Takes `steps` training steps.
 
         Returns:
-          Loss, gradient norm and learning rate of each step, [steps, 3] float32, and the task's state after the last one.
+          Loss, gradient norm, learning rate, examples and time steps of each step, [steps, 5] float32, and the task's state after the
+          last one.
         """
         self.traces += 1
-        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[5])
         for index in tf.range(steps):
             step = tf.convert_to_tensor(self.optimizer.step)
             progress = tf.cast(step - anchor, tf.float32) * slope + at_anchor
@@ -115,7 +117,7 @@ class Stepper:
         pairs = {name: tf.stack(pair) for name, pair in sums.items()}
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, pairs), state
 
-    @tf.function
+    @tf.function(reduce_retracing=True)
     def _validation_step(self, batch: Batch, state: State) -> tuple[dict[str, tf.Tensor], State]:
         reduced, state = self.strategy.run(self._replica_validation, args=(batch, state))
         return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}, state
@@ -132,7 +134,8 @@ class Stepper:
 
 
 def _rows(value: tf.Tensor, replica: tf.Tensor, count: int) -> tf.Tensor:
-    size = value.shape[0] // count
+    rows = value.shape[0]
+    size = tf.shape(value)[0] // count if rows is None else rows // count
     part = value[replica * size : (replica + 1) * size]
-    part.set_shape([size, *value.shape[1:]])
+    part.set_shape([None if rows is None else size, *value.shape[1:]])
     return part

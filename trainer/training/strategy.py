@@ -58,10 +58,14 @@ def _cross_device_ops(devices: list[str]) -> tf.distribute.CrossDeviceOps:
     return tf.distribute.ReductionToOneDevice(reduce_to_device="/cpu:0")
 
 
-def check_batch(config: TrainConfig, replicas: int) -> None:
-    """Raises ConfigError where the global batch cannot be split evenly over the replicas."""
+def check_batch(config: TrainConfig, rows: tuple[int, ...], replicas: int) -> None:
+    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over the replicas."""
+    odd = [count for count in rows if count % replicas]
     size = config.budget.batch_size
-    if size % replicas:
+    if odd and rows != (size,):
+        told = f"gives batches of {odd[0]} rows, which cannot be split over {replicas} replicas"
+        raise ConfigError([Problem("batch_unit", config.translation.batch_unit, told, "use --batch_unit=sentences")])
+    if odd:
         low = size // replicas * replicas
         choices = f"{low} or {low + replicas}" if low else str(replicas)
         raise ConfigError([Problem("batch_size", size, f"cannot be split over {replicas} replicas", f"use {choices}")])

@@ -1,0 +1,161 @@
+"""Pairs to records and back: what TFDS and the store read is what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.data import manifest, tokenizers
+from trainer.data.manifest import Manifest
+from trainer.data.pair_facts import PairCounts, VocabularyFacts
+from trainer.data.pair_records import EncodedPairs, write_dataset
+from trainer.data.token_records import encode_documents, token_dtype
+from trainer.errors import DataError
+
+SOURCES = [f"sentence {number} " + "of some words, " * (number % 7) for number in range(200)]
+TARGETS = [f"Satz {number} " + "aus Wörtern, " * (number % 5) for number in range(200)]
+SOURCES[3], TARGETS[5] = "", "\ttab and \u2028 more"
+SPLITS = {"train": slice(0, 150), "validation": slice(150, 200)}
+
+
+def dataset(directory: Path, kind: str = "char", joint: bool = False, shards: int = 3, targets: list[str] = TARGETS) -> Manifest:
+    size = 120 if kind == "sentencepiece" else None
+    training = SOURCES[:150], targets[:150]
+    source = tokenizers.build(kind, training[0] + training[1] if joint else training[0], size)
+    target = source if joint else tokenizers.build(kind, training[1], size)
+    encoded = {
+        split: EncodedPairs(
+            SOURCES[part], targets[part], encode_documents(source, SOURCES[part]), encode_documents(target, targets[part]), {"empty": 0}
+        )
+        for split, part in SPLITS.items()
+    }
+    return write_dataset(encoded, source, target, joint, "seq2seq", str(directory), shards)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
+def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, joint: bool) -> None:
+    from trainer.data import pair_store
+
+    directory = str(tmp_path / "d")
+    written = dataset(tmp_path / "d", kind, joint)
+    assert manifest.read(directory) == written
+    source, target = pair_store.load_tokenizers(directory, written)
+    assert (source is target) == (joint or kind == "byte")
+    for split, part in SPLITS.items():
+        store = pair_store.load(directory, written, split)
+        assert (store.source_text, store.target_text) == (SOURCES[part], TARGETS[part])
+        for tokenizer, texts, ids, lengths in (
+            (source, SOURCES[part], store.source, store.source_lengths),
+            (target, TARGETS[part], store.target, store.target_lengths),
+        ):
+            expected = [tokenizer.encode(text).tolist() for text in texts]
+            assert lengths.tolist() == [len(text) for text in expected]
+            assert ids.tolist() == [token for text in expected for token in text]
+            assert ids.dtype == token_dtype(tokenizer.size) and lengths.dtype == "int64"
+
+
+def test_tfds_reads_the_very_pairs(tf: Any, tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    written = dataset(tmp_path / "d", "sentencepiece")
+    source, target = (tokenizers.load("sentencepiece", tmp_path / "d", file=f"{side}_vocabulary.model") for side in ("source", "target"))
+    builder = tfds.builder_from_directory(str(tmp_path / "d"))
+    for split, part in SPLITS.items():
+        records = {int(record["pair"]): record for record in tfds.as_numpy(builder.as_dataset(split=split))}
+        assert len(records) == written.splits[split].records == builder.info.splits[split].num_examples
+        for number, texts in enumerate(zip(SOURCES[part], TARGETS[part])):
+            record = records[number]
+            assert (record["source_text"].decode(), record["target_text"].decode()) == texts
+            assert (record["source"].tolist(), record["target"].tolist()) == (
+                source.encode(texts[0]).tolist(),
+                target.encode(texts[1]).tolist(),
+            )
+
+
+def test_the_manifest_counts(tmp_path: Path) -> None:
+    source, target = tokenizers.build("char", ["aab", "b"]), tokenizers.build("char", ["xy"])
+    texts = {"train": (["aab", "b"], ["xy", "x"]), "test": (["abc"], ["éü"])}
+    encoded = {
+        split: EncodedPairs(*sides, encode_documents(source, sides[0]), encode_documents(target, sides[1]), {"empty": 2})
+        for split, sides in texts.items()
+    }
+    written = write_dataset(encoded, source, target, False, "seq2seq", str(tmp_path / "d"), 8)
+    facts = written.pairs
+    assert facts is not None and (facts.tokenizer, facts.joint) == ("char", False)
+    assert facts.source == VocabularyFacts("source_vocabulary.txt", 6, source.sha256)
+    assert facts.target == VocabularyFacts("target_vocabulary.txt", 6, target.sha256)
+    assert facts.splits == {"train": PairCounts(2, 4, 3, 0, 0, {"empty": 2}), "test": PairCounts(1, 3, 2, 1, 2, {"empty": 2})}
+    assert [len(split.shards) for split in written.splits.values()] == [2, 1]
+    assert written.vocabulary_files == ("source_vocabulary.txt", "target_vocabulary.txt")
+    assert dataset(tmp_path / "e", joint=True).vocabulary_files == ("vocabulary.txt",)
+    assert dataset(tmp_path / "f", "byte").vocabulary_files == ()
+
+
+def test_the_fingerprint_covers_both_vocabularies(tmp_path: Path) -> None:
+    written = dataset(tmp_path / "d")
+    values = json.loads(written.to_json())
+    for side in ("source", "target"):
+        other = json.loads(written.to_json())
+        other["pairs"][side]["sha256"] = "0" * 64
+        assert manifest.decode(other).fingerprint != written.fingerprint == manifest.decode(values).fingerprint
+    del values["pairs"]
+    assert manifest.decode(values).pairs is None  # written before there were pairs
+
+
+def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
+    from trainer.data import pair_store
+
+    directory = str(tmp_path / "d")
+    written = dataset(tmp_path / "d")
+    with pytest.raises(DataError, match="has no test split, it has train, validation"):
+        pair_store.load(directory, written, "test")
+    with pytest.raises(DataError, match="holds no pairs but forecast records"):
+        pair_store.load(directory, Manifest("d", "forecast", (), {}), "train")
+    shards = [tmp_path / "d" / shard.file for shard in written.splits["train"].shards]
+    content = bytearray(shards[1].read_bytes())
+    content[60] ^= 1
+    shards[1].write_bytes(content)
+    with pytest.raises(DataError, match=r"00001-of-00003 record 0 is damaged"):
+        pair_store.load(directory, written, "train")
+    # A shard in the place of another one of the same size: sound records, but not these.
+    values = json.loads(written.to_json())
+    values["splits"]["train"]["shards"][1] = values["splits"]["train"]["shards"][0]
+    with pytest.raises(DataError, match=r"hold 150 pairs of .* that were written"):
+        pair_store.load(directory, manifest.decode(values), "train")
+    shards[1].unlink()
+    with pytest.raises(DataError, match="is missing; restore it or prepare the dataset again"):
+        pair_store.load(directory, written, "train")
+    (tmp_path / "d" / "target_vocabulary.txt").write_bytes(tokenizers.build("char", ["ab"]).content)
+    with pytest.raises(DataError, match=r"target_vocabulary\.txt is another vocabulary"):
+        pair_store.load_tokenizers(directory, written)
+
+
+def test_a_run_keeps_the_vocabularies(tf: Any, tmp_path: Path) -> None:
+    from conftest import train_config
+
+    from trainer.data import pair_store
+    from trainer.training import run_files
+
+    written = dataset(tmp_path / "d")
+    run_files.write(train_config(tmp_path / "d", tmp_path / "m"), written)
+    kept = pair_store.load_tokenizers(str(tmp_path / "m"), run_files.read(str(tmp_path / "m"))[1])
+    assert [tokenizer.content for tokenizer in kept] == [
+        tokenizer.content for tokenizer in pair_store.load_tokenizers(str(tmp_path / "d"), written)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
+def test_strings_in_the_graph_give_the_prepared_ids(tf: Any, tmp_path: Path, kind: str) -> None:
+    from trainer.data import pair_store
+    from trainer.data.graph_tokenizers import graph_tokenizer
+
+    written = dataset(tmp_path / "d", kind)
+    tokenizer = pair_store.load_tokenizers(str(tmp_path / "d"), written)[0]
+    store = pair_store.load(str(tmp_path / "d"), written, "validation")
+    ids, lengths = tf.function(graph_tokenizer(tokenizer).encode)(tf.constant(store.source_text))
+    assert lengths.numpy().tolist() == store.source_lengths.tolist()
+    assert tf.RaggedTensor.from_tensor(ids, lengths=tf.cast(lengths, tf.int64)).flat_values.numpy().tolist() == store.source.tolist()

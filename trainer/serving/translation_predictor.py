@@ -1,0 +1,152 @@
+"""Sentences in, translations out, with an exported sequence-to-sequence model alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from trainer.config import PredictConfig
+from trainer.data.input_files import find_files, undecodable_line
+from trainer.errors import ConfigError, DataError, Problem, TrainerError
+from trainer.serving.attention_plot import Attention
+
+Translations = list[dict[str, Any]]  # of one sentence, best first: text, score, log_probability
+
+
+def check(config: PredictConfig, contract: dict[str, Any]) -> None:
+    """Raises ConfigError for flags that do not go together, or not with this export."""
+    problems = []
+    if config.n_best > contract["n_best"]:
+        told = f"is above the {contract['n_best']} that the model was exported with"
+        problems.append(Problem("n_best", config.n_best, told, f"export it with --n_best={config.n_best}"))
+    if config.n_best > 1 and config.decoding != "beam":
+        problems.append(Problem("n_best", config.n_best, f"has no effect with --decoding={config.decoding}", "use --decoding=beam"))
+    if config.plot and config.decoding != "beam":
+        problems.append(Problem("plot", config.plot, "shows what beam search attended to", "use --decoding=beam"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def read_sentences(config: PredictConfig) -> list[str]:
+    """One sentence a line, from the files of --input or (`-`) from stdin; blank lines count.
+
+    Raises:
+      DataError: there is no line, or a file is no UTF-8.
+    """
+    lines: list[str] = []
+    if config.input == ("-",):
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+    else:
+        for path in find_files(config.input):
+            try:
+                text = Path(path).read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError:
+                raise DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+            # Python's splitlines would cut at characters that other tools take for a part of the line.
+            lines += [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    if not lines:
+        raise DataError(f"--input={','.join(config.input)} holds no sentence; write one a line")
+    return lines
+
+
+def translate(model: Any, sentences: list[str], config: PredictConfig) -> list[Translations]:
+    """The translations of every sentence, in their order.
+
+    Sentences of about one length are translated together, so that few wait for others. Blank ones get one empty translation.
+
+    Raises:
+      TrainerError: a score is no number.
+    """
+    run = _signature(model, config)
+    written = [index for index, sentence in enumerate(sentences) if sentence.strip()]
+    order = sorted(written, key=lambda index: -len(sentences[index]))  # the longest first, so that too large a batch fails at once
+    found: list[Translations] = [[{"text": "", "score": 0.0, "log_probability": 0.0}] for _ in sentences]
+    with tqdm(total=len(order), unit="sentence", disable=None, leave=False) as progress:
+        for first in range(0, len(order), config.batch_size):
+            part = order[first : first + config.batch_size]
+            texts, *numbers = run([sentences[index] for index in part], part)
+            for row, index in enumerate(part):
+                if not np.isfinite(numbers[0][row, 0]):
+                    raise TrainerError(f"the translation of line {index + 1} has the score {numbers[0][row, 0]}; train the model again")
+                each = zip(texts[row], *(column[row] for column in numbers))
+                found[index] = [
+                    {"text": text.decode(errors="replace"), "score": float(score), "log_probability": float(nats)}
+                    for text, score, nats in each
+                    if np.isfinite(score)
+                ][: config.n_best]
+            progress.update(len(part))
+    return found
+
+
+def _signature(model: Any, config: PredictConfig) -> Callable[[list[str], list[int]], list[np.ndarray]]:
+    """Maps texts and their line numbers to translations, scores and log probabilities, [B, N] each."""
+    import tensorflow as tf
+
+    if config.decoding == "beam":
+        outputs = ("translations", "scores", "log_probabilities")
+        function = model.signatures["serving_default"]
+    else:
+        outputs = ("translation", "score", "log_probability")
+        function = model.signatures[config.decoding]
+
+    def run(texts: list[str], lines: list[int]) -> list[np.ndarray]:
+        choices: dict[str, np.ndarray] = {}
+        if config.decoding == "sample":
+            choices = {
+                "temperature": np.full(len(texts), config.temperature, np.float32),
+                "top_k": np.full(len(texts), config.top_k, np.int32),
+                "top_p": np.full(len(texts), config.top_p, np.float32),
+                "seed": config.seed * 1_000_003 + np.asarray(lines, np.int64),
+            }
+        found = function(text=tf.constant(texts), **{name: tf.constant(value) for name, value in choices.items()})
+        return [found[name].numpy().reshape(len(texts), -1) for name in outputs]
+
+    return run
+
+
+def write(sentences: list[str], found: list[Translations], config: PredictConfig) -> None:
+    """Writes one line a sentence, in order, to --output (which appears whole) or to stdout.
+
+    The line is the translation; with --n_best above 1 it is JSON: `{"source", "translations": [{"text", "score", "log_probability"}]}`.
+    """
+    if config.n_best == 1:
+        lines = [" ".join(translations[0]["text"].split("\n")) for translations in found]
+    else:
+        both = zip(sentences, found)
+        lines = [json.dumps({"source": source, "translations": translations}, ensure_ascii=False) for source, translations in both]
+    if not config.output:
+        sys.stdout.writelines(line + "\n" for line in lines)
+        return
+    path = Path(config.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+def attend(model: Any, sentences: list[str], config: PredictConfig) -> Attention:
+    """What the model attended to for the best translation of a single sentence.
+
+    Raises:
+      ConfigError: --input holds more than one sentence, or none.
+      TrainerError: the translation is empty.
+    """
+    import tensorflow as tf
+
+    written = [sentence for sentence in sentences if sentence.strip()]
+    if len(written) != 1:
+        told = f"shows the attention of one sentence, --input holds {len(written)}"
+        raise ConfigError([Problem("plot", config.plot, told, "give an --input with one line")])
+    found = {name: value.numpy()[0] for name, value in model.signatures["attention"](text=tf.constant(written)).items()}
+    source, target = ([piece.decode(errors="replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
+    kept = int(np.sum(found["attention"].any(axis=1)))
+    if not kept:
+        raise TrainerError(f"--plot={config.plot} has nothing to show, the translation is empty; train the model longer")
+    return Attention(source, target[:kept], found["attention"][:kept])

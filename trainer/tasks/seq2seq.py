@@ -1,0 +1,175 @@
+"""Sequence to sequence: source texts in, target texts out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import EvaluateConfig, ExportConfig, SearchConfig, TrainConfig
+from trainer.data import pair_store
+from trainer.data.manifest import Manifest
+from trainer.data.pair_batches import PairBatches, batch_signature
+from trainer.data.tokenizer import START, Tokenizer
+from trainer.evaluation.translation import Search, translate
+from trainer.evaluation.translation_metrics import translation_metrics
+from trainer.models.beam_search import beam_search
+from trainer.models.cross_entropy import smoothed_cross_entropy
+from trainer.models.decoding import greedy, length_limit
+from trainer.models.noise import Noise
+from trainer.models.seq2seq import Seq2Seq
+from trainer.tasks.seq2seq_serving import seq2seq_serving
+from trainer.tasks.serving import Serving
+from trainer.tasks.task import Batch, State, Sums, Task
+
+LOSS = "nats_per_token"
+VALIDATION_ROWS = 64
+
+
+class Seq2SeqTask(Task):
+    name = "seq2seq"
+
+    def __init__(self, config: TrainConfig, manifest: Manifest):
+        super().__init__(config, manifest)
+        self.facts = pair_store.pair_facts(config.data_dir, manifest)
+        metric = config.translation.best_metric
+        self.score_name, self.higher_is_better = (LOSS, False) if metric == "loss" else (metric, True)
+        self._stores: dict[str, pair_store.PairStore] = {}
+        self._batches: dict[str, PairBatches] = {}
+        self._tokenizers: tuple[Tokenizer, Tokenizer] | None = None
+        self._greedy: Search | None = None
+
+    def store(self, split: str) -> pair_store.PairStore:
+        """The pairs of a split; read from the shards at the first call."""
+        if split not in self._stores:
+            self._stores[split] = pair_store.load(self.config.data_dir, self.manifest, split)
+        return self._stores[split]
+
+    def batches(self, split: str) -> PairBatches:
+        """The batches of a split."""
+        if split not in self._batches:
+            self._batches[split] = PairBatches(self.store(split), self.config.budget.batch_size, self.config.translation.batch_unit)
+        return self._batches[split]
+
+    @property
+    def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+        """Those of source and target."""
+        if self._tokenizers is None:
+            self._tokenizers = pair_store.load_tokenizers(self.config.data_dir, self.manifest)
+        return self._tokenizers
+
+    @property
+    def examples_per_epoch(self) -> int:
+        return self.batches("train").pairs
+
+    @property
+    def batch_rows(self) -> tuple[int, ...]:
+        return self.batches("train").rows
+
+    def steps_for(self, examples: int) -> int:
+        training = self.batches("train")
+        return -(-examples * training.steps_per_epoch // training.pairs)
+
+    def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        real = batch["target_lengths"] > 0
+        tokens = tf.where(real, batch["source_lengths"] + batch["target_lengths"], 0)
+        return tf.reduce_sum(tf.cast(real, tf.float32)), tf.cast(tf.reduce_sum(tokens), tf.float32)
+
+    def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
+        return batch_signature(batch_size)
+
+    def training_batches(self, first_step: int, total_examples: int | None) -> tf.data.Dataset:
+        total_steps = None if total_examples is None else self.steps_for(total_examples)
+        return self.batches("train").training(first_step, self.config.seed, total_steps)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        return VALIDATION_ROWS
+
+    def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
+        return self.batches(split).in_order(batch_size)
+
+    def build_model(self, dtype: str) -> keras.Model:
+        config, facts = self.config, self.facts
+        return Seq2Seq(facts.source.size, facts.target.size, facts.joint, config.translation, config.token, config.model, dtype)
+
+    def build_variables(self, model: keras.Model) -> None:
+        model(tf.ones([1, 2], tf.int32), tf.ones([1], tf.int32), tf.ones([1, 2], tf.int32))
+
+    @property
+    def nominal_weight(self) -> float:
+        counts = self.facts.splits["train"]
+        return (counts.target_tokens + counts.pairs) / self.batches("train").steps_per_epoch
+
+    def _outputs(self, model: keras.Model, batch: Batch, noise: Noise | None, compact: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What the output layer reads, labels and weights: [N, E], [N], [N]; `compact` leaves padding out."""
+        target, lengths = batch["target"], batch["target_lengths"]
+        inputs = tf.concat([tf.fill([tf.shape(target)[0], 1], START), target[:, :-1]], axis=1)
+        outputs = model.outputs(model.encode(batch["source"], batch["source_lengths"], noise), inputs, noise)
+        flat, labels = tf.reshape(outputs, [-1, outputs.shape[2]]), tf.reshape(target, [-1])
+        valid = tf.reshape(tf.sequence_mask(lengths, tf.shape(target)[1]), [-1])
+        if not compact:
+            return flat, labels, tf.cast(valid, tf.float32)
+        places = tf.where(valid)[:, 0]
+        labels = tf.gather(labels, places)
+        return tf.gather(flat, places), labels, tf.ones_like(labels, tf.float32)
+
+    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        compact = not self.config.device.jit_compile  # XLA wants sizes that do not depend on values
+        outputs, labels, weights = self._outputs(model, batch, noise, compact)
+        smoothing = self.config.translation.label_smoothing
+        total = smoothed_cross_entropy(outputs, *model.output_weights(), labels, weights, smoothing)
+        return total, tf.reduce_sum(weights), state
+
+    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+        outputs, labels, weights = self._outputs(model, batch, None, compact=True)
+        logits = model.logits(outputs)
+        count = tf.reduce_sum(weights)
+        nats = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        right = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
+        return {LOSS: (nats, count), "token_accuracy": (right, count)}, state
+
+    def validation_scores(self, model: keras.Model) -> dict[str, float]:
+        if self.config.translation.best_metric == "loss":
+            return {}
+        if self._greedy is None:
+            self._greedy = _search_function(model, SearchConfig(beam_size=1, length_penalty=0.0))
+        return self._translation_scores(self._greedy, "validation", VALIDATION_ROWS)
+
+    def _translation_scores(self, search: Search, split: str, batch_size: int) -> dict[str, float]:
+        store = self.store(split)
+        hypotheses = translate(search, self.evaluation_batches(split, batch_size), len(store.target_text), self.tokenizers[1])
+        return translation_metrics(hypotheses, store.target_text)
+
+    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
+        return seq2seq_serving(model, *self.tokenizers, config)
+
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+        store = self.store(config.split)
+        metrics = self._translation_scores(_search_function(model, config.search), config.split, config.batch_size)
+        run = tf.function(lambda batch: self.validation_sums(model, batch, ())[0])
+        totals: dict[str, list[float]] = {}
+        for batch in self.evaluation_batches(config.split, min(config.batch_size, VALIDATION_ROWS)):
+            for name, pair in run(batch).items():
+                sums = totals.setdefault(name, [0.0, 0.0])
+                sums[0], sums[1] = sums[0] + float(pair[0]), sums[1] + float(pair[1])
+        metrics |= {name: total / count for name, (total, count) in totals.items()}
+        return {
+            "count": len(store.target_text),
+            "metrics": metrics,
+            "baselines": {"copy_source": translation_metrics(store.source_text, store.target_text)},
+        }
+
+
+def _search_function(model: keras.Model, search: SearchConfig) -> Search:
+    """One graph for sources of any shape; a beam of 1 without penalties is the greedy search, which is faster."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])
+    def run(source: tf.Tensor, lengths: tf.Tensor) -> Any:
+        memory, limit = model.encode(source, lengths), length_limit(lengths)
+        if search == SearchConfig(beam_size=1, length_penalty=0.0):
+            return greedy(model, memory, limit, search)
+        return beam_search(model, memory, limit, search)
+
+    return run
