@@ -25,7 +25,7 @@ POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0  # for workers to leave after a failure of another one, or after a second signal
 MARGIN_SECONDS = 5.0  # beyond the trainer's own grace period
 # How a process ends that somebody took away: the machine ran out of memory, or a scheduler wanted it back. A crash is none of these.
-LOST = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def tf_config(ports: Sequence[int], index: int) -> str:
 def verdict(codes: Sequence[int]) -> int:
     """What the exit codes of all workers mean together: 0 all done, 75 start again, else the code of the first that failed.
 
-    Codes are those of `subprocess`: negative ones are signals.
+    Codes are those of `subprocess`: negative ones are signals, as are those from 129 on, by the shells' convention.
     """
     for code in codes:
         if is_failure(code):
@@ -102,7 +102,12 @@ def verdict(codes: Sequence[int]) -> int:
 
 def is_failure(code: int) -> bool:
     """Whether an exit code is one that starting again would not mend."""
-    return code not in (EXIT_DONE, EXIT_RESTART, *LOST)
+    return code not in (EXIT_DONE, EXIT_RESTART) and _signal_of(code) not in LOST
+
+
+def _signal_of(code: int) -> int:
+    """The signal that ended a process, or its child whose code it passes on; 0 where none did."""
+    return -code if code < 0 else max(0, code - 128)
 
 
 def _run_once(workers: Sequence[Worker], signals: Signals, grace_seconds: float) -> int:

@@ -253,6 +253,8 @@ def test_a_reserved_port_is_kept_from_others_and_open_to_the_worker_it_is_for():
         ((1, 75), 1),
         ((-signal.SIGKILL, -signal.SIGABRT), 1),
         ((75, 130), 130),
+        ((75, 128 + signal.SIGKILL), 75),
+        ((75, 128 + signal.SIGSEGV), 139),
     ],
 )
 def test_verdict(codes, expected):
