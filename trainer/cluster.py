@@ -60,6 +60,36 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
     return found
 
 
+def cluster_for(strategy: str, batch_size: int, environ: Mapping[str, str]) -> Cluster | None:
+    """The cluster that a run with these flags uses.
+
+    Raises:
+      ConfigError: the environment's cluster is wrong, or the flags do not fit it.
+    """
+    cluster = cluster_from(environ)
+    problems = []
+    if strategy == "multi_worker" and cluster is None:
+        remedy = "set TF_CONFIG for every worker, or start with python -m launch.local --workers=2"
+        problems.append(Problem("strategy", strategy, "finds no cluster of two or more workers in the environment", remedy))
+    if cluster is not None:
+        count = len(cluster.addresses)
+        if strategy not in ("auto", "multi_worker"):
+            told = f"keeps to one host, but the environment names {count} workers"
+            problems.append(Problem("strategy", strategy, told, "use auto or multi_worker, or start one worker"))
+        if batch_size % count:
+            problems.append(batch_problem(batch_size, count, "workers"))
+    if problems:
+        raise ConfigError(problems)
+    return cluster
+
+
+def batch_problem(batch_size: int, count: int, what: str) -> Problem:
+    """A global batch that cannot be split evenly over `count` of `what`."""
+    low = batch_size // count * count
+    choices = f"{low} or {low + count}" if low else str(count)
+    return Problem("batch_size", batch_size, f"cannot be split over {count} {what}", f"use {choices}")
+
+
 def _cluster_problems(source: str, cluster: Cluster) -> Iterator[Problem]:
     addresses = cluster.addresses
     for address in dict.fromkeys(addresses):

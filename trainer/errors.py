@@ -61,3 +61,7 @@ class RestartError(TrainerError):
 
 class DivergedError(TrainerError):
     """The loss became NaN or infinite; nothing was saved after it did."""
+
+
+class ReplicaError(TrainerError):
+    """Replicas that must hold the same weights do not."""

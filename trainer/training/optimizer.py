@@ -47,16 +47,26 @@ class Optimizer(tf.Module):
     def __init__(self, config: OptimizerConfig, variables: Sequence[tf.Variable], scale_loss: bool):
         super().__init__(name="optimizer")
         self.config = config
-        self._variables = list(variables)
+        self.weights = list(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         slots = {"adam": 2, "adamw": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
         self.slots = [
-            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self._variables]
+            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for variable in self.weights]
             for slot in range(slots)
         ]
         self._scales_loss = scale_loss
         self.loss_scale = tf.Variable(LARGEST_LOSS_SCALE if scale_loss else 1.0, trainable=False, name="loss_scale")
         self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
+
+    @property
+    def floats(self) -> list[tf.Variable]:
+        """The weights and all that is kept for each of them, float32."""
+        return [*self.weights, *(variable for row in self.slots for variable in row)]
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Everything that a step changes beside the weights, by name."""
+        slots = {f"slot_{slot}/{index}": variable for slot, row in enumerate(self.slots) for index, variable in enumerate(row)}
+        return {"step": self.step, "loss_scale": self.loss_scale, "good_steps": self.good_steps, **slots}
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
         """Takes one step; call it in a replica, with gradients that are the same in all replicas.
@@ -79,7 +89,7 @@ class Optimizer(tf.Module):
 
     def _apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor) -> None:
         update = strategy.extended.update
-        for index, (variable, gradient) in enumerate(zip(self._variables, gradients)):
+        for index, (variable, gradient) in enumerate(zip(self.weights, gradients)):
             slots = [slot[index] for slot in self.slots]
             update(variable, self._update, args=(gradient, rate, finite, update_value(self.step), *slots), group=False)
         if self._scales_loss:

@@ -78,6 +78,22 @@ class Report:
         self._lines.write(json.dumps(values) + "\n")
 
 
+class SilentReport(Report):
+    """The report of a worker that is not the chief: the chief tells the same numbers."""
+
+    def __init__(self) -> None:
+        pass
+
+    def steps(self, first: int, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray, seconds: float) -> None:
+        pass
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _drop_lines_after(path: Path, step: int) -> None:
     """Keeps the lines up to `step`: a killed run has written of steps that its last checkpoint does not hold."""
     if not path.exists():
