@@ -104,6 +104,15 @@ class LaunchedRun:
         return self.process.returncode, json.loads(lines[-1]) if lines else {}
 
 
+def family(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        children = []
+    return [process, *(one for child in children for one in family(int(child)))]
+
+
 def prepare(output_dir: Path, *arguments: str) -> Path:
     """Runs trainer.prepare and gives the dataset's directory."""
     command = [sys.executable, "-m", "trainer.prepare", f"--output_dir={output_dir}", *arguments]
