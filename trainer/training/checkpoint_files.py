@@ -34,7 +34,7 @@ def damage(path: Path) -> str | None:
         reader = tf.train.load_checkpoint(str(path))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, RuntimeError, ValueError, OSError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, LookupError, OSError) as error:  # whatever the status becomes in Python
         return str(error).splitlines()[0]
     return None
 
