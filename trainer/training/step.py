@@ -67,15 +67,29 @@ class Stepper:
 
         def rows(part: np.ndarray) -> Any:
             size = len(part) // count
-            return self.strategy.experimental_distribute_values_from_function(
+            values = self.strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(part[context.replica_id_in_sync_group * size :][:size])
             )
+            local = self.strategy.experimental_local_results(values)
+            return local[0] if len(local) == 1 else values  # as `strategy.run` gives it, which a loop's variable must keep to
 
         return tf.nest.pack_sequence_as(self.task.initial_state(1), [rows(part) for part in parts])
 
     def collect(self, state: State) -> list[np.ndarray]:
         """The global state, flat: what `distribute` takes."""
-        return [self.strategy.gather(part, axis=0).numpy() for part in tf.nest.flatten(state)]
+        parts = tf.nest.flatten(state)
+        return [part.numpy() for part in self._gathered(parts)] if parts else []
+
+    @tf.function
+    def _gathered(self, parts: list[Any]) -> list[tf.Tensor]:
+        """All replicas' rows of each part. `strategy.gather` does the same, but traces anew at every call."""
+
+        def everybody(parts: list[tf.Tensor]) -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            # the gather goes to the device of what it gathers, which an argument does not have
+            return [context.all_gather(tf.identity(part), axis=0) for part in parts]
+
+        return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
 
     def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
