@@ -93,7 +93,7 @@ def train_here(config) -> None:
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
 
-    train(config, read(config.data_dir), None, Preemption(grace_seconds=60), Heartbeat())
+    train(config, read(config.data_dir), None, Preemption(), Heartbeat())
 
 
 @pytest.mark.parametrize("task, devices", [("forecast", 1), ("language_model", 2)])

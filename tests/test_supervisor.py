@@ -17,11 +17,11 @@ import ctypes, os, signal, sys, time
 from trainer.training.preemption import Preemption
 from trainer.training.supervisor import supervise
 def tell(text): print(text, flush=True)
-with Preemption(grace_seconds=GRACE) as preemption:
+with Preemption() as preemption:
     heartbeat = supervise(peer_timeout_seconds=TIMEOUT, grace_seconds=GRACE)
     tell(os.getpid())
 """
-BEGIN = "    heartbeat.begin(); preemption.begin(); tell('begun')\n"
+BEGIN = "    heartbeat.begin(); preemption.begin(GRACE); tell('begun')\n"
 LOCKED = "    while True: ctypes.PyDLL(None).sleep(60)\n"  # holds the interpreter's lock
 SAVE_WHEN_ASKED = """
     while not preemption.asked: heartbeat.beat(); time.sleep(0.02)
@@ -33,7 +33,7 @@ class Script:
     """A supervised script: `process` is the supervisor, `child` the process id of what it watches."""
 
     def __init__(self, body: str, timeout: float = 30.0, grace: float = 30.0):
-        code = START.replace("TIMEOUT", str(timeout)).replace("GRACE", str(grace)) + body
+        code = (START + body).replace("TIMEOUT", str(timeout)).replace("GRACE", str(grace))
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

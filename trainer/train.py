@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from typing import Any, NoReturn
+from functools import partial
 
-from trainer.cluster import cluster_for
-from trainer.command import run_command
-from trainer.config import TrainConfig
-from trainer.data import manifest as manifests
-from trainer.errors import RestartError
-from trainer.quiet import banner_hidden
-from trainer.training import run_files
 from trainer.training.preemption import Preemption
-from trainer.training.supervisor import Heartbeat, supervise
-
-
-def main(config: TrainConfig) -> dict[str, Any]:
-    with Preemption(config.device.grace_seconds) as preemption:
-        cluster = cluster_for(config.device.strategy, config.budget.batch_size, os.environ)
-        manifest = manifests.read(config.data_dir)
-        if not config.debug.dry_run:
-            run_files.check_resumable(config, manifest)
-        heartbeat = Heartbeat()
-        if cluster is not None:
-            heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
-        with banner_hidden():
-            from trainer.training.run import train  # imports TensorFlow, which takes seconds: only once the configuration is right
-
-        try:
-            return train(config, manifest, cluster, preemption, heartbeat)
-        except RestartError as error:
-            if cluster is None:
-                raise
-            _leave_at_once(error)
-
-
-def _leave_at_once(error: RestartError) -> NoReturn:
-    """Ends the process without the interpreter's own end, which waits for collectives that will never come."""
-    sys.stderr.write(f"error: {error}\n")
-    sys.stderr.flush()
-    logging.shutdown()
-    os._exit(error.exit_code)
-
 
 if __name__ == "__main__":
-    run_command("trainer.train", __doc__ or "", TrainConfig, main)
+    with Preemption() as preemption:  # before the other imports: SIGTERM gives 75 from here on
+        from trainer.command import run_command
+        from trainer.config import TrainConfig
+        from trainer.training.start import start
+
+        run_command("trainer.train", __doc__ or "", TrainConfig, partial(start, preemption=preemption))

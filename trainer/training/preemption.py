@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import NoReturn
 
 from trainer.errors import EXIT_RESTART
 
@@ -17,14 +18,13 @@ class Preemption:
     leaves after the visit in progress; `grace_seconds` later, or on a second SIGTERM, the process leaves with 75 whatever it does.
     """
 
-    def __init__(self, grace_seconds: float):
+    def __init__(self) -> None:
         self.asked = False
-        self._grace_seconds = grace_seconds
-        self._begun = False
+        self._grace_seconds: float | None = None
 
-    def begin(self) -> None:
-        """Tells that from now on somebody looks at `asked`."""
-        self._begun = True
+    def begin(self, grace_seconds: float) -> None:
+        """Tells that from now on somebody looks at `asked`, and how long that may take."""
+        self._grace_seconds = grace_seconds
 
     def __enter__(self) -> Preemption:
         self._before = signal.signal(signal.SIGTERM, self._on_signal)
@@ -34,7 +34,7 @@ class Preemption:
         signal.signal(signal.SIGTERM, self._before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._begun:
+        if self._grace_seconds is None:
             _leave("asked to stop before training began; run the same command again")
         if self.asked:
             _leave("asked to stop a second time; run the same command again to go on from the last checkpoint")
@@ -45,6 +45,6 @@ class Preemption:
         timer.start()
 
 
-def _leave(text: str) -> None:
+def _leave(text: str) -> NoReturn:
     os.write(2, f"error: {text}\n".encode())
     os._exit(EXIT_RESTART)

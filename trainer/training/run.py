@@ -115,7 +115,7 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
     first, seconds_before = checkpoints.step, state.train_seconds
     try:
         heartbeat.begin()
-        preemption.begin()
+        preemption.begin(config.device.grace_seconds)
         for _ in loop.run(carried):
             pass
     finally:
