@@ -118,8 +118,15 @@ def test_two_workers_give_the_losses_of_one_device(tf, task, devices, small_data
         np.testing.assert_allclose(readers[1].get_tensor(name), readers[0].get_tensor(name), atol=1e-4, err_msg=name)
 
 
+def test_accumulated_parts_carry_their_rows_of_the_state(tf, text_dataset, tmp_path):
+    options = ["--sequence_length=16", "--train_steps=30", "--num_layers=2"]
+    for name, more in (("whole", []), ("parts", ["--accumulate_steps=4"])):
+        train_here(train_config(text_dataset, tmp_path / name, *options, *more))
+    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-5)
+
+
 def test_sigterm_to_one_worker_stops_all_at_one_step_and_another_number_goes_on(tf, small_dataset, tmp_path):
-    options = ["--schedule=constant", "--evaluate_every_steps=7", "--save_every_steps=100000"]
+    options = ["--schedule=constant", "--evaluate_every_steps=7", "--save_every_steps=100000", "--grace_seconds=200"]
     config = train_config(small_dataset, tmp_path / "m", *options, "--train_steps=100000")
     processes = start([config] * 2)
     wait_for_step(config, processes)

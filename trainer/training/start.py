@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from trainer.cluster import cluster_for
 from trainer.config import TrainConfig
 from trainer.data import manifest as manifests
-from trainer.errors import RestartError
+from trainer.errors import TrainerError
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
 from trainer.training.preemption import Preemption
@@ -31,15 +31,15 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
 
     try:
         return train(config, manifest, cluster, preemption, heartbeat)
-    except RestartError as error:
+    except TrainerError as error:
         if cluster is None:
             raise
         _leave_at_once(error)
 
 
-def _leave_at_once(error: RestartError) -> NoReturn:
+def _leave_at_once(error: TrainerError) -> NoReturn:
     """Ends the process without the interpreter's own end, which waits for collectives that will never come."""
-    sys.stderr.write(f"error: {error}\n")
+    sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
     sys.stderr.flush()
     logging.shutdown()
     os._exit(error.exit_code)
