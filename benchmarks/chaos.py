@@ -32,7 +32,7 @@ from results import machine, table, write_section
 from tqdm import tqdm
 
 FLAGS = ["--cell=gru", "--units=256", "--dropout=0.1", "--batch_size=32", "--sequence_length=64", "--learning_rate=0.002"]
-FLAGS += ["--evaluate_every_steps=1000000", "--peer_timeout_seconds=60"]
+FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
 STEPS_OF_FIRST_VISIT = 2  # trainer/training/loop.py
 SECONDS_BETWEEN_SAVES = 1.0

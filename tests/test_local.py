@@ -57,7 +57,7 @@ def start(directory: Path, body: str, restarts: int = 0, grace_seconds: float = 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
     try:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     return process.returncode, out, err
@@ -68,7 +68,7 @@ def run(directory: Path, body: str, **options) -> tuple[int, str, str]:
 
 
 def wait_for(*paths: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not all(path.exists() for path in paths):
         assert time.monotonic() < deadline, paths
         time.sleep(0.01)
@@ -133,7 +133,8 @@ def test_a_failure_stops_all_and_is_passed_on(tmp_path):
 
 def test_a_failure_beats_the_75_of_its_peers(tmp_path):
     """The peer of a worker that fails sees a lost connection first, and leaves with 75 before the failure is told."""
-    code, _, _ = run(tmp_path, "time.sleep(0.3 * index)\nsys.exit(65 if index else 75)", restarts=3)
+    body = "if index: wait_for('leaving'); time.sleep(0.3); sys.exit(65)\n(directory / 'leaving').touch(); sys.exit(75)"
+    code, _, _ = run(tmp_path, body, restarts=3)
     assert code == 65 and len(started(tmp_path)) == 2
 
 
@@ -155,7 +156,7 @@ if attempt == 0: wait_for('started-1-0'); time.sleep(0.3); sys.exit(75)
 """
     before = time.monotonic()
     code, _, err = run(tmp_path, body, restarts=1, grace_seconds=60)
-    assert code == 0 and time.monotonic() - before < 10 and "worker 1 is frozen and is killed" in err
+    assert code == 0 and time.monotonic() - before < 30 and "worker 1 is frozen and is killed" in err
 
 
 def test_a_worker_that_outstays_its_peers_is_killed(tmp_path):
@@ -196,7 +197,7 @@ while True: time.sleep(1)
     process.send_signal(getattr(signal, name))
     before = time.monotonic()
     got, _, _ = finish(process)
-    assert got == code and time.monotonic() - before < 5
+    assert got == code and time.monotonic() - before < 15
     assert [(tmp_path / f"signals-{index}").read_text() for index in (0, 1)] == ["xx", "xx"]
 
 
