@@ -18,7 +18,7 @@ from trainer.config import PrepareConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_SECONDS = 240  # of the tests; a busy machine takes a minute to start TensorFlow four times
+PATIENCE_SECONDS = 600  # a busy machine takes minutes to start TensorFlow
 
 
 def free_ports(count: int) -> list[int]:
@@ -72,8 +72,14 @@ def losses(model_dir) -> np.ndarray:
 
 
 def wait_for_step(config, processes) -> None:
+    """Returns when the first steps are reported."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not lines(config.model_dir) and time.monotonic() < deadline and all(process.poll() is None for process in processes):
+    while not lines(config.model_dir):
+        assert all(process.poll() is None for process in processes), end(processes)
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+            pytest.fail(f"no step in {PATIENCE_SECONDS} s")
         time.sleep(0.05)
 
 
