@@ -99,7 +99,8 @@ def train_here(config) -> None:
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
 
-    train(config, read(config.data_dir), None, Preemption(), Heartbeat())
+    with Preemption() as preemption:
+        train(config, read(config.data_dir), None, preemption, Heartbeat())
 
 
 @pytest.mark.parametrize("task, devices", [("forecast", 1), ("language_model", 2)])

@@ -21,7 +21,7 @@ with Preemption() as preemption:
     heartbeat = supervise(peer_timeout_seconds=TIMEOUT, grace_seconds=GRACE)
     tell(os.getpid())
 """
-BEGIN = "    heartbeat.begin(); preemption.begin(GRACE); tell('begun')\n"
+BEGIN = "    preemption.begin(GRACE); heartbeat.begin(); tell('begun')\n"
 LOCKED = "    while True: ctypes.PyDLL(None).sleep(60)\n"  # holds the interpreter's lock
 SAVE_WHEN_ASKED = """
     while not preemption.asked: heartbeat.beat(); time.sleep(0.02)

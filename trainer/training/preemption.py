@@ -25,6 +25,8 @@ class Preemption:
     def begin(self, grace_seconds: float) -> None:
         """Tells that from now on somebody looks at `asked`, and how long that may take."""
         self._grace_seconds = grace_seconds
+        # Once more: TensorFlow takes SIGTERM for itself when it joins a cluster (the notifier of its coordination service).
+        signal.signal(signal.SIGTERM, self._on_signal)
 
     def __enter__(self) -> Preemption:
         self._before = signal.signal(signal.SIGTERM, self._on_signal)

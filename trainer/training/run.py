@@ -114,8 +114,8 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
     first, seconds_before = checkpoints.step, state.train_seconds
     try:
-        heartbeat.begin()
         preemption.begin(config.device.grace_seconds)
+        heartbeat.begin()  # after it: from now on the supervisor passes SIGTERM on
         for _ in loop.run(carried):
             pass
     finally:
