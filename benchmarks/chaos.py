@@ -91,8 +91,9 @@ def _wait_until(run: LaunchedRun, due: float, total: int, bar: Any) -> None:
     """Waits for the time of the next kill, or for the last step."""
 
     def reached() -> bool:
-        bar.update(run.step() - bar.n)
-        return time.monotonic() >= due or bar.n >= total
+        step = run.step()
+        bar.update(step - bar.n)
+        return step >= total or time.monotonic() >= due
 
     run.wait(reached, due - time.monotonic() + 60)
 
