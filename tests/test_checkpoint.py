@@ -27,14 +27,19 @@ def test_every_variable_is_saved_and_restored(tf, small_dataset, tmp_path):
         variable.assign(value)
     stepper.optimizer.step.assign(17)
     state = LoopState(train_seconds=1.5, best_score=0.25, best_step=9, evaluations_without_gain=2)
+    carried = random.normal(size=[4, 5]).astype(np.float32)
     saved = Checkpoints(str(tmp_path), stepper.model, stepper.optimizer, state, keep=2)
-    saved.save()
+    saved.save([carried])
     saved.save_best()
+    stepper.model.trainable_variables[0].assign(wanted[0] * 0)  # the copy is what counts
+    saved.wait()
     fresh, restored = make(config), LoopState()
     again = Checkpoints(str(tmp_path), fresh.model, fresh.optimizer, restored, keep=2)
-    assert again.restore() == 17 and restored == state
-    found = [variable.value for variable in fresh.model.weights]
-    for variable, value in zip([*found, *(slot for slots in fresh.optimizer.slots for slot in slots)], wanted):
+    [found] = again.restore(again.newest())
+    np.testing.assert_array_equal(found, carried)
+    assert again.step == 17 and restored == state
+    values = [variable.value for variable in fresh.model.weights]
+    for variable, value in zip([*values, *(slot for slots in fresh.optimizer.slots for slot in slots)], wanted):
         np.testing.assert_array_equal(variable.numpy(), value)
     other = make(config)
     assert restore_weights(str(tmp_path), other.model, "best") == 17
@@ -49,7 +54,8 @@ def test_only_the_last_ones_are_kept_and_tensorflow_finds_them(tf, small_dataset
     checkpoints = Checkpoints(str(tmp_path), stepper.model, stepper.optimizer, LoopState(), keep=2)
     for step in (10, 20, 30):
         stepper.optimizer.step.assign(step)
-        checkpoints.save()
+        checkpoints.save([])
+    checkpoints.wait()
     assert sorted(path.stem for path in (tmp_path / "checkpoints").glob("*.index")) == ["ckpt-20", "ckpt-30"]
     assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-30")
 
@@ -58,7 +64,9 @@ def test_weights_of_another_shape_are_refused(tf, small_dataset, tmp_path):
     from trainer.training.checkpoint import Checkpoints, LoopState, restore_weights
 
     stepper = make(train_config(small_dataset, tmp_path))
-    Checkpoints(str(tmp_path), stepper.model, stepper.optimizer, LoopState(), keep=2).save()
+    saved = Checkpoints(str(tmp_path), stepper.model, stepper.optimizer, LoopState(), keep=2)
+    saved.save([])
+    saved.wait()
     wider = make(train_config(small_dataset, tmp_path, "--units=9"))
     with pytest.raises(DataError, match="does not fit the model"):
         restore_weights(str(tmp_path), wider.model, "last")

@@ -97,3 +97,11 @@ def test_validation_counts_every_window_once_whatever_the_batch(tf, small_datase
     scores = [stepper.validate(stepper.task.evaluation_batches("validation", size), size) for size in (10, 64, 1000)]
     for score in scores[1:]:
         assert score == pytest.approx(scores[0], rel=1e-5)
+
+
+def test_accumulated_parts_give_the_step_of_as_many_replicas(tf, small_dataset):
+    """With dropout too: a part has the noise of the replica that would have had its rows."""
+    options = ["--dropout=0.3", "--num_layers=2", "--clip_norm=0.1"]
+    shared, *_ = losses_of(tf, train_config(small_dataset, "unused", *options), TWO, 10)
+    parts, *_ = losses_of(tf, train_config(small_dataset, "unused", *options, "--accumulate_steps=2"), ONE, 10)
+    np.testing.assert_allclose(parts, shared, rtol=1e-5)

@@ -283,6 +283,7 @@ class BudgetConfig:
     GROUP: ClassVar[str] = "training"
 
     batch_size: int = flag("examples a step over all replicas (the global batch)", default=32)
+    accumulate_steps: int = flag("parts in which a device computes its share of a step, one after the other, to save memory", default=1)
     train_steps: int | None = flag("stop after this many steps", default=None)
     epochs: float | None = flag("stop after this many passes over the training split", default=None)
     train_seconds: float | None = flag("stop after this much training time; the schedule is stretched to it", default=None)
@@ -292,7 +293,7 @@ class BudgetConfig:
     early_stop_patience: int = flag("stop after so many validations without a better score; 0 is never", default=0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "batch_size", "train_steps", "keep_checkpoints")
+        yield from at_least(self, 1, "batch_size", "accumulate_steps", "train_steps", "keep_checkpoints")
         yield from at_least(self, 0, "evaluate_every_steps", "save_every_steps", "early_stop_patience")
         for name in ("epochs", "train_seconds"):
             value = getattr(self, name)
@@ -308,14 +309,20 @@ class BudgetConfig:
 class DeviceConfig:
     GROUP: ClassVar[str] = "devices"
 
-    strategy: str = flag("how devices share the work", default="auto", choices=("auto", "one_device", "mirrored"))
+    strategy: str = flag("how devices share the work", default="auto", choices=("auto", "one_device", "mirrored", "multi_worker"))
     devices_per_worker: int = flag("devices of this host to use; 0 is every GPU, or one CPU device", default=0)
     precision: str = flag("number format of the products", default="float32", choices=("float32", "bfloat16", "float16"))
     jit_compile: bool = flag("compile the loss and its gradients with XLA", default=False)
     deterministic: bool = flag("use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False)
+    grace_seconds: float = flag("longest time from SIGTERM to the exit with 75, in which the run saves", default=25.0)
+    peer_timeout_seconds: float = flag("many workers: longest time without a step, a validation batch or a save", default=300.0)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "devices_per_worker")
+        for name in ("grace_seconds", "peer_timeout_seconds"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                yield Problem(name, value, "is not a positive number", "use a number of seconds above 0")
         if self.strategy == "one_device" and self.devices_per_worker > 1:
             yield Problem(
                 "strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored"

@@ -14,7 +14,7 @@ EXIT_RESTART = 75
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: `--flag=value reason; remedy`."""
+    """One thing wrong with a configuration: `--flag=value reason; remedy`. A name in capitals is an environment variable."""
 
     flag: str
     value: object
@@ -22,7 +22,8 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        shown = f"--{self.flag}" if self.value is None else f"--{self.flag}={self.value}"
+        name = self.flag if self.flag.isupper() else f"--{self.flag}"
+        shown = name if self.value is None else f"{name}={self.value}"
         return f"{shown} {self.reason}; {self.remedy}"
 
 
@@ -60,3 +61,7 @@ class RestartError(TrainerError):
 
 class DivergedError(TrainerError):
     """The loss became NaN or infinite; nothing was saved after it did."""
+
+
+class ReplicaError(TrainerError):
+    """Replicas that must hold the same weights do not."""

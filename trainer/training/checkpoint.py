@@ -5,21 +5,24 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.errors import DataError, StorageError
+from trainer.errors import DataError
+from trainer.training import checkpoint_files as files
 from trainer.training.optimizer import Optimizer
 
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
 BEST = "best"
-PREFIX = "ckpt"
 
 
 @dataclass
@@ -30,28 +33,29 @@ class LoopState:
     best_score: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
+    validated_step: int = 0  # the last step whose validation is finished
+    replicas: int = 0  # over which the last steps were split
     finished: str = ""  # why the run ended, empty while it goes on
 
 
-class _SavedState(tf.train.experimental.PythonState):
-    """Carries a `LoopState` inside a TensorFlow checkpoint."""
+class _SavedText(tf.train.experimental.PythonState):
+    """Carries a JSON object inside a TensorFlow checkpoint."""
 
-    def __init__(self, state: LoopState):
-        self.state = state
+    def __init__(self, values: dict[str, Any] | None = None):
+        self.values = values or {}
 
     def serialize(self) -> str:
-        return json.dumps(asdict(self.state))
+        return json.dumps(self.values)
 
     def deserialize(self, string_value: str | bytes) -> None:
-        for name, value in json.loads(string_value).items():
-            setattr(self.state, name, value)
+        self.values = json.loads(string_value)
 
 
 class _SavedArrays(tf.train.experimental.PythonState):
     """Carries the arrays that a step hands to the next one (`parts`, empty where there are none) inside a TensorFlow checkpoint."""
 
-    def __init__(self) -> None:
-        self.parts: list[np.ndarray] = []
+    def __init__(self, parts: list[np.ndarray] | None = None) -> None:
+        self.parts = parts or []
 
     def serialize(self) -> bytes:
         buffer = io.BytesIO()
@@ -64,57 +68,80 @@ class _SavedArrays(tf.train.experimental.PythonState):
 
 
 class Checkpoints:
-    """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them."""
+    """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them.
 
-    def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int):
-        self._directory = Path(model_dir) / DIRECTORY
-        self._optimizer = optimizer
-        self.carried = _SavedArrays()
-        whole = tf.train.Checkpoint(model=_by_path(model), optimizer=optimizer, loop=_SavedState(state), carried=self.carried)
-        self._last = tf.train.CheckpointManager(whole, str(self._directory), max_to_keep=keep, checkpoint_name=PREFIX)
-        weights = tf.train.Checkpoint(model=_by_path(model))
-        self._best = tf.train.CheckpointManager(weights, str(self._directory / BEST), max_to_keep=1, checkpoint_name=PREFIX)
-        self._whole = whole
+    Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and write nothing: all
+    hold the same state (`Workers.check_equal`).
+    """
+
+    def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int, writes: bool = True):
+        self.directory = Path(model_dir) / DIRECTORY
+        self._model, self._optimizer, self._state, self._keep = model, optimizer, state, keep
+        self._writes = writes
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: list[Future[None]] = []
 
     @property
     def step(self) -> int:
         return int(self._optimizer.step.numpy())
 
-    def restore(self) -> int | None:
-        """Restores the newest checkpoint and gives its step, or None where there is none.
+    def newest(self) -> int | None:
+        """The newest undamaged step, which is what to `restore`; DataError where all are damaged."""
+        return files.newest_whole(self.directory)
+
+    def restore(self, step: int) -> list[np.ndarray]:
+        """Restores everything from the checkpoint of a step, and gives the carried arrays.
 
         Raises:
-          DataError: the checkpoint does not fit the model, or is damaged.
+          DataError: the checkpoint does not fit the model, or is not there.
         """
-        path = self._last.latest_checkpoint
-        if path is None:
-            return None
+        path = str(files.path_of(self.directory, step))
+        loop, carried = _SavedText(), _SavedArrays()
+        whole = tf.train.Checkpoint(model=_by_path(self._model), optimizer=self._optimizer.state(), loop=loop, carried=carried)
         try:
-            self._whole.restore(path).assert_consumed()
+            whole.read(path).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise DataError(f"{path} cannot be restored ({str(error).splitlines()[0]}); delete it to use the one before") from None
-        return self.step
-
-    def save(self) -> str:
-        """Saves everything; StorageError where the disk refuses (checkpoints saved before stay as they are)."""
-        path = self._write(self._last)
-        logger.info("saved %s", path)
-        return path
-
-    def save_best(self) -> str:
-        """Saves the weights as the best ones so far."""
-        return self._write(self._best)
-
-    def _write(self, manager: tf.train.CheckpointManager) -> str:
-        try:
-            path: str = manager.save(checkpoint_number=self.step)
-        except (tf.errors.OpError, OSError) as error:
-            reason = getattr(error, "message", None) or str(error)
-            raise StorageError(
-                f"{manager.directory} takes no checkpoint of step {self.step} ({reason.splitlines()[0]}); "
-                "free space and run the same command again: what was saved before is whole"
+            raise DataError(
+                f"{path} cannot be restored ({str(error).splitlines()[0]}); "
+                "use the version that wrote it, and one --model_dir on all workers"
             ) from None
-        return path
+        for name, value in loop.values.items():
+            setattr(self._state, name, value)
+        return carried.parts
+
+    def save(self, carried: list[np.ndarray]) -> None:
+        """Copies everything, `carried` included, and has it written; `wait` tells when it is safe.
+
+        Raises:
+          StorageError: the disk refused this or an earlier one (checkpoints saved before stay as they are).
+        """
+        if not self._writes:
+            return
+        while len(self._pending) > 1:  # the best of the same step may be on its way, no more
+            self._pending.pop(0).result()
+        whole = tf.train.Checkpoint(
+            model=_copies(_by_path(self._model)),
+            optimizer=_copies(self._optimizer.state()),
+            loop=_SavedText(asdict(self._state)),
+            carried=_SavedArrays([np.array(part) for part in carried]),
+        )
+        self._pending.append(self._thread.submit(self._write, whole, self.directory, self.step, self._keep))
+
+    def save_best(self) -> None:
+        """Copies the weights and has them written as the best ones so far."""
+        if self._writes:
+            weights = tf.train.Checkpoint(model=_copies(_by_path(self._model)))
+            self._pending.append(self._thread.submit(self._write, weights, self.directory / BEST, self.step, 1))
+
+    def wait(self) -> None:
+        """Returns when everything is written and read back; raises what went wrong."""
+        pending, self._pending = self._pending, []
+        for written in pending:
+            written.result()
+
+    @staticmethod
+    def _write(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> None:
+        logger.info("saved %s", files.write(checkpoint.write, directory, step, keep))
 
 
 def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
@@ -128,6 +155,12 @@ def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
     return named
 
 
+def _copies(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
+    """The values of now, in the host's memory."""
+    with tf.device("/cpu:0"):
+        return {name: tf.Variable(np.array(variable.numpy()), trainable=False) for name, variable in variables.items()}
+
+
 def restore_weights(model_dir: str, model: keras.Model, which: str, average: int = 0) -> int:
     """Loads the `best` or `last` weights of a run into a built model and gives their step.
 
@@ -135,36 +168,39 @@ def restore_weights(model_dir: str, model: keras.Model, which: str, average: int
     the last one.
 
     Raises:
-      DataError: there are none, or fewer than `average`, or they do not fit.
+      DataError: there are none, or fewer than `average`, or they are damaged or do not fit.
     """
     directory = Path(model_dir) / DIRECTORY
-    path = None
-    if which == BEST and not average:
-        path = tf.train.latest_checkpoint(str(directory / BEST))
-    path = path or tf.train.latest_checkpoint(str(directory))
-    if path is None:
+    if average:
+        return _load_mean(directory, model, average)
+    if which == BEST and files.steps_of(directory / BEST):
+        directory /= BEST
+    step = files.newest_whole(directory)
+    if step is None:
         raise DataError(f"{model_dir} has no checkpoint; train it with python -m trainer.train --model_dir={model_dir}")
-    if not average:
-        return _load(path, model)
-    state = tf.train.get_checkpoint_state(str(directory))
-    paths = list(state.all_model_checkpoint_paths)[-average:]
-    if len(paths) < average:
-        remedy = f"average fewer, or train with --keep_checkpoints={average}"
-        raise DataError(f"{directory} holds {len(paths)} checkpoints, not {average}; {remedy}")
-    sums = [np.zeros(variable.shape, np.float64) for variable in model.weights]
-    for path in paths:
-        step = _load(path, model)
-        for total, variable in zip(sums, model.weights):
-            total += variable.numpy()
-    for total, variable in zip(sums, model.weights):
-        variable.assign(total / average)
+    _load(files.path_of(directory, step), model)
     return step
 
 
-def _load(path: str, model: keras.Model) -> int:
-    """Loads the weights of one checkpoint and gives its step; DataError where they do not fit."""
+def _load_mean(directory: Path, model: keras.Model, count: int) -> int:
+    """Loads the mean of the last `count` checkpoints and gives the step of the last one."""
+    steps = files.steps_of(directory)[-count:]
+    if len(steps) < count:
+        remedy = f"average fewer, or train with --keep_checkpoints={count}"
+        raise DataError(f"{directory} holds {len(steps)} checkpoints, not {count}; {remedy}")
+    sums = [np.zeros(variable.shape, np.float64) for variable in model.weights]
+    for step in steps:
+        _load(files.path_of(directory, step), model)
+        for total, variable in zip(sums, model.weights):
+            total += variable.numpy()
+    for total, variable in zip(sums, model.weights):
+        variable.assign(total / count)
+    return steps[-1]
+
+
+def _load(path: Path, model: keras.Model) -> None:
+    """Loads the weights of one checkpoint; DataError where they do not fit."""
     try:
-        tf.train.Checkpoint(model=_by_path(model)).restore(path).expect_partial().assert_existing_objects_matched()
+        tf.train.Checkpoint(model=_by_path(model)).read(str(path)).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it") from None
-    return int(path.rpartition("-")[2])

@@ -18,6 +18,9 @@ from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.preemption import Preemption
 from trainer.training.reporting import Report
 from trainer.training.step import Progress, Stepper
+from trainer.training.supervisor import Heartbeat
+from trainer.training.weight_check import WeightCheck
+from trainer.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -68,49 +71,86 @@ class Plan:
 
 
 class Loop:
-    """Runs a `Stepper` by a `Plan`: `for step in loop.run(): ...` trains on until the run is over."""
+    """Runs a `Stepper` by a `Plan`: `for step in loop.run(): ...` trains on until the run is over.
 
-    def __init__(self, task: Task, stepper: Stepper, plan: Plan, checkpoints: Checkpoints, state: LoopState, report: Report):
+    All workers run it in step: whatever decides (the clock, a wish to stop) is the chief's or everybody's, told in `Workers.exchange`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        stepper: Stepper,
+        plan: Plan,
+        checkpoints: Checkpoints,
+        state: LoopState,
+        report: Report,
+        workers: Workers,
+        preemption: Preemption,
+        heartbeat: Heartbeat,
+    ):
         self.task, self.stepper, self.plan = task, stepper, plan
         self.checkpoints, self.state, self.report = checkpoints, state, report
+        self.workers, self.preemption, self.heartbeat = workers, preemption, heartbeat
         self.last_loss = math.nan
         self.read = np.zeros(2)  # examples and time steps since this process began to train
         self._step_seconds = 0.0
         self._carried: State = ()
+        self._weight_check = WeightCheck(stepper.strategy, stepper.optimizer.floats)
+        self._asked = False  # as agreed by all workers
         self._profile = task.config.debug.profile_range()
 
-    def run(self, preemption: Preemption) -> Iterator[int]:
+    def run(self, carried: list[np.ndarray]) -> Iterator[int]:
         """Yields the step after every visit.
+
+        Args:
+          carried: what the steps before handed on, as the checkpoint has it; empty at the beginning.
 
         Raises:
           RestartError: the scheduler asked for the machine; everything is saved.
           DivergedError: the loss is no number any more; nothing was saved since.
         """
         step = self.checkpoints.step
-        self._carried = self._restored_carried()
+        self._carried = self._distributed(carried)
         batches = iter(self.task.training_batches(step, self.plan.total_examples))
-        saved = step
-        while not self.state.finished and not self.plan.is_over(step, self.state.train_seconds):
-            step = self._visit(batches, step)
-            over = self.plan.is_over(step, self.state.train_seconds)
-            if step % self.plan.evaluate_every == 0 or over:
-                self._validate(step, over)
-            if step % self.plan.save_every == 0 or over or preemption.asked or self.state.finished:
-                self._save()
-                saved = step
+        if self._validation_due(step):  # stopped while it went on
+            self._validate(step)
+            if self._ended(step):
+                self._save(step)
+        while not self._ended(step):
+            if not self._asked:
+                step = self._visit(batches, step)
+            if self._validation_due(step) and not self._asked:
+                self._validate(step)
+            if step % self.plan.save_every == 0 or self._asked or self._ended(step):
+                self._save(step)
             yield step
-            if preemption.asked and not over and not self.state.finished:
-                if saved != step:  # asked while the caller had the turn
-                    self._save()
+            if self._asked and not self._ended(step):
+                self._finish_saving()
                 raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
+        self._finish_saving()
 
-    def _restored_carried(self) -> State:
-        parts = self.checkpoints.carried.parts
+    def _ended(self, step: int) -> bool:
+        if self.state.finished:
+            return True
+        return self.plan.is_over(step, self.state.train_seconds) and not self._validation_due(step)
+
+    def _validation_due(self, step: int) -> bool:
+        due = step % self.plan.evaluate_every == 0 or self.plan.is_over(step, self.state.train_seconds)
+        return due and step > 0 and self.state.validated_step != step and "validation" in self.task.splits
+
+    def _distributed(self, parts: list[np.ndarray]) -> State:
         return self.stepper.distribute(parts) if parts else self.stepper.initial_state(self.task.config.budget.batch_size)
 
-    def _save(self) -> None:
-        self.checkpoints.carried.parts = self.stepper.collect(self._carried)
-        self.checkpoints.save()
+    def _save(self, step: int) -> None:
+        self._weight_check.run(step)
+        self.state.replicas = self.stepper.strategy.num_replicas_in_sync
+        self.checkpoints.save(self.stepper.collect(self._carried))
+        self.heartbeat.beat()
+
+    def _finish_saving(self) -> None:
+        """Returns when the last checkpoint is safe, for all workers: one that left earlier would look like a lost peer."""
+        self.checkpoints.wait()
+        self.workers.exchange(0.0)
 
     def _visit_length(self, step: int) -> int:
         length = STEPS_OF_FIRST_VISIT
@@ -124,14 +164,16 @@ class Loop:
 
     def _visit(self, batches: Iterator[object], step: int) -> int:
         length = self._visit_length(step)
-        if self._profile and step == self._profile[0] - 1:
+        if self._profile and step == self._profile[0] - 1 and self.workers.is_chief:
             tf.profiler.experimental.start(self.task.config.model_dir)
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
         started = time.perf_counter()
         table, self._carried = self.stepper.visit(batches, tf.constant(length), self._carried, *progress.tensors())
         losses, norms, rates, *read = table.numpy().T
-        seconds = time.perf_counter() - started
-        if self._profile and step + length == self._profile[1]:
+        told = self.workers.exchange(time.perf_counter() - started, float(self.preemption.asked))
+        seconds, self._asked = float(told[0, 0]), bool(told[:, 1].any())
+        self.heartbeat.beat()
+        if self._profile and step + length == self._profile[1] and self.workers.is_chief:
             tf.profiler.experimental.stop()
             logger.info("profile of steps %d to %d written to %s", *self._profile, self.task.config.model_dir)
         if self._step_seconds or self.stepper.traces == 0:
@@ -154,30 +196,35 @@ class Loop:
                 "lower --learning_rate or --clip_norm, raise --warmup_steps, or find the op with --check_numerics"
             )
 
-    def _validate(self, step: int, over: bool) -> None:
+    def _validate(self, step: int) -> None:
         scores = self.validate()
         if scores is None:
+            self._asked = True
             return
+        state = self.state
+        state.validated_step = step
         self.report.validation(step, scores)
-        score = scores[self.task.score_name]
+        score = float(self.workers.exchange(scores[self.task.score_name])[0, 0])
         if not math.isfinite(score):
             raise DivergedError(f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate")
-        state = self.state
         if state.best_score is None or (score > state.best_score if self.task.higher_is_better else score < state.best_score):
             state.best_score, state.best_step, state.evaluations_without_gain = score, step, 0
             self.checkpoints.save_best()
             return
         state.evaluations_without_gain += 1
         patience = self.task.config.budget.early_stop_patience
-        if patience and state.evaluations_without_gain >= patience and not over:
+        if patience and state.evaluations_without_gain >= patience and not self.plan.is_over(step, state.train_seconds):
             state.finished = f"no better {self.task.score_name} in {patience} validations"
             logger.info("stopped at step %d: %s", step, state.finished)
 
     def validate(self) -> dict[str, float] | None:
-        """Scores the validation split; None where the dataset has none."""
-        if "validation" not in self.task.splits:
-            return None
+        """Scores the validation split; None where any worker was asked to stop meanwhile."""
+
+        def asked() -> bool:
+            self.heartbeat.beat()
+            return self.preemption.asked
+
         replicas = self.stepper.strategy.num_replicas_in_sync
         size = -(-self.task.evaluation_batch_size // replicas) * replicas
-        sums = self.stepper.validate(self.task.evaluation_batches("validation", size), size)
-        return sums | self.task.validation_scores(self.stepper.model)
+        sums = self.stepper.validate(self.task.evaluation_batches("validation", size), size, asked)
+        return None if sums is None else sums | self.task.validation_scores(self.stepper.model)

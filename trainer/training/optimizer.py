@@ -50,12 +50,12 @@ class Optimizer(tf.Module):
         """Takes the variables and, for each, how many gates' matrices it holds side by side: 0 where it belongs to no recurrent layer."""
         super().__init__(name="optimizer")
         self.config = config
-        self._variables = list(variables)
+        self.weights = list(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._blocks = [count if config.optimizer == "muon" else 0 for count in gates]
         self.slots = [
             [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for slot in range(self._slot_count(blocks))]
-            for variable, blocks in zip(self._variables, self._blocks, strict=True)
+            for variable, blocks in zip(self.weights, self._blocks, strict=True)
         ]
         self._scales_loss = scale_loss
         self.loss_scale = tf.Variable(LARGEST_LOSS_SCALE if scale_loss else 1.0, trainable=False, name="loss_scale")
@@ -65,6 +65,16 @@ class Optimizer(tf.Module):
         if self.config.optimizer == "sgd":
             return 1 if self.config.momentum else 0
         return 1 if blocks else 2
+
+    @property
+    def floats(self) -> list[tf.Variable]:
+        """The weights and all that is kept for each of them, float32."""
+        return [*self.weights, *(variable for row in self.slots for variable in row)]
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Everything that a step changes beside the weights, by name."""
+        slots = {f"slot_{slot}/{index}": variable for index, row in enumerate(self.slots) for slot, variable in enumerate(row)}
+        return {"step": self.step, "loss_scale": self.loss_scale, "good_steps": self.good_steps, **slots}
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
         """Takes one step; call it in a replica, with gradients that are the same in all replicas.
@@ -87,7 +97,7 @@ class Optimizer(tf.Module):
 
     def _apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor) -> None:
         update = strategy.extended.update
-        for variable, gradient, blocks, slots in zip(self._variables, gradients, self._blocks, self.slots, strict=True):
+        for variable, gradient, blocks, slots in zip(self.weights, gradients, self._blocks, self.slots, strict=True):
             rule = functools.partial(self._update, blocks)
             update(variable, rule, args=(gradient, rate, finite, update_value(self.step), *slots), group=False)
         if self._scales_loss:

@@ -44,7 +44,8 @@ class Report:
         """Tells of the steps `first`, `first + 1`, ... (numbered from 1), which took `seconds` together."""
         for offset, (loss, norm, rate) in enumerate(zip(losses, norms, rates)):
             # repr of a float32 as a Python float keeps every bit: runs can be compared by these lines
-            self._write({"step": first + offset, "loss": float(loss), "gradient_norm": float(norm), "learning_rate": float(rate)})
+            values = {"loss": float(loss), "gradient_norm": float(norm), "learning_rate": float(rate)}
+            self._write({"step": first + offset, **values, "seconds": round(seconds / len(losses), 6)})
         self._lines.flush()
         last = first + len(losses) - 1
         with self._board.as_default(step=last):
@@ -75,6 +76,22 @@ class Report:
 
     def _write(self, values: dict[str, Any]) -> None:
         self._lines.write(json.dumps(values) + "\n")
+
+
+class SilentReport(Report):
+    """The report of a worker that is not the chief: the chief tells the same numbers."""
+
+    def __init__(self) -> None:
+        pass
+
+    def steps(self, first: int, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray, seconds: float) -> None:
+        pass
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import resource
 import sys
 import time
+import zlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from trainer.config import TrainConfig
+from trainer.cluster import Cluster
+from trainer.config import TrainConfig, to_dict
 from trainer.data.manifest import Manifest
-from trainer.errors import DivergedError
+from trainer.errors import ConfigError, DivergedError, Problem, RestartError
 from trainer.models.recurrent import gate_counts
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
@@ -23,34 +27,60 @@ from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.loop import Loop, Plan
 from trainer.training.optimizer import Optimizer
 from trainer.training.preemption import Preemption
-from trainer.training.reporting import Report
+from trainer.training.reporting import Report, SilentReport
 from trainer.training.step import Stepper
 from trainer.training.strategy import check_batch, configure_devices, dtype_policy, make_strategy
+from trainer.training.supervisor import Heartbeat
+from trainer.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
+PEER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
+
+
+def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
 
     Raises:
-      ConfigError: devices or batch do not fit.
-      DataError, DivergedError, RestartError: as their names say.
+      ConfigError: devices or batch do not fit, or the workers of a cluster were started differently.
+      DataError, DivergedError, ReplicaError, RestartError: as their names say.
     """
     if config.debug.check_numerics:
         tf.debugging.enable_check_numerics()
     devices = configure_devices(config.device)
-    strategy = make_strategy(config.device, devices)
-    task = task_for(config, manifest)
-    check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
-    logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
-    stepper = build(task, strategy)
     try:
-        return _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper)
+        strategy = make_strategy(config.device, devices, cluster)
+        heartbeat.beat()
+        workers = Workers(strategy, cluster)
+        check_alike(workers, config, manifest)
+        task = task_for(config, manifest)
+        check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
+        logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
+        stepper = build(task, strategy)
+        heartbeat.beat()
+        return _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat)
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise
         raise DivergedError(_first_bad_op(str(error))) from None
+    except tf.errors.OpError as error:
+        if cluster is not None and (isinstance(error, PEER_ERRORS) or PEER_WORDS.search(str(error))):
+            reason = str(error).strip().splitlines()[0]
+            raise RestartError(f"a peer was lost ({reason}); start the group again to go on from the last checkpoint") from None
+        raise
+
+
+def check_alike(workers: Workers, config: TrainConfig, manifest: Manifest) -> None:
+    """Raises ConfigError where the workers have other flags (paths aside), data or versions than the chief."""
+    told = to_dict(config) | {"data_dir": "", "model_dir": ""}
+    text = json.dumps([told, manifest.fingerprint, run_files.versions()], sort_keys=True)
+    digests = workers.exchange(zlib.crc32(text.encode()))[:, 0]
+    odd = [str(index) for index, digest in enumerate(digests) if digest != digests[0]]
+    if odd:
+        told_of = f"has other flags, data or versions on worker {', '.join(odd)} than on worker 0"
+        raise ConfigError([Problem("strategy", config.device.strategy, told_of, "start all workers with one command, image and dataset")])
 
 
 def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
@@ -65,22 +95,31 @@ def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
     return Stepper(task, model, optimizer, strategy)
 
 
-def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
+def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
     config = task.config
     state = LoopState()
-    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, config.budget.keep_checkpoints)
-    resumed_from = checkpoints.restore()
-    run_files.write(config, task.manifest)
+    keep = config.budget.keep_checkpoints
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=workers.is_chief)
+    resumed_from, carried = _resume(checkpoints, workers)
+    replicas = stepper.strategy.num_replicas_in_sync
     if resumed_from is not None:
         logger.info("resumed from step %d", resumed_from)
+        if state.replicas != replicas:
+            logger.info("%d replicas instead of %d: the order of the data goes on, noise is another", replicas, state.replicas)
+    if replicas > 1:
+        logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
     plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
-    report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
-    loop = Loop(task, stepper, plan, checkpoints, state, report)
+    report: Report = SilentReport()
+    if workers.is_chief:
+        run_files.write(config, task.manifest)
+        report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
+    loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
     first, seconds_before = checkpoints.step, state.train_seconds
     try:
-        with Preemption() as preemption:
-            for _ in loop.run(preemption):
-                pass
+        preemption.begin(config.device.grace_seconds)
+        heartbeat.begin()  # after it: from now on the supervisor passes SIGTERM on
+        for _ in loop.run(carried):
+            pass
     finally:
         report.close()
     steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
@@ -95,6 +134,13 @@ def _run(task: Task, stepper: Stepper) -> dict[str, Any]:
         "best": {"step": state.best_step, "score": state.best_score} if state.best_step is not None else None,
         "finished": state.finished or "budget spent",
     }
+
+
+def _resume(checkpoints: Checkpoints, workers: Workers) -> tuple[int | None, list[np.ndarray]]:
+    """Restores the chief's newest whole checkpoint everywhere; gives its step, or None, and what steps hand on."""
+    newest = checkpoints.newest() if workers.is_chief else None
+    step = int(workers.exchange(-1 if newest is None else newest)[0, 0])
+    return (None, []) if step < 0 else (step, checkpoints.restore(step))
 
 
 def _first_bad_op(message: str) -> str:

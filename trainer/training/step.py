@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ import tensorflow as tf
 from trainer.models.noise import Noise
 from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
+
+ASKED = "asked to stop"  # travels with the sums of a validation batch
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,19 @@ class Stepper:
         self.traces = 0
         gradients = self._loss_and_gradients
         self._gradients = tf.function(gradients, jit_compile=True) if task.config.device.jit_compile else gradients
+        self._accumulate = task.config.budget.accumulate_steps
 
-    def _part(self, batch: Batch) -> Batch:
-        """This replica's rows of the global batch, cut on the host so that only they travel to the device."""
-        context = tf.distribute.get_replica_context()
-        count = self.strategy.num_replicas_in_sync
+    @property
+    def reduced_bytes(self) -> int:
+        """Bytes that a step sums over the replicas, in one piece: all gradients, the loss and its weight."""
+        return 4 * (2 + sum(math.prod(variable.shape) for variable in self._variables))
+
+    def _part(self, batch: Batch, part: tf.Tensor, count: int) -> Batch:
+        """Part `part` of `count` of the global batch, cut on the host so that only it travels to the device."""
         if count == 1:
             return batch
-        replica = tf.convert_to_tensor(context.replica_id_in_sync_group)
         with tf.device("/cpu:0"):
-            return {name: _rows(value, replica, count) for name, value in batch.items()}
+            return {name: _rows(value, part, count) for name, value in batch.items()}
 
     def initial_state(self, batch_size: int) -> State:
         """The task's state at the start of a sequence: each replica's rows on that replica."""
@@ -61,15 +67,29 @@ class Stepper:
 
         def rows(part: np.ndarray) -> Any:
             size = len(part) // count
-            return self.strategy.experimental_distribute_values_from_function(
+            values = self.strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(part[context.replica_id_in_sync_group * size :][:size])
             )
+            local = self.strategy.experimental_local_results(values)
+            return local[0] if len(local) == 1 else values  # as `strategy.run` gives it, which a loop's variable must keep to
 
         return tf.nest.pack_sequence_as(self.task.initial_state(1), [rows(part) for part in parts])
 
     def collect(self, state: State) -> list[np.ndarray]:
         """The global state, flat: what `distribute` takes."""
-        return [self.strategy.gather(part, axis=0).numpy() for part in tf.nest.flatten(state)]
+        parts = tf.nest.flatten(state)
+        return [part.numpy() for part in self._gathered(parts)] if parts else []
+
+    @tf.function
+    def _gathered(self, parts: list[Any]) -> list[tf.Tensor]:
+        """All replicas' rows of each part. `strategy.gather` does the same, but traces anew at every call."""
+
+        def everybody(parts: list[tf.Tensor]) -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            # the gather goes to the device of what it gathers, which an argument does not have
+            return [context.all_gather(tf.identity(part), axis=0) for part in parts]
+
+        return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
 
     def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -80,13 +100,47 @@ class Stepper:
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
         return loss, weight, state, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
 
+    def _sums(self, batch: Batch, step: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State) -> tuple[list[tf.Tensor], State]:
+        """Loss, weight and gradients of one part of the batch, and its state after the step."""
+        count = self.strategy.num_replicas_in_sync * self._accumulate
+        noise = Noise.of(self.task.config.seed, step, part)
+        loss, weight, state, gradients = self._gradients(self._part(batch, part, count), noise.key, scale, state)
+        return [loss, weight, *gradients], state
+
+    def _accumulated(
+        self, batch: Batch, step: tf.Tensor, replica: tf.Tensor, scale: tf.Tensor, state: State
+    ) -> tuple[list[tf.Tensor], State]:
+        """The same of all parts of this replica, one after the other; each sees the rows and the noise that a replica of its own would."""
+        flat, count = tf.nest.flatten(state), self._accumulate
+        totals = [tf.zeros([]), tf.zeros([]), *(tf.zeros(variable.shape) for variable in self._variables)]
+        after = [tf.TensorArray(rows.dtype, size=count, element_shape=[rows.shape[0] // count, *rows.shape[1:]]) for rows in flat]
+
+        def add(index: tf.Tensor, totals: list[tf.Tensor], after: list[tf.TensorArray]) -> tuple[Any, Any, Any]:
+            before = tf.nest.pack_sequence_as(state, [_rows(rows, index, count) for rows in flat])
+            sums, rest = self._sums(batch, step, replica * count + index, scale, before)
+            after = [array.write(index, rows) for array, rows in zip(after, tf.nest.flatten(rest))]
+            return index + 1, [total + part for total, part in zip(totals, sums)], after
+
+        _, totals, after = tf.while_loop(lambda index, *_: index < count, add, (0, totals, after), parallel_iterations=1)
+        rows = [tf.ensure_shape(array.concat(), part.shape) for array, part in zip(after, flat)]
+        return totals, tf.nest.pack_sequence_as(state, rows)
+
+    def _summed(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The sums over all replicas, of float32 tensors, by one all-reduce of them all: many small ones wait for each other."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return tensors
+        packed = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+        packed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
+        pieces = tf.split(packed, [math.prod(tensor.shape) for tensor in tensors])
+        return [tf.reshape(piece, tensor.shape) for piece, tensor in zip(pieces, tensors)]
+
     def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        context = tf.distribute.get_replica_context()
+        replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         examples, timesteps = self.task.read_by(batch)
-        noise = Noise.of(self.task.config.seed, step, tf.convert_to_tensor(context.replica_id_in_sync_group))
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
-        loss, weight, state, gradients = self._gradients(self._part(batch), noise.key, scale, state)
-        loss, weight, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, weight, *gradients])
+        sums = self._sums if self._accumulate == 1 else self._accumulated
+        parts, state = sums(batch, step, replica, scale, state)
+        loss, weight, *gradients = self._summed(parts)
         weight = tf.maximum(weight, 1e-12)
         factor = self.task.nominal_weight / (weight * scale)
         rate = learning_rate(self.task.config.optimization, step, progress)
@@ -112,22 +166,29 @@ class Stepper:
             rows = rows.write(index, self.strategy.experimental_local_results(row)[0])
         return rows.stack(), state
 
-    def _replica_validation(self, batch: Batch, state: State) -> tuple[dict[str, tf.Tensor], State]:
-        sums, state = self.task.validation_sums(self.model, self._part(batch), state)
+    def _replica_validation(self, batch: Batch, asked: tf.Tensor, state: State) -> tuple[dict[str, tf.Tensor], State]:
+        context = tf.distribute.get_replica_context()
+        part = self._part(batch, tf.convert_to_tensor(context.replica_id_in_sync_group), self.strategy.num_replicas_in_sync)
+        sums, state = self.task.validation_sums(self.model, part, state)
         pairs = {name: tf.stack(pair) for name, pair in sums.items()}
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, pairs), state
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, {**pairs, ASKED: tf.identity(asked)}), state
 
     @tf.function(reduce_retracing=True)
-    def _validation_step(self, batch: Batch, state: State) -> tuple[dict[str, tf.Tensor], State]:
-        reduced, state = self.strategy.run(self._replica_validation, args=(batch, state))
+    def _validation_step(self, batch: Batch, asked: tf.Tensor, state: State) -> tuple[dict[str, tf.Tensor], State]:
+        reduced, state = self.strategy.run(self._replica_validation, args=(batch, asked, state))
         return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}, state
 
-    def validate(self, batches: tf.data.Dataset, batch_size: int) -> dict[str, float]:
-        """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64."""
+    def validate(self, batches: tf.data.Dataset, batch_size: int, asked: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+        """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64.
+
+        `asked` is looked at before every batch; as soon as it is true on any worker all give up, after the same batch, and give None.
+        """
         totals: dict[str, np.ndarray] = {}
         state = self.initial_state(batch_size)
         for batch in batches:
-            sums, state = self._validation_step(batch, state)
+            sums, state = self._validation_step(batch, tf.constant(float(asked())), state)
+            if sums.pop(ASKED).numpy() > 0:
+                return None
             for name, pair in sums.items():
                 totals[name] = totals.get(name, np.zeros(2)) + pair.numpy().astype(np.float64)
         return {name: float(total / weight) for name, (total, weight) in totals.items()}

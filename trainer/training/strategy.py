@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from unittest import mock
 
 import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
+from trainer.cluster import Cluster, batch_problem
 from trainer.config import DeviceConfig, TrainConfig
 from trainer.errors import ConfigError, Problem
 
@@ -44,8 +48,14 @@ def configure_devices(config: DeviceConfig) -> list[str]:
     return [f"/cpu:{i}" for i in range(count)]
 
 
-def make_strategy(config: DeviceConfig, devices: list[str]) -> tf.distribute.Strategy:
-    """`OneDeviceStrategy` for one device, `MirroredStrategy` for several or where it is asked for."""
+def make_strategy(config: DeviceConfig, devices: list[str], cluster: Cluster | None = None) -> tf.distribute.Strategy:
+    """The strategy over `devices`, of every worker of a cluster where there is one.
+
+    `MultiWorkerMirroredStrategy` on a cluster, `MirroredStrategy` for several devices or where it is asked for, else `OneDeviceStrategy`.
+    With a cluster it returns when all workers have come, and must be called before any op has run.
+    """
+    if cluster is not None:
+        return _multi_worker(devices, cluster, config.peer_timeout_seconds)
     mirrored = config.strategy == "mirrored" or (config.strategy == "auto" and len(devices) > 1)
     if mirrored:
         return tf.distribute.MirroredStrategy(devices, cross_device_ops=_cross_device_ops(devices))
@@ -53,22 +63,56 @@ def make_strategy(config: DeviceConfig, devices: list[str]) -> tf.distribute.Str
 
 
 def _cross_device_ops(devices: list[str]) -> tf.distribute.CrossDeviceOps:
-    if devices[0].startswith("/gpu"):
+    if _on_gpus(devices):
         return tf.distribute.NcclAllReduce()
     return tf.distribute.ReductionToOneDevice(reduce_to_device="/cpu:0")
 
 
+def _multi_worker(devices: list[str], cluster: Cluster, timeout_seconds: float) -> tf.distribute.Strategy:
+    """NCCL between GPUs, a ring over gRPC between CPUs."""
+    implementation = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=implementation.NCCL if _on_gpus(devices) else implementation.RING, timeout_seconds=timeout_seconds
+    )
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.index,
+        rpc_layer="grpc",
+        num_accelerators={"GPU": len(devices)} if _on_gpus(devices) else {},
+    )
+    with _local_cpus(0 if _on_gpus(devices) else len(devices)):
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=options)
+
+
+@contextlib.contextmanager
+def _local_cpus(count: int) -> Iterator[None]:
+    """Lets a worker without GPUs use `count` logical CPU devices; TensorFlow 2.21 would take one, and has no argument for it."""
+    if count <= 1:
+        yield
+        return
+
+    def devices(self: object, resolver: object, worker_device: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker_device}/device:CPU:{index}" for index in range(count)), "CPU"
+
+    with mock.patch.object(CollectiveAllReduceExtended, "_initialize_local_devices", devices):
+        yield
+
+
+def _on_gpus(devices: list[str]) -> bool:
+    return devices[0].startswith("/gpu")
+
+
 def check_batch(config: TrainConfig, rows: tuple[int, ...], replicas: int) -> None:
-    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over the replicas."""
-    odd = [count for count in rows if count % replicas]
-    size = config.budget.batch_size
+    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over the replicas and their parts."""
+    size, parts = config.budget.batch_size, config.budget.accumulate_steps
+    odd = [count for count in rows if count % (replicas * parts)]
+    what = "replicas" if parts == 1 else f"parts ({replicas} replicas with --accumulate_steps={parts})"
     if odd and rows != (size,):
-        told = f"gives batches of {odd[0]} rows, which cannot be split over {replicas} replicas"
+        told = f"gives batches of {odd[0]} rows, which cannot be split over {replicas * parts} {what}"
         raise ConfigError([Problem("batch_unit", config.translation.batch_unit, told, "use --batch_unit=sentences")])
     if odd:
-        low = size // replicas * replicas
-        choices = f"{low} or {low + replicas}" if low else str(replicas)
-        raise ConfigError([Problem("batch_size", size, f"cannot be split over {replicas} replicas", f"use {choices}")])
+        raise ConfigError([batch_problem(size, replicas * parts, what)])
 
 
 def dtype_policy(precision: str) -> str:

@@ -1,0 +1,99 @@
+"""Trains with several worker processes on this host, as a cluster would: `python -m launch.local --workers=2 -- --data_dir=...`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from launch.gpus import gpu_environment, visible_gpus
+from launch.supervision import Worker, supervise
+from trainer import flags
+from trainer.config import TrainConfig, at_least, flag
+from trainer.errors import EXIT_DONE, ConfigError, Problem
+
+SEPARATOR = "--"
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """`python -m launch.local`."""
+
+    GROUP: ClassVar[str] = "launch"
+
+    workers: int = flag("worker processes, each with an address of its own on this host", default=1)
+    devices_per_worker: int = flag("devices that each worker uses", default=1)
+    restarts: int = flag("how often all workers are started again after one was lost or left with 75", default=3)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "workers", "devices_per_worker")
+        yield from at_least(self, 0, "restarts")
+
+
+def parse(arguments: Sequence[str]) -> tuple[LocalConfig, TrainConfig]:
+    """The launcher's flags before `--` and the trainer's behind it.
+
+    Raises:
+      ConfigError: what is wrong with either.
+    """
+    border = arguments.index(SEPARATOR) if SEPARATOR in arguments else len(arguments)
+    own, train = list(arguments[:border]), list(arguments[border + 1 :])
+    problems: list[Problem] = []
+    given = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in train)
+    if given:
+        problems.append(Problem("devices_per_worker", None, "stands behind --", "give it to launch.local, before --"))
+    local = _parsed(LocalConfig, own, problems)
+    devices = [] if given or local is None else [f"--devices_per_worker={local.devices_per_worker}"]
+    config = _parsed(TrainConfig, [*train, *devices], problems)
+    if local is None or config is None or problems:
+        raise ConfigError(problems)
+    return local, config
+
+
+def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> list[Worker]:
+    """What each worker runs, and the GPUs that it sees.
+
+    Raises:
+      ConfigError: this host has GPUs, but not enough for all workers.
+    """
+    needed = local.workers * local.devices_per_worker
+    if gpus and needed > len(gpus):
+        told = f"with --devices_per_worker={local.devices_per_worker} needs {needed} GPUs, this host shows {len(gpus)}"
+        raise ConfigError([Problem("workers", local.workers, told, "use fewer, or CUDA_VISIBLE_DEVICES= to train on CPUs")])
+    return [Worker(command(config), gpu_environment(gpus, index, local.devices_per_worker)) for index in range(local.workers)]
+
+
+def _parsed(config_class: type[flags.Config], arguments: Sequence[str], problems: list[Problem]) -> flags.Config | None:
+    try:
+        return flags.parse(config_class, arguments)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def command(config: TrainConfig) -> list[str]:
+    """What every worker runs; which one it is stands in its environment."""
+    return [sys.executable, "-m", "trainer.train", *flags.to_arguments(config)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    if flags.wants_help(arguments[: arguments.index(SEPARATOR)] if SEPARATOR in arguments else arguments):
+        text = flags.help_text("launch.local", __doc__ or "", LocalConfig)
+        sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
+        return EXIT_DONE
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        local, config = parse(arguments)
+        workers = workers_of(local, config, visible_gpus(os.environ))
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
+        return error.exit_code
+    return supervise(workers, local.restarts, config.device.grace_seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,186 @@
+"""Runs a group of workers to its end: forwards signals, restarts the whole group, stops all when one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from launch.ports import HOST, reserved_ports
+from launch.prefixed_output import relay
+from launch.process_group import ProcessGroup, is_stopped
+from trainer.command import EXIT_INTERRUPTED
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+STOP_SECONDS = 5.0  # for workers to leave after a failure of another one, or after a second signal
+MARGIN_SECONDS = 5.0  # beyond the trainer's own grace period
+# How a process ends that somebody took away: the machine ran out of memory, or a scheduler wanted it back. A crash is none of these.
+LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What one worker runs, and what its environment has beside ours."""
+
+    command: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def supervise(workers: Sequence[Worker], restarts: int, grace_seconds: float) -> int:
+    """Runs all workers until they are done, and gives the exit code for the whole group.
+
+    Each gets its place in the cluster as TF_CONFIG, with new ports at every start. Worker 0 writes on our stdout; what all others write,
+    and the logs of all, goes to stderr behind `[worker 1] `.
+
+    Args:
+      workers: what to run, in the order of their index.
+      restarts: how often the whole group is started again after a worker was lost or left with 75.
+      grace_seconds: how long the others get to save and leave after the first one has left, or a signal came.
+    """
+    with Signals() as signals:
+        for attempt in range(restarts + 1):
+            code = _run_once(workers, signals, grace_seconds)
+            if code != EXIT_RESTART or signals.last is not None:
+                break
+            if attempt < restarts:
+                logger.info("restart %d of %d: all %d workers start again", attempt + 1, restarts, len(workers))
+            elif restarts:
+                logger.warning("all %d restarts are used up; run the same command again to go on", restarts)
+        interrupted = signals.last == signal.SIGINT and code != EXIT_DONE
+    return EXIT_INTERRUPTED if interrupted else code
+
+
+class Signals:
+    """A context in which SIGINT and SIGTERM are put down to be forwarded; `last` is the newest, None before any."""
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self._waiting: list[int] = []
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.last = number
+        self._waiting.append(number)
+
+    def take(self) -> Iterator[int]:
+        while self._waiting:
+            yield self._waiting.pop(0)
+
+
+def tf_config(ports: Sequence[int], index: int) -> str:
+    """Worker `index`'s place in a cluster on this host, as TF_CONFIG tells it."""
+    return json.dumps({"cluster": {"worker": [f"{HOST}:{port}" for port in ports]}, "task": {"type": "worker", "index": index}})
+
+
+def verdict(codes: Sequence[int]) -> int:
+    """What the exit codes of all workers mean together: 0 all done, 75 start again, else the code of the first that failed.
+
+    Codes are those of `subprocess`: negative ones are signals, as are those from 129 on, by the shells' convention.
+    """
+    for code in codes:
+        if is_failure(code):
+            return code if code > 0 else EXIT_DEFECT
+    return EXIT_RESTART if any(codes) else EXIT_DONE
+
+
+def is_failure(code: int) -> bool:
+    """Whether an exit code is one that starting again would not mend."""
+    return code not in (EXIT_DONE, EXIT_RESTART) and _signal_of(code) not in LOST
+
+
+def _signal_of(code: int) -> int:
+    """The signal that ended a process, or its child whose code it passes on; 0 where none did."""
+    return -code if code < 0 else max(0, code - 128)
+
+
+def _run_once(workers: Sequence[Worker], signals: Signals, grace_seconds: float) -> int:
+    with reserved_ports(len(workers)) as ports, ProcessGroup() as group:
+        for index, worker in enumerate(workers):
+            environ = {**os.environ, **worker.environ, "TF_CONFIG": tf_config(ports, index)}
+            process = group.start(worker.command, environ, stdout=None if index == 0 else subprocess.PIPE)
+            logger.info("worker %d is process %d on %s:%d", index, process.pid, HOST, ports[index])
+        outputs = [(index, pipe) for index, process in enumerate(group.processes) for pipe in (process.stdout, process.stderr) if pipe]
+        relays = [relay(pipe, f"[worker {index}] ") for index, pipe in outputs]
+        try:
+            _Watch(group, signals, grace_seconds).until_all_left()
+        finally:
+            group.kill()
+            for thread in relays:
+                thread.join(STOP_SECONDS)  # ends by itself, unless a daemon that left the group holds the pipe
+        return verdict([process.returncode for process in group.processes])
+
+
+class _Watch:
+    """Waits for the workers of one start, and sees to it that none outstays the others."""
+
+    def __init__(self, group: ProcessGroup, signals: Signals, grace_seconds: float):
+        self._group, self._signals, self._grace_seconds = group, signals, grace_seconds
+        self._deadline: float | None = None
+        self._told: set[int] = set()
+        self._killed: set[int] = set()
+
+    def until_all_left(self) -> None:
+        signalled = False
+        while running := [process for process in self._group.processes if process.poll() is None]:
+            for number in self._signals.take():
+                self._group.send(number)
+                self._leave_within(STOP_SECONDS if signalled else self._grace_seconds + MARGIN_SECONDS)
+                logger.info("%s passed on to %d workers", signal.Signals(number).name, len(running))
+                signalled = True
+            self._notice_departures()
+            if self._deadline is not None:
+                self._end_stragglers(running)
+            time.sleep(POLL_SECONDS)
+        self._notice_departures()
+
+    def _leave_within(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self._deadline = end if self._deadline is None else min(end, self._deadline)
+
+    def _notice_departures(self) -> None:
+        for index, process in enumerate(self._group.processes):
+            code = process.returncode
+            if code is None or index in self._told:
+                continue
+            self._told.add(index)
+            if code == EXIT_DONE:
+                continue
+            logger.warning("worker %d %s", index, f"left with {code}" if code > 0 else f"was ended by {_signal_name(-code)}")
+            if is_failure(code):
+                self._group.send(signal.SIGTERM)
+                self._leave_within(STOP_SECONDS)
+            else:
+                self._leave_within(self._grace_seconds + MARGIN_SECONDS)
+
+    def _end_stragglers(self, running: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Kills the workers that are frozen, which no waiting brings back, and at the deadline all."""
+        assert self._deadline is not None
+        late = time.monotonic() >= self._deadline
+        for index, process in enumerate(self._group.processes):
+            if process in running and index not in self._killed and (late or is_stopped(process)):
+                self._killed.add(index)
+                logger.warning("worker %d %s and is killed", index, "did not leave in time" if late else "is frozen")
+                process.kill()
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

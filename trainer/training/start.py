@@ -1,0 +1,45 @@
+"""From checked flags to the process that trains: the cluster, the watchdog, and only then TensorFlow, whose import takes seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+from trainer.cluster import cluster_for
+from trainer.config import TrainConfig
+from trainer.data import manifest as manifests
+from trainer.errors import TrainerError
+from trainer.quiet import banner_hidden
+from trainer.training import run_files
+from trainer.training.preemption import Preemption
+from trainer.training.supervisor import Heartbeat, supervise
+
+
+def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
+    """The body of `python -m trainer.train`; with a cluster the process that returns is a child of the one that called."""
+    cluster = cluster_for(config.device.strategy, config.budget.batch_size, os.environ)
+    manifest = manifests.read(config.data_dir)
+    if not config.debug.dry_run:
+        run_files.check_resumable(config, manifest)
+    heartbeat = Heartbeat()
+    if cluster is not None:
+        heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
+    with banner_hidden():
+        from trainer.training.run import train
+
+    try:
+        return train(config, manifest, cluster, preemption, heartbeat)
+    except TrainerError as error:
+        if cluster is None:
+            raise
+        _leave_at_once(error)
+
+
+def _leave_at_once(error: TrainerError) -> NoReturn:
+    """Ends the process without the interpreter's own end, which waits for collectives that will never come."""
+    sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(error.exit_code)
