@@ -36,7 +36,7 @@ FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
 STEPS_OF_FIRST_VISIT = 2  # trainer/training/loop.py
 SECONDS_BETWEEN_SAVES = 1.0
-START_TIMEOUT_SECONDS = 180.0
+START_TIMEOUT_SECONDS = 600.0  # seconds are enough on a quiet machine
 
 
 @dataclass
@@ -65,7 +65,7 @@ def run_with_kills(model_dir: Path, flags: list[str], total: int, every_seconds:
     with LaunchedRun(model_dir, flags, restarts=1000) as run, tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
         run.wait(lambda: run.trains_again(1), START_TIMEOUT_SECONDS)
         began = run.starts[0].began
-        due = began + every_seconds
+        due = max(began + every_seconds, time.monotonic() + 1)
         ended = None
         while ended is None:
             _wait_until(run, due, total, bar)
