@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,12 +116,15 @@ class JobFlags:
         }
         if self.overlay not in fits:
             return
-        for field, (low, high) in zip(("workers", "gpus_per_worker"), fits[self.overlay]):
-            value = getattr(self, field)
-            if value < low or (high is not None and value > high):
-                wanted = f"{low}" if high == low else f"{low} or more"
-                told = f"does not fit --{field}={value}, it is for {wanted}"
-                yield Problem("overlay", self.overlay, told, f"use --{field}={low} or --overlay=auto")
+        wrong = [
+            (field, low)
+            for field, (low, high) in zip(("workers", "gpus_per_worker"), fits[self.overlay])
+            if not low <= getattr(self, field) <= (math.inf if high is None else high)
+        ]
+        if wrong:
+            given = " and ".join(f"--{field}={getattr(self, field)}" for field, _ in wrong)
+            wanted = " and ".join(f"--{field}={low}" for field, low in wrong)
+            yield Problem("overlay", self.overlay, f"does not fit {given}", f"use {wanted}, or --overlay=auto")
 
     @property
     def layers(self) -> str:
@@ -144,10 +148,9 @@ class Job(JobFlags):
         return flags.to_arguments(self.config)
 
     @property
-    def grace_seconds(self) -> int | None:
+    def grace_seconds(self) -> float | None:
         """Seconds that a trainer takes at most from SIGTERM to its end; None for commands that save nothing on the way."""
-        device = getattr(self.config, "device", None)
-        return getattr(device, "grace_seconds", None)
+        return getattr(getattr(self.config, "device", None), "grace_seconds", None)
 
 
 def read(flags_class: type[Flags], arguments: Sequence[str]) -> tuple[Flags, Job]:
@@ -188,6 +191,14 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:at]), list(arguments[at + 1 :])
 
 
+def local_command(job: Job) -> list[str]:
+    """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
+    if job.command != "train":
+        return ["-m", f"trainer.{job.command}", *job.trainer_flags]
+    settings = {"workers": job.workers, "devices_per_worker": max(job.gpus_per_worker, 1), "restarts": job.retries}
+    return ["-m", "launch.local", *(f"--{name}={value}" for name, value in settings.items()), "--", *job.trainer_flags]
+
+
 def replicas(job: Job) -> int:
     """Devices over all workers, which share the global batch."""
     device = job.config.device
@@ -199,9 +210,8 @@ def replicas(job: Job) -> int:
 def _joint_problems(job: Job) -> Iterator[Problem]:
     if job.command == "train":
         yield from _training_problems(job)
-    else:
-        if job.workers > 1:
-            yield Problem("workers", job.workers, f"has no effect with --command={job.command}", "use --workers=1")
+    elif job.workers > 1:
+        yield Problem("workers", job.workers, f"has no effect with --command={job.command}", "use --workers=1")
     yield from _place_problems(job)
 
 
@@ -230,7 +240,9 @@ def _training_problems(job: Job) -> Iterator[Problem]:
 
 def _place_problems(job: Job) -> Iterator[Problem]:
     """Directories that would be gone with the pod, or cannot be written."""
-    mounts = [volume.split(":") for volume in job.volumes if names.VOLUME.fullmatch(volume)]
+    if not all(names.VOLUME.fullmatch(volume) for volume in job.volumes):
+        return  # told already
+    mounts = [volume.split(":") for volume in job.volumes]
     for field in PLACES:
         place = getattr(job.config, field, "")
         if not place or re.match(r"[a-z0-9]+://", place):

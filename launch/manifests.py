@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import yaml
@@ -83,7 +84,7 @@ def _fill_job(spec: dict[str, Any], job: Job) -> None:
     pod = spec["template"]["spec"]
     pod["subdomain"] = job.name
     if job.grace_seconds is not None:
-        pod["terminationGracePeriodSeconds"] = round(job.grace_seconds) + GRACE_MARGIN_SECONDS
+        pod["terminationGracePeriodSeconds"] = math.ceil(job.grace_seconds) + GRACE_MARGIN_SECONDS
     if job.priority_class:
         pod["priorityClassName"] = job.priority_class
     if job.service_account:
