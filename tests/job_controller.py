@@ -131,6 +131,9 @@ class JobController:
         condition = {"type": kind, "status": "True", "reason": reason, "message": message}
         job["status"].setdefault("conditions", []).append(condition)
         self.api.put("jobs", job)
+        for pod in self.api.all("pods"):
+            if pod["status"]["phase"] in ("Pending", "Running"):  # of a finished Job, the controller deletes what still runs
+                self.api.remove("pods", pod["metadata"]["name"], self.namespace)
 
 
 def _now() -> str:

@@ -251,7 +251,7 @@ class KubernetesApi:
             with self.changed:
                 new = self.logs.get(pod, [])[sent:]
                 if not new:
-                    if pod in self.log_ended:
+                    if pod in self.log_ended or not any(key[0] == "pods" and key[2] == pod for key in self.store):
                         return
                     self.changed.wait(0.2)
             if breaks != self.breaks:

@@ -97,7 +97,7 @@ def test_no_configured_cluster_is_told(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setattr(clients.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ClusterError, match="no cluster is configured .*set KUBECONFIG"):
+    with pytest.raises(ClusterError, match=r"no cluster is configured .*set KUBECONFIG"):
         clients.connect()
 
 
@@ -105,7 +105,7 @@ def test_a_kind_that_the_cluster_lacks_names_its_project() -> None:
     with serving(KubernetesApi(without=("jobset.x-k8s.io/v1alpha2",))) as address:
         client = Client(Configuration(host=address))
         assert client.serves("batch/v1", "Job") and not client.serves("jobset.x-k8s.io/v1alpha2", "JobSet")
-        with pytest.raises(ClusterError, match="has no JobSet .*install JobSet"):
+        with pytest.raises(ClusterError, match=r"has no JobSet .*install JobSet"):
             client.list("jobset.x-k8s.io/v1alpha2", "JobSet", "default")
 
 
