@@ -20,6 +20,7 @@ setup(
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
+        f"tensorflow-serving-api=={TENSORFLOW}",  # the format of warm-up requests
         "sentencepiece",
         "keras>=3.12,<4",  # 3.12 is the newest that Python 3.10 gets
         "tensorboard",

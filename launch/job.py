@@ -195,8 +195,10 @@ def local_command(job: Job) -> list[str]:
     """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
     if job.command != "train":
         return ["-m", f"trainer.{job.command}", *job.trainer_flags]
-    settings = {"workers": job.workers, "devices_per_worker": max(job.gpus_per_worker, 1), "restarts": job.retries}
-    return ["-m", "launch.local", *(f"--{name}={value}" for name, value in settings.items()), "--", *job.trainer_flags]
+    devices = job.config.device.devices_per_worker or max(job.gpus_per_worker, 1)
+    settings = {"workers": job.workers, "devices_per_worker": devices, "restarts": job.retries}
+    trainers = [line for line in job.trainer_flags if not line.startswith("--devices_per_worker=")]  # launch.local's own flag
+    return ["-m", "launch.local", *(f"--{name}={value}" for name, value in settings.items()), "--", *trainers]
 
 
 def replicas(job: Job) -> int:

@@ -129,11 +129,12 @@ def test_other_commands_of_the_trainer():
 
 
 def test_the_same_flags_reach_local_processes():
-    job = read({"workers": "2", "gpus_per_worker": "0"}, {"units": "7"})
-    command = jobs.local_command(job)
-    own, trainers = jobs.split(command)
-    assert own == ["-m", "launch.local", "--workers=2", "--devices_per_worker=1", "--restarts=3"]
-    assert flags.parse(TrainConfig, trainers) == job.config
+    job = read({"workers": "2", "gpus_per_worker": "0"}, {"units": "7", "devices_per_worker": "4"})
+    own, trainers = jobs.split(jobs.local_command(job))
+    assert own == ["-m", "launch.local", "--workers=2", "--devices_per_worker=4", "--restarts=3"]
+    assert flags.parse(TrainConfig, [*trainers, "--devices_per_worker=4"]) == job.config
+    local = pytest.importorskip("launch.local")
+    assert local.parse(jobs.local_command(job)[2:])[1] == job.config
 
 
 @pytest.mark.parametrize(
