@@ -32,7 +32,7 @@ def can_run() -> str:
     """Why pods cannot be run here; empty where they can."""
     if os.geteuid() != 0:
         return "needs root, for namespaces and the pods' own user"
-    probe = "ip link add br0 type bridge && ip link add a type veth peer name b"
+    probe = "ip link add br0 type bridge && ip link add cable0 type veth peer name cable1"
     try:
         done = subprocess.run([*NAMESPACES, "sh", "-c", probe], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError) as error:
