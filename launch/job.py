@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,7 +16,9 @@ from trainer.errors import ConfigError, Problem
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")
-PLACES = ("data_dir", "model_dir", "export_dir", "report_dir", "output_dir")  # flags of the trainer that name a directory
+# Flags of the trainer that name files or directories
+READ = ("data_dir", "input", "validation_input", "test_input")
+WRITTEN = ("model_dir", "export_dir", "report_dir", "output_dir")
 
 Flags = TypeVar("Flags", bound="JobFlags")
 
@@ -51,7 +52,7 @@ class JobFlags:
     priority_class: str = flag("PriorityClass of the pods", default="")
     spot: bool = flag("run on GKE Spot VMs", default=False)
     queue: str = flag("Kueue LocalQueue that admits the job", default="")
-    service_account: str = flag("ServiceAccount of the pods (for access to gs://; no token is mounted)", default="")
+    service_account: str = flag("ServiceAccount of the pods; its token is not mounted", default="")
     secrets: tuple[str, ...] = flag("Secrets whose keys become environment variables", default=())
     image_pull_secrets: tuple[str, ...] = flag("Secrets with which the image is pulled", default=())
     node_selectors: tuple[str, ...] = flag("labels that a node must have, as in KEY=VALUE", default=())
@@ -241,22 +242,33 @@ def _training_problems(job: Job) -> Iterator[Problem]:
 
 
 def _place_problems(job: Job) -> Iterator[Problem]:
-    """Directories that would be gone with the pod, or cannot be written."""
+    """Files that are not there in the pods, and directories that would be gone with them or cannot be written."""
     if not all(names.VOLUME.fullmatch(volume) for volume in job.volumes):
         return  # told already
     mounts = [volume.split(":") for volume in job.volumes]
-    for field in PLACES:
-        place = getattr(job.config, field, "")
-        if not place or re.match(r"[a-z0-9]+://", place):
-            continue
-        under = [mount for mount in mounts if PurePosixPath(place).is_relative_to(mount[1])]
-        if not under:
-            told = "is on none of --volumes, so it is not there in the pods or gone with them"
-            near = f"{mounts[0][1].rstrip('/')}/{place.lstrip('./')}" if mounts else "gs://bucket/path"
-            yield Problem(field, place, told, f"use a path such as {near}, or mount a claim there")
-        elif max(under, key=lambda mount: len(mount[1]))[2:] == ["ro"] and field != "data_dir" and not _is_read_only(job, field):
-            yield Problem(field, place, "is on a volume that is mounted read-only", "leave out :ro in --volumes")
+    reads = (*READ, "model_dir") if job.command in ("evaluate", "export") else READ
+    for field in (*READ, *WRITTEN):
+        value = getattr(job.config, field, ())
+        for place in (value,) if isinstance(value, str) else value:
+            yield from _place_problem(field, place, mounts, written=field not in reads)
 
 
-def _is_read_only(job: Job, field: str) -> bool:
-    return field == "model_dir" and job.command in ("evaluate", "export")
+def _place_problem(field: str, place: str, mounts: Sequence[list[str]], *, written: bool) -> Iterator[Problem]:
+    if not place:
+        return
+    if "://" in place:
+        yield Problem(field, place, "is no path in the pods", "copy it to one of --volumes and give the path there")
+        return
+    under = [mount for mount in mounts if PurePosixPath(place).is_relative_to(mount[1])]
+    if not under:
+        told = (
+            "is on none of --volumes, so it would be gone with the pods" if written else "is on none of --volumes, so pods do not have it"
+        )
+        near = (
+            f"use a path such as {mounts[0][1].rstrip('/')}/{place.lstrip('./')}, or mount a claim there"
+            if mounts
+            else "mount a claim there"
+        )
+        yield Problem(field, place, told, near)
+    elif written and max(under, key=lambda mount: len(mount[1]))[2:] == ["ro"]:
+        yield Problem(field, place, "is on a volume that is mounted read-only", "leave out :ro in --volumes")

@@ -30,10 +30,10 @@ def refused(own=None, trainers=None) -> dict[str, str]:
 
 
 def test_flags_of_both_sides():
-    job = read({"secrets": "a,b", "spot": "true"}, {"units": "7", "data_dir": "gs://bucket/load"})
+    job = read({"secrets": "a,b", "spot": "true"}, {"units": "7", "data_dir": "/data/other"})
     assert (job.name, job.workers, job.gpus_per_worker, job.secrets, job.spot) == ("load", 4, 8, ("a", "b"), True)
     assert job.config == flags.parse(TrainConfig, [*job.trainer_flags])
-    assert (job.config.model.units, job.config.data_dir, jobs.replicas(job)) == (7, "gs://bucket/load", 32)
+    assert (job.config.model.units, job.config.data_dir, jobs.replicas(job)) == (7, "/data/other", 32)
     assert list(jobs.problems(job)) == []
 
 
@@ -69,7 +69,14 @@ MISTAKES = [
     ({"volumes": "trainer"}, {}, "volumes", "give CLAIM:/path"),
     ({"volumes": "a:/data,b:/data"}, {}, "volumes", "mounts two claims at /data"),
     ({"volumes": "trainer:/data:ro"}, {}, "model_dir", "is on a volume that is mounted read-only"),
-    ({}, {"model_dir": "runs/load"}, "model_dir", "is on none of --volumes, so it is not there in the pods or gone with them; use a path"),
+    (
+        {},
+        {"model_dir": "runs/load"},
+        "model_dir",
+        "is on none of --volumes, so it would be gone with the pods; use a path such as /data/runs/load, or",
+    ),
+    ({}, {"data_dir": "load"}, "data_dir", "is on none of --volumes, so pods do not have it; use a path such as /data/load"),
+    ({}, {"data_dir": "gs://bucket/load"}, "data_dir", "is no path in the pods; copy it to one of --volumes"),
     ({"node_selectors": "gpu"}, {}, "node_selectors", "give KEY=VALUE"),
     ({"tolerations": "dedicated=ml:Never"}, {}, "tolerations", "NoSchedule"),
     ({"deadline_seconds": "-1"}, {}, "deadline_seconds", "is below 0"),
@@ -124,6 +131,9 @@ def test_other_commands_of_the_trainer():
     assert job.trainer_flags == ["--model_dir=/data/m", "--export_dir=/data/e"]
     with pytest.raises(ConfigError, match="--export_dir=out is on none of --volumes"):
         jobs.read(JobFlags, [*own, "--", "--model_dir=/data/m", "--export_dir=out"])
+    prepare = ["--name=p", "--image=t:1", "--command=prepare", "--", "--task=forecast", "--source=csv", "--output_dir=/data/p"]
+    with pytest.raises(ConfigError, match=r"^--input=b.csv is on none of --volumes, so pods do not have it[^\n]*$"):
+        jobs.read(JobFlags, [*prepare, "--input=/data/a/*.csv,b.csv"])
     read_only = jobs.read(JobFlags, [*own, "--volumes=m:/data:ro,e:/out", "--", "--model_dir=/data/m", "--export_dir=/out/e"])[1]
     assert read_only.volumes == ("m:/data:ro", "e:/out")
 
