@@ -11,10 +11,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ INTERFACE = "ethpod"  # no host's own interface has this name, so a mistake here
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 ETC = ("passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl")
 DEVICES = ("null", "zero", "full", "random", "urandom")
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG = 38, 1
+NAMESPACES = 0x40000000 | 0x00020000 | 0x04000000 | 0x20000000  # CLONE_NEWNET, _NEWNS, _NEWUTS, _NEWPID (linux/sched.h)
 IMAGE_PATH = "/image/venv/bin:/usr/local/bin:/usr/bin:/bin"
 # The image's own environment (Dockerfile); /image/app stands for the wheel that it installs.
-IMAGE = {"PATH": IMAGE_PATH, "PYTHONPATH": "/image/app", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/cache"}
+IMAGE = {"PATH": IMAGE_PATH, "PYTHONPATH": "/image/app", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+IMAGE |= {"HOME": "/cache", "XDG_CACHE_HOME": "/cache", "MPLCONFIGDIR": "/cache/matplotlib", "CUDA_CACHE_PATH": "/cache/cuda"}
 
 
 def environment_of(pod: Dict, container: Dict, objects: list[Dict]) -> dict[str, str]:
@@ -155,5 +159,24 @@ def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
+def run_pod(pod: Dict) -> int:
+    """Runs a pod in namespaces of its own and gives its exit code as a kubelet would: 128 and the signal for a killed one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(NAMESPACES):
+        raise OSError(ctypes.get_errno(), "unshare")
+    _mount("--make-rprivate", "/")
+    child = os.fork()  # the first process of the new process namespace
+    if child == 0:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        try:
+            become(pod)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(126)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
-    become(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    code = run_pod(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    sys.exit(code if code >= 0 else 128 - code)

@@ -24,7 +24,6 @@ Dict = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-POD_NAMESPACES = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
 POLL_SECONDS = 0.05
 
 
@@ -91,8 +90,7 @@ class Pod:
 
     @property
     def exit_code(self) -> int | None:
-        code = self.process.poll()
-        return code if code is None or code >= 0 else 128 - code
+        return self.process.poll()
 
 
 class Node:
@@ -131,7 +129,7 @@ class Node:
         path = self._directory / f"{pod['metadata']['name']}.json"
         path.write_text(json.dumps(self._described(pod, ip)), encoding="utf-8")
         with path.with_suffix(".log").open("wb") as log:
-            process = subprocess.Popen([*POD_NAMESPACES, sys.executable, str(HERE / "kubelet.py"), str(path)], stdout=log, stderr=log)
+            process = subprocess.Popen([sys.executable, str(HERE / "kubelet.py"), str(path)], stdout=log, stderr=log)
         self._connect(process.pid)
         return Pod(index, pod, process)
 

@@ -43,7 +43,7 @@ class Report:
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}{postfix}]" if self._by_clock else None,
         )
         self._seconds = seconds_before
-        self._told = time.monotonic()
+        self._told: float | None = None
         self._open = contextlib.ExitStack()
         if not self._bar.disable:
             self._open.enter_context(logging_redirect_tqdm())  # log lines above the bar, not through it
@@ -66,6 +66,8 @@ class Report:
         self._bar.set_postfix(shown, refresh=False)
         self._seconds += seconds
         self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
+        if self._told is None:  # the first visit's time is mostly tracing: its rate tells nothing
+            self._told = time.monotonic()
         if self._bar.disable and time.monotonic() - self._told >= PROGRESS_SECONDS:
             self._told = time.monotonic()
             logger.info("%s", self._progress(last, float(np.mean(losses)), len(losses) / seconds))
