@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,10 @@ class Client:
                 return False
             raise
         return True
+
+    def newest(self, api_versions: Sequence[str], kind: str) -> str | None:
+        """The first of the versions in which the cluster has this kind; None where it has it in none."""
+        return next((version for version in api_versions if self.serves(version, kind)), None)
 
     def get(self, api_version: str, kind: str, namespace: str | None, name: str, *, only_metadata: bool = False) -> dict[str, Any] | None:
         """The object, or None where there is none."""
@@ -233,10 +237,11 @@ def _explain(host: str, action: str, error: ApiException) -> str:
 
 def _message(error: ApiException) -> str:
     """The server's own words, in one line."""
-    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+    body: object = error.body
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     with contextlib.suppress(TypeError, ValueError, KeyError):
-        body = json.loads(body)["message"]
-    return " ".join(str(body or error.reason or "no reason given").split())[:500]
+        text = json.loads(text)["message"]
+    return " ".join(str(text or error.reason or "no reason given").split())[:500]
 
 
 def _first_line(error: object) -> str:

@@ -78,7 +78,9 @@ class _Sight:
         kind = owner_kind(client, run)
         self._owners, self._pods = self._mirror(kind, run.selector), self._mirror(POD, run.selector)
         self._jobs = self._mirror(JOB, run.jobset_selector) if kind == JOBSET else None
-        self._explained = ([], []), -EXPLAIN_SECONDS
+        self._events: list[dict[str, Any]] = []
+        self._workloads: list[dict[str, Any]] = []
+        self._explained = -EXPLAIN_SECONDS
         self.logs = PodLogs(client)
 
     def _mirror(self, kind: tuple[str, str], selector: str) -> Mirror:
@@ -101,11 +103,10 @@ class _Sight:
         now = snapshot(owners, jobs, pods, [], [])
         if now.state.state not in ("pending", "restarting"):
             return now
-        (events, workloads), read = self._explained
-        if time.monotonic() - read > EXPLAIN_SECONDS:
-            events, workloads = explanations(self._client, self._run, owners)
-            self._explained = (events, workloads), time.monotonic()
-        return snapshot(owners, jobs, pods, events, workloads)
+        if time.monotonic() - self._explained > EXPLAIN_SECONDS:
+            self._events, self._workloads = explanations(self._client, self._run, owners)
+            self._explained = time.monotonic()
+        return snapshot(owners, jobs, pods, self._events, self._workloads)
 
     def wait(self) -> None:
         """Waits for a change, or a little for more lines of the logs."""

@@ -7,10 +7,9 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from launch.client import Client, ClusterError
-from launch.pod_state import worker_index
+from launch.pod_state import Object, worker_index
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +18,7 @@ MOST_FAILURES = 30  # in a row, each after a pause
 _TIME = re.compile(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:\.(\d+))?(\S*)")
 
 
-def lines(client: Client, pod: dict[str, Any], tail: int | None = None) -> Iterator[str]:
+def lines(client: Client, pod: Object, tail: int | None = None) -> Iterator[str]:
     """The log of a pod so far, without the times."""
     metadata = pod["metadata"]
     for line in client.log_lines(metadata["namespace"], metadata["name"], tail=tail):
@@ -36,7 +35,7 @@ class PodLogs:
         self._threads: dict[str, threading.Thread] = {}
         self._stopped = threading.Event()
 
-    def follow(self, pod: dict[str, Any], ended: bool) -> None:
+    def follow(self, pod: Object, ended: bool) -> None:
         """Follows a pod whose container has started, once; `ended` says that it writes no more."""
         uid = pod["metadata"]["uid"]
         if uid not in self._threads:
@@ -54,7 +53,7 @@ class PodLogs:
         """Whether every log was read to its end."""
         return not any(thread.is_alive() for thread in self._threads.values())
 
-    def _run(self, pod: dict[str, Any], ended: threading.Event) -> None:
+    def _run(self, pod: Object, ended: threading.Event) -> None:
         metadata, worker = pod["metadata"], worker_index(pod)
         last, failures = "", 0
         while not self._stopped.is_set():

@@ -16,7 +16,7 @@ POD = ("v1", "Pod")
 JOBSET = ("jobset.x-k8s.io/v1alpha2", "JobSet")
 # All that `submit` makes and `cancel` removes, what runs first.
 KINDS = (JOBSET, JOB, ("v1", "Service"), ("v1", "ConfigMap"), ("networking.k8s.io/v1", "NetworkPolicy"))
-WORKLOAD_VERSIONS = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
+KUEUE_VERSIONS = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
 
 Dict = dict[str, Any]
 
@@ -77,7 +77,7 @@ def explanations(client: Client, run: Run, owners: Sequence[Dict]) -> tuple[list
     with contextlib.suppress(ClusterError):
         events = client.list("v1", "Event", run.namespace, fields="type=Warning")[0]
     with contextlib.suppress(ClusterError):
-        version = next((version for version in WORKLOAD_VERSIONS if owners and client.serves(version, "Workload")), None)
+        version = client.newest(KUEUE_VERSIONS, "Workload") if owners else None
         if version is not None:
             selector = f"kueue.x-k8s.io/job-uid={owners[0]['metadata']['uid']}"
             workloads = client.list(version, "Workload", run.namespace, selector)[0]

@@ -113,12 +113,14 @@ def _failed(condition: Object, pods: Sequence[Object], jobs: Sequence[Object], w
     inner = [finished[1] for job in jobs if (finished := _finished(job)) is not None and finished[0] == "failed"]
     told = next((found for message in (condition, *inner) if (found := _FAILING_POD.search(message.get("message", "")))), None)
     ended = [pod for pod in pods if how_it_ended(pod)]
+    failing: str | None = None
+    code: int | None = None
     if told:
         failing, code = told[1], int(told[2])
-    else:
+    elif ended:
         # Workers that lost their peer leave with 75, so the one with another code is the cause.
-        pod = max(ended, key=lambda pod: (exit_code(pod) != EXIT_RESTART, _finished_at(pod)), default=None)
-        failing, code = (pod["metadata"]["name"], exit_code(pod)) if pod is not None else (None, None)
+        pod = max(ended, key=lambda pod: (exit_code(pod) != EXIT_RESTART, _finished_at(pod)))
+        failing, code = pod["metadata"]["name"], exit_code(pod)
     reasons = [Reason("failed", f"{condition.get('reason', 'Failed')}: {condition.get('message', 'no message')}")]
     by_name = {pod["metadata"]["name"]: pod for pod in ended}
     if failing in by_name:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launch.client import Client, ClusterError
-from launch.run_objects import KINDS, Run
+from launch.run_objects import KINDS, KUEUE_VERSIONS, Run
 from trainer.errors import ConfigError, Problem
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ NAMED = {
     "PersistentVolumeClaim": ("v1", "volumes", True),
     "ConfigMap": ("v1", "overlay", True),
     "PriorityClass": ("scheduling.k8s.io/v1", "priority_class", False),
-    "LocalQueue": ("kueue.x-k8s.io/v1beta1", "queue", True),
+    "LocalQueue": ("", "queue", True),  # its API version is the newest of `KUEUE_VERSIONS` that the cluster has
 }
 REFERENCES = {"secretRef": "Secret", "secretKeyRef": "Secret", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap"}
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -90,6 +90,7 @@ def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
     problems = []
     for kind, name in sorted(set(references(objects)) - own):
         version, flag, namespaced = NAMED[kind]
+        version = version or client.newest(KUEUE_VERSIONS, kind) or KUEUE_VERSIONS[0]
         if not _found(client, version, kind, run.namespace if namespaced else None, name):
             where = f" in namespace {run.namespace}" if namespaced else ""
             problems.append(Problem(flag, name, f"names a {kind} that is not there{where}", "create it first, or name one that exists"))

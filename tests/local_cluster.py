@@ -7,6 +7,7 @@ process namespaces of its own, see `run_job`), this file plays node and controll
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -81,12 +82,12 @@ class Pod:
     process: subprocess.Popen[bytes]
     stop_by: float | None = None  # when the kubelet kills it
 
-    @property
-    def first_process(self) -> int:
-        """Process 1 of the pod, by its number outside."""
+    def send(self, number: signal.Signals) -> None:
+        """Signals the pod's first process; one that has just ended gets none."""
         pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-        return int(children[0])
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
+                os.kill(int(child), number)
 
     @property
     def exit_code(self) -> int | None:
@@ -208,7 +209,7 @@ class Controller:
             self._tell_story()
             for index, pod in list(self.pods.items()):
                 if pod.stop_by is not None and pod.process.poll() is None and time.monotonic() > pod.stop_by:
-                    os.kill(pod.first_process, signal.SIGKILL)
+                    pod.send(signal.SIGKILL)
                 if pod.exit_code is not None:
                     del self.pods[index]
                     end = self._ended(pod, pod.exit_code)
@@ -244,7 +245,7 @@ class Controller:
         pod = self.pods[event["index"]]
         if event["how"] == "drain":
             pod.stop_by = time.monotonic() + self.grace_seconds
-        os.kill(pod.first_process, signal.SIGTERM if event["how"] == "drain" else signal.SIGKILL)
+        pod.send(signal.SIGTERM if event["how"] == "drain" else signal.SIGKILL)
 
     def _step(self) -> int:
         """The last step that metrics.jsonl tells."""
@@ -259,12 +260,12 @@ class Controller:
         """Of a finished Job, the pods that still run get their grace period."""
         running = [pod for pod in self.pods.values() if pod.exit_code is None]
         for pod in running:
-            os.kill(pod.first_process, signal.SIGTERM)
+            pod.send(signal.SIGTERM)
         for pod in running:
             try:
                 pod.process.wait(self.grace_seconds)
             except subprocess.TimeoutExpired:
-                os.kill(pod.first_process, signal.SIGKILL)
+                pod.send(signal.SIGKILL)
 
 
 if __name__ == "__main__":
