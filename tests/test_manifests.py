@@ -1,6 +1,8 @@
 """The objects of a job and all of k8s/: against the published schemas, the restricted Pod Security Standard, and what workers need."""
 
 import copy
+import functools
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +19,9 @@ from launch import job as jobs  # noqa: E402
 from launch import kustomize, manifests  # noqa: E402
 from trainer import flags  # noqa: E402
 from trainer.config import ExportConfig, PrepareConfig, TrainConfig  # noqa: E402
+
+# Reading a version's schemas takes longer than using them.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 FILES = kustomize.k8s_files()
 VERSIONS = [version for version in kubernetes_validate.utils.all_versions() if int(version.split(".")[1]) >= 30]
@@ -63,8 +68,13 @@ def check_schemas(found: dict) -> None:
         for replicated in found["spec"].get("replicatedJobs", ()):
             check_schemas({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, **replicated["template"]})
         return
+    _check_published(json.dumps(found))
+
+
+@functools.cache  # the overlays share most of their objects
+def _check_published(found: str) -> None:
     for version in VERSIONS:
-        kubernetes_validate.validate(found, version, strict=True)
+        kubernetes_validate.validate(json.loads(found), version, strict=True)
 
 
 def pod_specs(value) -> Iterator[dict]:
