@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from launch.client import Client
 from launch.mirror import Mirror
 from launch.pod_logs import PodLogs
-from launch.pod_state import has_ended, has_started
+from launch.pod_state import has_ended, has_started, newest
 from launch.run_objects import JOB, JOBSET, POD, Run, Snapshot, explanations, owner_kind, snapshot
 from launch.run_state import RunState
 from trainer import progress_line
@@ -81,6 +81,7 @@ class _Sight:
         self._events: list[dict[str, Any]] = []
         self._workloads: list[dict[str, Any]] = []
         self._explained = -EXPLAIN_SECONDS
+        self._past: set[str] | None = None  # attempts that were over, and not the last, when this began: nobody wants their logs
         self.logs = PodLogs(client)
 
     def _mirror(self, kind: tuple[str, str], selector: str) -> Mirror:
@@ -97,8 +98,11 @@ class _Sight:
                 raise mirror.error
         owners, pods = self._owners.objects(), self._pods.objects()
         jobs = self._jobs.objects() if self._jobs else []
+        if self._past is None:
+            last = {pod["metadata"]["uid"] for pod in newest([pod for pod in pods if has_started(pod)]).values()}
+            self._past = {pod["metadata"]["uid"] for pod in pods if has_ended(pod)} - last
         for pod in pods:
-            if has_started(pod):
+            if has_started(pod) and pod["metadata"]["uid"] not in self._past:
                 self.logs.follow(pod, has_ended(pod))
         now = snapshot(owners, jobs, pods, [], [])
         if now.state.state not in ("pending", "restarting"):

@@ -58,13 +58,11 @@ def _last_lines(client: Client, now: Snapshot, count: int) -> list[str]:
 
 
 def write_logs(client: Client, now: Snapshot, worker: int | None) -> dict[str, Any]:
-    """Writes the logs of the newest pod of one worker, or of all with a prefix, to stdout, and gives how many lines of whom."""
-    pods = newest(now.pods)
+    """Writes the logs of the newest pod that has one, of one worker, or of all with a prefix, to stdout; gives how many lines of whom."""
+    pods = newest([pod for pod in now.pods if has_started(pod)])
     chosen = sorted(pods) if worker is None else [worker] if worker in pods else []
     counts: dict[str, int] = {}
     for index in chosen:
-        if not has_started(pods[index]):
-            continue
         prefix = f"[worker {index}] " if worker is None else ""
         for line in pod_logs.lines(client, pods[index]):
             sys.stdout.write(f"{prefix}{line}\n")

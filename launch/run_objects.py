@@ -50,7 +50,12 @@ class Snapshot:
 
 def owner_kind(client: Client, run: Run) -> tuple[str, str]:
     """JobSet where the run is one, else Job."""
-    is_jobset = client.serves(*JOBSET) and client.list(*JOBSET, run.namespace, run.selector)[0]
+    try:
+        is_jobset = client.serves(*JOBSET) and client.list(*JOBSET, run.namespace, run.selector)[0]
+    except ClusterError as error:
+        if error.status != 403:
+            raise
+        is_jobset = []  # who may not see JobSets has made none
     return JOBSET if is_jobset else JOB
 
 

@@ -27,7 +27,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 ETC = ("passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG = 38, 1
-NAMESPACES = 0x40000000 | 0x00020000 | 0x04000000 | 0x20000000  # CLONE_NEWNET, _NEWNS, _NEWUTS, _NEWPID (linux/sched.h)
+NETWORK, MOUNTS, HOST_NAME, PROCESSES = 0x40000000, 0x00020000, 0x04000000, 0x20000000  # CLONE_NEW... of linux/sched.h
 IMAGE_PATH = "/image/venv/bin:/usr/local/bin:/usr/bin:/bin"
 # The image's own environment (Dockerfile); /image/app stands for the wheel that it installs.
 IMAGE = {"PATH": IMAGE_PATH, "PYTHONPATH": "/image/app", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -159,13 +159,18 @@ def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
+def _unshare(libc: ctypes.CDLL, namespaces: int) -> None:
+    if libc.unshare(namespaces):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
 def run_pod(pod: Dict) -> int:
     """Runs a pod in namespaces of its own and gives its exit code as a kubelet would: 128 and the signal for a killed one."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(NAMESPACES):
-        raise OSError(ctypes.get_errno(), "unshare")
+    _unshare(libc, NETWORK | MOUNTS | HOST_NAME)
     _mount("--make-rprivate", "/")
-    child = os.fork()  # the first process of the new process namespace
+    _unshare(libc, PROCESSES)  # the next child is its first process, and when that ends the namespace does
+    child = os.fork()
     if child == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         try:

@@ -183,6 +183,17 @@ def test_an_image_that_cannot_be_pulled_is_not_waited_for_forever(api, client, c
     assert "workers 0-1: the image trainer:0.1.0 cannot be pulled" in str(outcome.state)
 
 
+def test_attempts_of_the_past_are_not_shown_again(api, client, cluster, capsys) -> None:
+    for attempt in range(2):
+        cluster.start_all()
+        api.log(cluster.pod(0)["metadata"]["name"], f"attempt {attempt}")
+        if attempt == 0:
+            cluster.evict(0, 75)
+
+    assert followed(client, lambda: cluster.exit(0, 0)).exit_code == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if "attempt" in line] == ["[worker 0] attempt 1"]
+
+
 def test_a_run_that_somebody_deletes_is_over(api, client, cluster) -> None:
     cluster.start_all()
     outcome = followed(client, lambda: api.delete("jobs", "default", "demo") and None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,16 @@ def run(api, tmp_path):
         (tmp_path / "config").write_text(yaml.safe_dump(content))
         environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config"), "TMPDIR": str(tmp_path)}
 
-        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        def run(*arguments: str, interrupt_when: Callable[[], bool] | None = None) -> subprocess.CompletedProcess[str]:
             command = [sys.executable, "-m", "launch.kubernetes", *arguments]
-            return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            pipe = subprocess.PIPE
+            with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+                if interrupt_when is not None:
+                    while process.poll() is None and not interrupt_when():
+                        time.sleep(0.1)
+                    process.send_signal(signal.SIGINT)
+                stdout, stderr = process.communicate(timeout=60)
+            return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
         yield run
 
@@ -125,6 +134,14 @@ def test_follow_ends_with_the_run_s_own_exit_code(api, run, code) -> None:
     # the same again: nothing is made, and the outcome is told at once
     again = run("submit", *JOB, "--follow", *TRAIN)
     assert again.returncode == code and {each["change"] for each in last(again)["objects"]} == {"unchanged"}
+
+
+def test_ctrl_c_leaves_the_run_alone(api, run) -> None:
+    watched = lambda: any("pods" in path and "watch=true" in path for _, path in list(api.requests))  # noqa: E731
+    done = run("submit", *JOB, "--follow", *TRAIN, interrupt_when=watched)
+    assert done.returncode == 130
+    assert "the run goes on; follow it again with python -m launch.kubernetes logs --follow --name=demo" in done.stderr
+    assert api.get("jobs", "demo")
 
 
 def test_all_mistakes_are_told_before_the_cluster_is_asked(api, run) -> None:
