@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kubernetes import config as kube_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
-from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from trainer.errors import EXIT_CONFIG, TrainerError
@@ -82,6 +83,8 @@ class Client:
             respect_retry_after_header=True,
         )
         self.host = settings.host
+        self._kinds: dict[tuple[str, str], Resource | None] = {}
+        self._lock = threading.Lock()  # around the library's discovery, which is not made for several threads
         self._cache = tempfile.TemporaryDirectory(prefix="launch-")  # the library's own place is a known name in /tmp
         with self._failures("look at the cluster"):
             self._api = DynamicClient(ApiClient(settings), cache_file=str(Path(self._cache.name) / "discovery.json"))
@@ -176,13 +179,21 @@ class Client:
                 yield line.decode(errors="replace")
 
     def _path(self, api_version: str, kind: str, namespace: str | None = None, name: str | None = None) -> str:
+        with self._lock:
+            if (api_version, kind) not in self._kinds:
+                self._kinds[api_version, kind] = self._look_up(api_version, kind)
+        found = self._kinds[api_version, kind]
+        if found is None:
+            remedy = HOMES.get(api_version.partition("/")[0], "use a newer cluster")
+            raise ClusterError(f"the cluster has no {kind} ({api_version}); {remedy} or choose another --overlay", 404)
+        return str(found.path(name=name, namespace=namespace))
+
+    def _look_up(self, api_version: str, kind: str) -> Resource | None:
         with self._failures(f"look up {kind}"):
             try:
-                return str(self._api.resources.get(api_version=api_version, kind=kind).path(name=name, namespace=namespace))
-            except ResourceNotFoundError as error:
-                remedy = HOMES.get(api_version.partition("/")[0], "use a newer cluster")
-                text = f"the cluster has no {kind} ({api_version}); {remedy} or choose another --overlay"
-                raise ClusterError(text, 404) from error
+                return self._api.resources.get(api_version=api_version, kind=kind)
+            except ResourceNotFoundError:
+                return None
 
     def _ask(self, method: str, action: str, path: str, **parameters: Any) -> dict[str, Any]:
         with self._failures(action):
