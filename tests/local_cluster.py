@@ -53,7 +53,8 @@ def run_job(objects: list[Dict], claims: dict[str, Path], directory: Path, story
       source: the directory that holds the trainer's package.
 
     Returns:
-      `condition` (Complete, Failed), `reason`, `history` (index, exit code, action for every pod that ended), `logs`.
+      `condition` (Complete, Failed), `reason`, `history` (what befell whom at which step; index, exit code and action of every pod that
+      ended).
     """
     directory.mkdir(parents=True, exist_ok=True)
     spec = {
@@ -242,6 +243,7 @@ class Controller:
         if not self.story or self._step() < self.story[0]["at_step"] or len(self.pods) < self.job_spec["completions"]:
             return
         event = self.story.pop(0)
+        self.history.append({**event, "told_at_step": self._step()})
         pod = self.pods[event["index"]]
         if event["how"] == "drain":
             pod.stop_by = time.monotonic() + self.grace_seconds
