@@ -23,7 +23,7 @@ if importlib.util.find_spec("trainer.cluster") is None:
 from trainer.cluster import cluster_from
 
 SOURCE = Path(__file__).parents[1]
-STEPS = 1500
+STEPS = 700
 
 
 def rendered(workers: int, *more: str, train: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -84,10 +84,10 @@ def losses(model_dir: Path) -> dict[int, float]:
 def test_two_workers_killed_and_drained_end_with_the_same_weights(tf, small_dataset, tmp_path, refusal) -> None:
     if refusal:
         pytest.skip(refusal)
-    small = ("--lookback=24", "--horizon=6", "--units=8", "--evaluate_every_steps=750", "--save_every_steps=50", "--dropout=0.2")
+    small = ("--lookback=24", "--horizon=6", "--units=8", "--evaluate_every_steps=350", "--save_every_steps=50", "--dropout=0.2")
     made = rendered(2, "--retries=1", train=small)
     found, directories = {}, {}
-    story = [{"index": 1, "at_step": 100, "how": "SIGKILL"}, {"index": 0, "at_step": 300, "how": "drain"}]
+    story = [{"index": 1, "at_step": 100, "how": "SIGKILL"}, {"index": 0, "at_step": 250, "how": "drain"}]
     for name, events in (("quiet", []), ("troubled", story)):
         directories[name] = volume(small_dataset, tmp_path / name / "claim")
         found[name] = run_job(made, {"trainer": directories[name]}, tmp_path / name / "node", events, 420, SOURCE)
@@ -95,7 +95,7 @@ def test_two_workers_killed_and_drained_end_with_the_same_weights(tf, small_data
         assert (found[name]["condition"], found[name]["reason"]) == ("Complete", "SuccessPolicy"), f"{found[name]}\n{logs}"
     actions = [(event["index"], event["exit_code"], event["action"]) for event in found["troubled"]["history"] if "action" in event]
     # the killed worker counts against --retries=1; its peer, and both when one is drained, leave with 75 and are ignored
-    assert len(actions) >= 5, found["troubled"]
+    assert len(actions) >= 5, json.dumps(found["troubled"]["history"])
     assert sorted(actions[:2]) == [(0, 75, "Ignore"), (1, 137, "Count")]
     assert sorted(actions[2:4]) == [(0, 75, "Ignore"), (1, 75, "Ignore")]
     assert (0, 0, "Succeeded") in actions[4:]
