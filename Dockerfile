@@ -1,15 +1,34 @@
-# docker build -t trainer .                          with TensorFlow's CUDA libraries
-# docker build -t trainer:cpu --build-arg EXTRA= .   for machines without a GPU
-FROM python:3.12-slim-bookworm
-
-ARG EXTRA=gpu
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 MPLCONFIGDIR=/tmp/matplotlib
-
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin trainer
-WORKDIR /app
+# docker build -t recurrent-trainer:gpu .                          with TensorFlow's CUDA libraries
+# docker build -t recurrent-trainer:cpu --build-arg DEVICE=cpu .   for machines without a GPU
+# Smoke test of an image: docker run --rm --read-only --tmpfs /tmp --tmpfs /cache:uid=10001 --entrypoint sh IMAGE /opt/smoke.sh
+FROM python:3.12.12-slim-bookworm AS wheel
+WORKDIR /source
 COPY setup.py pyproject.toml README.md ./
 COPY trainer trainer
-RUN pip install ".${EXTRA:+[$EXTRA]}" && rm -rf build && python -m trainer.train --help > /dev/null
+COPY launch launch
+COPY k8s k8s
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+FROM python:3.12.12-slim-bookworm
+ARG DEVICE=gpu
+# Everything that a run writes beside its data goes to /tmp and /cache; the rest of the file system can be read-only.
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/cache \
+    XDG_CACHE_HOME=/cache \
+    MPLCONFIGDIR=/cache/matplotlib \
+    CUDA_CACHE_PATH=/cache/cuda
+RUN useradd --uid 10001 --no-create-home --home-dir /cache --shell /usr/sbin/nologin trainer \
+    && install --directory --owner=trainer --group=trainer /cache
+# The large layer: it changes with the pinned packages only, not with the code.
+COPY k8s/image/${DEVICE}.txt /opt/requirements.txt
+RUN pip install --no-cache-dir --no-compile --no-deps --requirement /opt/requirements.txt
+COPY k8s/image/smoke.sh /opt/smoke.sh
+COPY --from=wheel /wheel /wheel
+RUN pip install --no-cache-dir --no-compile --no-deps /wheel/*.whl && pip check
 
 USER 10001
-ENTRYPOINT ["python", "-m", "trainer.train"]
+WORKDIR /tmp
+RUN sh /opt/smoke.sh
+ENTRYPOINT ["python", "-m"]
+CMD ["trainer.train", "--help"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TENSORFLOW = "2.21.*"
+LAUNCH = ["kubernetes>=31", "PyYAML>=6"]
 
 setup(
     name="recurrent-trainer",
@@ -13,11 +14,13 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]),
-    package_data={"trainer": ["recipes/*.flags", "py.typed"]},
+    packages=[*find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]), "launch.k8s"],
+    package_dir={"launch.k8s": "k8s"},  # launch reads the files that people apply
+    package_data={"trainer": ["recipes/*.flags", "py.typed"], "launch.k8s": ["**/*.yaml"]},
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
+        f"tensorflow-serving-api=={TENSORFLOW}",  # the format of warm-up requests
         "sentencepiece",
         "sacrebleu>=2.3",
         "keras>=3.12,<4",  # 3.12 is the newest that Python 3.10 gets
@@ -32,7 +35,11 @@ setup(
     ],
     extras_require={
         "gpu": [f"tensorflow[and-cuda]=={TENSORFLOW}"],
-        "test": ["pytest>=8", "pytest-xdist", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"],
+        "launch": LAUNCH,
+        "test": [
+            *("pytest>=8", "pytest-xdist", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"),
+            *(*LAUNCH, "kubernetes-validate>=1.30", "jsonschema", "types-PyYAML"),
+        ],
         "bench": ["torch"],
     },
 )

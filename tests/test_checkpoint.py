@@ -83,8 +83,8 @@ def test_the_mean_of_the_last_checkpoints(tf, small_dataset, tmp_path):
         stepper.optimizer.step.assign(step)
         for index, variable in enumerate(stepper.model.weights):
             variable.assign(tf.fill(variable.shape, float(step * step + index)))
-        checkpoints.save()
-    checkpoints.save_best()
+        checkpoints.save([])
+    checkpoints.wait()
     other = make(train_config(small_dataset, tmp_path))
     assert restore_weights(str(tmp_path), other.model, "best", average=2) == 40
     for index, variable in enumerate(other.model.weights):

@@ -30,6 +30,13 @@ def test_all_problems_are_told_at_once():
     assert found["units"] == "--units=many does not parse; give a whole number"
 
 
+def test_reading_gives_the_problems_and_what_could_be_read():
+    config, found = flags.read(TrainConfig, [*REQUIRED, "--units=many", "--batch_size=0"])
+    assert config is not None and (config.model.units, config.budget.batch_size) == (TrainConfig("d", "m").model.units, 0)
+    assert [problem.flag for problem in found] == ["units", "batch_size"]
+    assert flags.read(TrainConfig, ["--train_steps=5"])[0] is None
+
+
 def test_missing_required_flags_are_named():
     with pytest.raises(ConfigError) as caught:
         flags.parse(TrainConfig, ["--train_steps=5"])

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from launch.job import JobFlags
 from trainer import config, flags
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "train", "evaluate", "export", "predict")}
+COMMANDS["kubernetes"] = JobFlags
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -32,15 +32,23 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
       config_class: dataclass of the flags (`trainer.flags`).
       body: the command; its result must be JSON without NaN or infinity (numpy numbers and arrays are converted).
     """
-    # Read by TensorFlow when it is imported, which commands do in their bodies only.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
+
+    def text() -> str:
+        # Read by TensorFlow when it is imported, which commands do in their bodies only.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
+        if flags.wants_help(sys.argv[1:]):
+            return flags.help_text(name, summary, config_class)
+        return json.dumps(body(flags.parse(config_class, sys.argv[1:])), allow_nan=False, default=_plain)
+
+    finish(text)
+
+
+def finish(body: Callable[[], str]) -> NoReturn:
+    """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit code."""
     _log_to_stderr()
     try:
-        if flags.wants_help(sys.argv[1:]):
-            text = flags.help_text(name, summary, config_class)
-        else:
-            text = json.dumps(body(flags.parse(config_class, sys.argv[1:])), allow_nan=False, default=_plain)
+        text = body()
         # Whoever read our output may have left: the work is done, so that is no error.
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write(text + "\n")

@@ -125,12 +125,23 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
       ConfigError: unknown flags, values that do not parse, required flags that are absent, choices that do not exist: all of
         them in one error, together with what the dataclass's own `problems()` finds.
     """
+    config, found = read(config_class, arguments)
+    if found or config is None:
+        raise ConfigError(found)
+    return config
+
+
+def read(config_class: type[Config], arguments: Sequence[str]) -> tuple[Config | None, list[Problem]]:
+    """As `parse`, but gives the problems, for callers that have more to check before they tell all at once.
+
+    Flags with a problem have their default in the configuration; it is None where a required flag is absent or wrong.
+    """
     specs = list(flag_specs(config_class))
     values = _define(specs)
     try:
         rest = values(["", *arguments], known_only=True)[1:]
     except absl_flags.Error as error:  # a --flagfile that cannot be read, a flag without its value
-        raise ConfigError([Problem("flagfile", None, str(error), "give an existing file and a value for every flag")]) from error
+        return None, [Problem("flagfile", None, str(error), "give an existing file and a value for every flag")]
     found = list(_unknown(rest, [spec.name for spec in specs]))
     settings: dict[str, Any] = {}
     for spec in specs:
@@ -144,15 +155,13 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
             found.append(Problem(spec.name, value, "is not known", f"use one of {', '.join(spec.choices)}"))
         settings[spec.name] = value
     if found and any(settings[spec.name] is dataclasses.MISSING or (settings[spec.name] is None and not spec.optional) for spec in specs):
-        raise ConfigError(found)
+        return None, found
     config = _build(config_class, settings)
     check = getattr(config, "problems", None)
     named = {problem.flag for problem in found}
     if check is not None:
         found.extend(problem for problem in check() if problem.flag not in named)
-    if found:
-        raise ConfigError(found)
-    return config
+    return config, found
 
 
 def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:

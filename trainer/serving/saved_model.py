@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from trainer.errors import TrainerError
 from trainer.serving.versions import CONTRACT_FILE, EXTRA_DIRECTORY, versions
+from trainer.serving.warm_up import write_warm_up
 from trainer.tasks.serving import Serving, Signature
 
 TOLERANCE = 1e-4  # of the largest output: the fresh process may sum in another order
@@ -56,6 +57,7 @@ def export(serving: Serving, export_dir: str) -> dict[str, Any]:
         (extra / CONTRACT_FILE).write_text(
             json.dumps({**serving.contract, "op_modules": serving.op_modules}, indent=1) + "\n", encoding="utf-8"
         )
+        write_warm_up(serving, extra)
         difference = _compare_in_fresh_process(serving, functions, model_path, scratch)
         path = directory / str(_next_version(directory))
         model_path.rename(path)

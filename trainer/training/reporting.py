@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ import tensorflow as tf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from trainer.progress_line import ProgressLine
+
+logger = logging.getLogger(__name__)
+
 METRICS_FILE = "metrics.jsonl"
+PROGRESS_SECONDS = 10.0
 
 
 class Report:
@@ -36,6 +43,7 @@ class Report:
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}{postfix}]" if self._by_clock else None,
         )
         self._seconds = seconds_before
+        self._told: float | None = None
         self._open = contextlib.ExitStack()
         if not self._bar.disable:
             self._open.enter_context(logging_redirect_tqdm())  # log lines above the bar, not through it
@@ -59,6 +67,18 @@ class Report:
         self._bar.set_postfix(shown, refresh=False)
         self._seconds += seconds
         self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
+        if self._told is None:  # the first visit's time is mostly tracing: its rate tells nothing
+            self._told = time.monotonic()
+        if self._bar.disable and time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            logger.info("%s", self._progress(last, float(np.mean(losses)), len(losses) / seconds))
+
+    def _progress(self, step: int, loss: float, rate: float) -> ProgressLine:
+        """What the bar would show, for a log without one."""
+        total = self._bar.total or 0
+        if self._by_clock:
+            return ProgressLine(step, None, loss, rate, max(0.0, total - self._seconds))
+        return ProgressLine(step, round(total), loss, rate, max(0, total - step) / rate)
 
     def validation(self, step: int, scores: dict[str, float]) -> None:
         self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
