@@ -119,7 +119,8 @@ class Seq2SeqTask(Task):
         compact = not self.config.device.jit_compile  # XLA wants sizes that do not depend on values
         outputs, labels, weights = self._outputs(model, batch, noise, compact)
         smoothing = self.config.translation.label_smoothing
-        total = smoothed_cross_entropy(outputs, *model.output_weights(), labels, weights, smoothing)
+        matrix, bias = model.output_weights()
+        total = smoothed_cross_entropy(outputs, matrix, bias, labels, weights, smoothing)
         return total, tf.reduce_sum(weights), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
