@@ -10,6 +10,7 @@ DEMO := runs/demo
 
 $(INSTALLED): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip  # the one of Python 3.10 tries versions for many minutes
 	$(BIN)/python -m pip install --quiet --editable .[test]
 	touch $@
 

@@ -103,11 +103,21 @@ def train_here(config) -> None:
         train(config, read(config.data_dir), None, preemption, Heartbeat())
 
 
-@pytest.mark.parametrize("task, devices", [("forecast", 1), ("language_model", 2)])
-def test_two_workers_give_the_losses_of_one_device(tf, task, devices, small_dataset, text_dataset, tmp_path):
+@pytest.fixture(scope="module")
+def date_dataset(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("dates")
+    arguments = ["--task=seq2seq", "--source=sample", f"--output_dir={directory}/data", "--splits=0.9,0.02", "--num_processes=1"]
+    prepare.prepare(flags.parse(PrepareConfig, arguments))
+    return directory / "data"
+
+
+@pytest.mark.parametrize("task, devices", [("forecast", 1), ("language_model", 2), ("seq2seq", 1)])
+def test_two_workers_give_the_losses_of_one_device(tf, task, devices, small_dataset, text_dataset, date_dataset, tmp_path):
     data, options = small_dataset, ["--num_layers=2"]
     if task == "language_model":
-        data, options = text_dataset, ["--sequence_length=16"]
+        data, options = text_dataset, ["--sequence_length=16", "--ngram_order=3"]
+    elif task == "seq2seq":
+        data, options = date_dataset, ["--cell=gru", "--learning_rate=0.002"]
     options = [*options, "--train_steps=50", "--clip_norm=0.1"]
     processes = start([train_config(data, tmp_path / "many", *options, f"--devices_per_worker={devices}")] * 2)
     train_here(train_config(data, tmp_path / "one", *options))

@@ -76,21 +76,21 @@ class Optimizer(tf.Module):
         slots = {f"slot_{slot}/{index}": variable for index, row in enumerate(self.slots) for slot, variable in enumerate(row)}
         return {"step": self.step, "loss_scale": self.loss_scale, "good_steps": self.good_steps, **slots}
 
-    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
+    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
         """Takes one step; call it in a replica, with gradients that are the same in all replicas.
 
         Args:
-          gradients: one a variable, summed over replicas, loss scale taken out.
+          gradients: one a variable, summed over replicas.
           rate: learning rate, float32 scalar.
+          factor: float32 scalar to multiply the gradients with, which takes the loss scale out of them.
 
         Returns:
           The global norm of the gradients before clipping. A step with loss scaling and an infinite norm changes no weight.
         """
-        norm = tf.linalg.global_norm(list(gradients))
+        norm = tf.linalg.global_norm(list(gradients)) * factor
         finite = tf.math.is_finite(norm)
-        factor = tf.ones([])
         if self.config.clip_norm:
-            factor = self.config.clip_norm / tf.maximum(norm, self.config.clip_norm)
+            factor *= self.config.clip_norm / tf.maximum(norm, self.config.clip_norm)
         context = tf.distribute.get_replica_context()
         context.merge_call(self._apply, args=([gradient * factor for gradient in gradients], rate, finite))
         return norm

@@ -144,7 +144,7 @@ class Stepper:
         weight = tf.maximum(weight, 1e-12)
         factor = self.task.nominal_weight / (weight * scale)
         rate = learning_rate(self.task.config.optimization, step, progress)
-        norm = self.optimizer.apply([gradient * factor for gradient in gradients], rate)
+        norm = self.optimizer.apply(gradients, rate, factor)
         return tf.stack([loss / weight, norm, rate, examples, timesteps]), state
 
     @tf.function
