@@ -98,7 +98,8 @@ class Stepper:
             scaled = loss * (scale / self.task.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
-        return loss, weight, state, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+        dense = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+        return loss, weight, state, [tf.ensure_shape(gradient, variable.shape) for gradient, variable in zip(dense, self._variables)]
 
     def _sums(self, batch: Batch, step: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State) -> tuple[list[tf.Tensor], State]:
         """Loss, weight and gradients of one part of the batch, and its state after the step."""
