@@ -34,7 +34,7 @@ from tqdm import tqdm
 FLAGS = ["--cell=gru", "--units=256", "--dropout=0.1", "--batch_size=32", "--sequence_length=64", "--learning_rate=0.002"]
 FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
-STEPS_OF_FIRST_VISIT = 2  # trainer/training/loop.py
+STEPS_OF_FIRST_VISIT = 1  # trainer/training/loop.py
 SECONDS_BETWEEN_SAVES = 1.0
 START_TIMEOUT_SECONDS = 600.0  # seconds are enough on a quiet machine
 

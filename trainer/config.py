@@ -313,6 +313,7 @@ class DeviceConfig:
     devices_per_worker: int = flag("devices of this host to use; 0 is every GPU, or one CPU device", default=0)
     precision: str = flag("number format of the products", default="float32", choices=("float32", "bfloat16", "float16"))
     jit_compile: bool = flag("compile the loss and its gradients with XLA", default=False)
+    kernel: str = flag("how recurrent layers run; auto takes cudnn on GPUs", default="auto", choices=("auto", "cudnn", "cpu"))
     deterministic: bool = flag("use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False)
     grace_seconds: float = flag("longest time from SIGTERM to the exit with 75, in which the run saves", default=25.0)
     peer_timeout_seconds: float = flag("many workers: longest time without a step, a validation batch or a save", default=300.0)
@@ -323,6 +324,8 @@ class DeviceConfig:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 yield Problem(name, value, "is not a positive number", "use a number of seconds above 0")
+        if self.kernel == "cudnn" and self.jit_compile:
+            yield Problem("kernel", self.kernel, "cannot be compiled by --jit_compile", "leave one of the two out")
         if self.strategy == "one_device" and self.devices_per_worker > 1:
             yield Problem(
                 "strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored"

@@ -10,6 +10,7 @@ from trainer.config import EvaluateConfig
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.tables import write_tables
+from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
 
@@ -23,7 +24,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} has another vocabulary than the model was trained with; give the dataset of the training run")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
-    with banner_hidden():
+    with banner_hidden(), without_matplotlib():
         from trainer.serving.restored import restored_model
 
     task, model, step = restored_model(

@@ -7,13 +7,14 @@ from typing import Any
 
 from trainer.command import run_command
 from trainer.config import ExportConfig
+from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
 
 
 def main(config: ExportConfig) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
-    with banner_hidden():
+    with banner_hidden(), without_matplotlib():
         from trainer.serving.restored import restored_model
         from trainer.serving.saved_model import export
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacrebleu.metrics import BLEU, CHRF
-
 
 def translation_metrics(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """BLEU, chrF and exact match of whole texts (Papineni et al. 2002; Popovic 2015; both as Post 2018 computes them).
@@ -25,6 +23,8 @@ def translation_metrics(hypotheses: Sequence[str], references: Sequence[str]) ->
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references: there must be as many, and one at least")
+    from sacrebleu.metrics import BLEU, CHRF  # here: every training run would wait for it
+
     given, right = list(hypotheses), [list(references)]
     equal = sum(hypothesis == reference for hypothesis, reference in zip(hypotheses, references))
     # `force` is silence about texts that look tokenised already, which is no fault of a raw text such as a date.

@@ -33,11 +33,11 @@ class Forecaster(keras.Model):
     features of the future say can be added, and a linear map of the lookback.
     """
 
-    def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str):
+    def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
         super().__init__(autocast=False, name="forecaster")
         self._shape, self._rate = shape, model.dropout
         self._segment = segment = forecast.segment
-        self.stack = RecurrentStack.of(model, dtype)
+        self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         outputs = (segment if segment > 1 else shape.horizon) * shape.channels
         self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
         if segment > 1:

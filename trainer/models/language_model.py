@@ -22,7 +22,7 @@ class LanguageModel(keras.Model):
     layers too, straight to the output (Mikolov et al. 2011).
     """
 
-    def __init__(self, vocabulary: int, language: LanguageConfig, token: TokenConfig, model: ModelConfig, dtype: str):
+    def __init__(self, vocabulary: int, language: LanguageConfig, token: TokenConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
         super().__init__(autocast=False, name="language_model")
         self._rate, self._same = model.dropout, model.variational_dropout
         size = token.embedding_size or model.units
@@ -30,7 +30,7 @@ class LanguageModel(keras.Model):
         self._embedding = keras.layers.Embedding(vocabulary, size, embeddings_initializer=scale, dtype=dtype, name="embedding")
         order, rows = language.ngram_order, language.ngram_rows
         self._ngrams = NgramEmbedding(vocabulary, order, rows, size, language.ngram_dropout, dtype) if order > 1 else None
-        self.stack = RecurrentStack.of(model, dtype)
+        self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         self._tied = token.tie_weights
         if self._tied:
             width = model.units + (size if order > 1 else 0)

@@ -179,7 +179,9 @@ class RecurrentStack(keras.layers.Layer):
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
 
     @classmethod
-    def of(cls, config: ModelConfig, dtype: str, name: str = "recurrent", *, bidirectional: bool = False) -> RecurrentStack:
+    def of(
+        cls, config: ModelConfig, dtype: str, name: str = "recurrent", *, bidirectional: bool = False, kernel: str = "auto"
+    ) -> RecurrentStack:
         """The stack that a configuration describes."""
         return cls(
             config.cell,
@@ -193,6 +195,7 @@ class RecurrentStack(keras.layers.Layer):
             layer_norm=config.layer_norm,
             bidirectional=bidirectional,
             variational_dropout=config.variational_dropout,
+            kernel=kernel,
         )
 
     def run(

@@ -47,6 +47,7 @@ class Seq2Seq(keras.Model):
         token: TokenConfig,
         model: ModelConfig,
         dtype: str,
+        kernel: str = "auto",
     ):
         super().__init__(autocast=False, name="seq2seq")
         self._feeding, self._tied = translation.input_feeding, token.tie_weights
@@ -59,10 +60,10 @@ class Seq2Seq(keras.Model):
 
         self._target_embedding = embedding(target_vocabulary, "embedding" if joint else "target_embedding")
         self._source_embedding = self._target_embedding if joint else embedding(source_vocabulary, "source_embedding")
-        self._encoder = RecurrentStack.of(model, dtype, name="encoder", bidirectional=True)
-        self._query = Recurrent(model.cell, model.units, dtype, "query", model.recurrent_dropout)
+        self._encoder = RecurrentStack.of(model, dtype, name="encoder", bidirectional=True, kernel=kernel)
+        self._query = Recurrent(model.cell, model.units, dtype, "query", model.recurrent_dropout, kernel)
         self._attention = Attention(translation.attention, model.units, 2 * model.units, dtype)
-        self._decoder = RecurrentStack.of(model, dtype, name="decoder")
+        self._decoder = RecurrentStack.of(model, dtype, name="decoder", kernel=kernel)
         self._first = keras.layers.Dense(self._parts * model.units * (1 + model.num_layers), "tanh", dtype=dtype, name="first_state")
         self._bottleneck = keras.layers.Dense(self._size, "tanh", dtype=dtype, name="bottleneck")
         if not self._tied:

@@ -23,7 +23,7 @@ def restored_model(
     """
     task = task_for(config, manifest)
     model = task.build_model("float32")
+    model.use_portable_kernels()  # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
     task.build_variables(model)
     step = restore_weights(model_dir, model, checkpoint, average)
-    model.use_portable_kernels()
     return task, model, step

@@ -72,7 +72,7 @@ class ForecastTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
-        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype)
+        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel)
 
     @property
     def nominal_weight(self) -> float:

@@ -89,7 +89,8 @@ class LanguageTask(Task):
         return Lanes(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
 
     def build_model(self, dtype: str) -> keras.Model:
-        return LanguageModel(self.facts.vocabulary_size, self.config.language, self.config.token, self.config.model, dtype)
+        config = self.config
+        return LanguageModel(self.facts.vocabulary_size, config.language, config.token, config.model, dtype, config.device.kernel)
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.zeros([1, 2], tf.int32))

@@ -92,7 +92,8 @@ class Seq2SeqTask(Task):
 
     def build_model(self, dtype: str) -> keras.Model:
         config, facts = self.config, self.facts
-        return Seq2Seq(facts.source.size, facts.target.size, facts.joint, config.translation, config.token, config.model, dtype)
+        sizes = (facts.source.size, facts.target.size, facts.joint)
+        return Seq2Seq(*sizes, config.translation, config.token, config.model, dtype, config.device.kernel)
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.ones([1, 2], tf.int32), tf.ones([1], tf.int32), tf.ones([1, 2], tf.int32))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.errors import DivergedError, RestartError
 from trainer.tasks.task import State, Task
+from trainer.training import process_age
 from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.preemption import Preemption
 from trainer.training.reporting import Report
@@ -25,7 +26,7 @@ from trainer.training.workers import Workers
 logger = logging.getLogger(__name__)
 
 SECONDS_PER_VISIT = 1.0
-STEPS_OF_FIRST_VISIT = 2
+STEPS_OF_FIRST_VISIT = 1  # it is mostly tracing, and tells when the first step was done
 LARGEST_VISIT = 1000
 
 
@@ -92,12 +93,14 @@ class Loop:
         self.checkpoints, self.state, self.report = checkpoints, state, report
         self.workers, self.preemption, self.heartbeat = workers, preemption, heartbeat
         self.last_loss = math.nan
+        self.startup_seconds: float | None = None  # from the start of the process to the end of its first step
         self.read = np.zeros(2)  # examples and time steps since this process began to train
         self._step_seconds = 0.0
         self._carried: State = ()
         self._weight_check = WeightCheck(stepper.strategy, stepper.optimizer.floats)
         self._asked = False  # as agreed by all workers
         self._profile = task.config.debug.profile_range()
+        self._validation: tf.data.Dataset | None = None
 
     def run(self, carried: list[np.ndarray]) -> Iterator[int]:
         """Yields the step after every visit.
@@ -170,6 +173,8 @@ class Loop:
         started = time.perf_counter()
         table, self._carried = self.stepper.visit(batches, tf.constant(length), self._carried, *progress.tensors())
         losses, norms, rates, *read = table.numpy().T
+        if self.startup_seconds is None:
+            self._tell_startup()
         told = self.workers.exchange(time.perf_counter() - started, float(self.preemption.asked))
         seconds, self._asked = float(told[0, 0]), bool(told[:, 1].any())
         self.heartbeat.beat()
@@ -186,6 +191,11 @@ class Loop:
         self.report.steps(step + 1, losses, norms, rates, seconds)
         self.last_loss = float(np.mean(losses))
         return step + length
+
+    def _tell_startup(self) -> None:
+        self.startup_seconds = process_age.seconds()
+        if self.workers.is_chief:
+            logger.info("first step done %.1f s after the start of the process", self.startup_seconds)
 
     def _check_losses(self, step: int, losses: np.ndarray, rates: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
@@ -226,5 +236,7 @@ class Loop:
 
         replicas = self.stepper.strategy.num_replicas_in_sync
         size = -(-self.task.evaluation_batch_size // replicas) * replicas
-        sums = self.stepper.validate(self.task.evaluation_batches("validation", size), size, asked)
+        if self._validation is None:  # made once: each dataset traces its functions anew
+            self._validation = self.task.evaluation_batches("validation", size)
+        sums = self.stepper.validate(self._validation, size, asked)
         return None if sums is None else sums | self.task.validation_scores(self.stepper.model)

@@ -11,8 +11,9 @@ from trainer.cluster import cluster_for
 from trainer.config import TrainConfig
 from trainer.data import manifest as manifests
 from trainer.errors import TrainerError
+from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
-from trainer.training import run_files
+from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
 from trainer.training.preemption import Preemption
 from trainer.training.supervisor import Heartbeat, supervise
 
@@ -26,7 +27,7 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     heartbeat = Heartbeat()
     if cluster is not None:
         heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
-    with banner_hidden():
+    with banner_hidden(), without_matplotlib():
         from trainer.training.run import train
 
     try:

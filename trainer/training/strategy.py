@@ -20,7 +20,7 @@ def configure_devices(config: DeviceConfig) -> list[str]:
     GPUs where there are any (their memory grows as needed); else `devices_per_worker` logical devices on the CPU.
 
     Raises:
-      ConfigError: more GPUs are asked for than there are.
+      ConfigError: more GPUs are asked for than there are, or cuDNN without any.
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -35,6 +35,8 @@ def configure_devices(config: DeviceConfig) -> list[str]:
             with contextlib.suppress(RuntimeError):  # already initialised: a second run in one process (tests)
                 tf.config.experimental.set_memory_growth(gpu, True)
         return [f"/gpu:{i}" for i in range(wanted or (1 if config.strategy == "one_device" else len(gpus)))]
+    if config.kernel == "cudnn":
+        raise ConfigError([Problem("kernel", config.kernel, "needs a GPU, and TensorFlow finds none on this host", "use --kernel=auto")])
     count = max(wanted, 1)
     cpu = tf.config.list_physical_devices("CPU")[0]
     made = tf.config.get_logical_device_configuration(cpu)
