@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import flags
@@ -71,6 +71,7 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(place=st.integers(0, 10_000), flip=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory, place: int, flip: int, cut: bool) -> None:
     buffer = io.BytesIO()

@@ -135,7 +135,7 @@ def test_what_prepare_wrote_is_a_dataset_of_tfds(built: Path, tmp_path: Path) ->
     [
         (("--task=forecast", "--tfds_name=power"), r"--feature_map is missing.*meta/values \(float64 \[\?, 2\]\).*--feature_map=values="),
         (("--task=seq2seq", "--tfds_name=two_texts"), "--feature_map=source=a,target=b or --feature_map=source=b,target=a"),
-        (("--task=seq2seq", "--tfds_name=reviews"), r"--task=seq2seq needs two texts.*label \(int64\), review \(string\)"),
+        (("--task=seq2seq", "--tfds_name=reviews"), r"--task=seq2seq needs two texts.* review \(string\)"),
         (("--task=language_model", "--tfds_name=reviws"), "--tfds_name=reviws cannot be opened"),
         (("--task=language_model", "--tfds_name=reviews:9.9.9"), "--tfds_name=reviews:9.9.9 cannot be opened"),
         (("--task=language_model", "--tfds_dir=/nowhere"), "is no dataset that TFDS wrote"),
@@ -178,7 +178,7 @@ def test_a_damaged_shard_is_named(built: Path, tmp_path: Path) -> None:
 
 def test_the_command_needs_no_code_of_the_builder(built: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trainer.prepare", "--task=seq2seq", "--source=tfds", "--tfds_name=wmt_toy", f"--tfds_dir={built}"]
-    done = subprocess.run([*command, f"--output_dir={tmp_path}/d"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*command, f"--output_dir={tmp_path}/d", "--splits=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["records"] == {"train": 8, "validation": 4}
     assert "wmt_toy/1.0.0: read as source=en, target=de" in done.stderr

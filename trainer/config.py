@@ -186,6 +186,20 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
+class InspectConfig:
+    """`python -m trainer.inspect`."""
+
+    GROUP: ClassVar[str] = "inspect"
+
+    data_dir: str = flag("dataset that trainer.prepare wrote")
+    verify: bool = flag("compare every shard with the checksum that it was written with", default=False)
+    examples: int = flag("decoded examples of each split", default=2)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 0, "examples")
+
+
+@dataclass(frozen=True)
 class ForecastConfig:
     GROUP: ClassVar[str] = "forecast"
 

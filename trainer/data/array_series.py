@@ -9,8 +9,6 @@ import numpy as np
 from trainer.data.csv_series import RawSeries
 from trainer.errors import DataError
 
-_LARGEST = float(np.finfo(np.float32).max)
-
 
 def read_npy(path: str) -> RawSeries:
     """Reads one `.npy` file, an array [T] or [T, D] of integers or floats, NaN where a value is missing; there are no dates.
@@ -53,11 +51,12 @@ def array_series(array: np.ndarray, name: str, source: str, column: str = "value
     if not array.size:
         raise DataError(f"{source} is an array {list(array.shape)}, which holds no values; leave it out or add the data")
     table = array[:, None] if array.ndim == 1 else array
-    # A NaN fails the comparison; the smallest integer has no positive counterpart, so signs are compared apart.
-    wrong = ~((table >= -_LARGEST) & (table <= _LARGEST)) & ~np.isnan(table)
+    with np.errstate(over="ignore"):  # becomes an infinity, which is told
+        values = np.ascontiguousarray(table, np.float32)
+    wrong = np.isinf(values)
     if wrong.any():
         row, index = (int(place[0]) for place in np.nonzero(wrong))
         raise DataError(f"{source} row {row}, column {index}: {table[row, index]} is no finite number in 32 bits; correct it, or put NaN")
     width = table.shape[1]
     columns = (column,) if width == 1 else tuple(f"{column}_{index}" for index in range(width))
-    return RawSeries(name, columns, np.ascontiguousarray(table, np.float32), None, None, source)
+    return RawSeries(name, columns, values, None, None, source)
