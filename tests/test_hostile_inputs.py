@@ -23,18 +23,24 @@ from trainer.data.text_source import read_text
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
 
-often = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-seldom = settings(often, max_examples=60)
+often = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+seldom = settings(often, max_examples=20)
 
-NUMBERS = st.one_of(st.none(), st.integers(-(10**6), 10**6).map(float), st.floats(-1e30, 1e30, width=32))
+NUMBERS = st.one_of(st.none(), st.integers(-(10**6), 10**6).map(float), st.floats(-(2.0**100), 2.0**100, width=32))
 TABLES = st.integers(1, 4).flatmap(lambda columns: st.lists(st.lists(NUMBERS, min_size=columns, max_size=columns), min_size=2, max_size=9))
 DIALECTS = st.fixed_dictionaries(
-    {"mark": st.booleans(), "end": st.sampled_from(["\n", "\r\n", "\r"]), "quote": st.booleans(), "last": st.booleans(), "dates": st.booleans()}
+    {
+        "end": st.sampled_from(["\n", "\r\n", "\r"]),
+        **{name: st.booleans() for name in ("mark", "quote", "last", "dates")},
+    }
 )
+KINDS = st.sampled_from(["char", "byte", "word"])
 # Bytes that break readers, put anywhere.
 POISON = st.sampled_from(
-    [b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b'"', b'""', b",", b";", b"\t", b"'", b"inf", b"nan", b"-nan", b"1,5", b"1e400"]
-    + [b"\xe2\x80\xa8", b"\x1a", b"\xc3", b"1_000", b"--", b"2020-01-01", b"9" * 400, b" ", b"0x10", "١".encode(), b"\\", b"#"]
+    [
+        *(b"\x00", b"\xff", b"\xc3", b"\x1a", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\r", b"\r\n", b"\n", b"\t", b" ", b"\\", b"#"),
+        *(b'"', b'""', b",", b";", b"'", b"inf", b"nan", b"-nan", b"1,5", b"1e400", b"1_000", b"--", b"2020-01-01", b"9" * 400, b"0x10"),
+    ]
 )
 
 
@@ -222,7 +228,7 @@ def whole(tmp_path: Path, *arguments: str) -> tuple[manifest.Manifest, dict[str,
 
 
 @seldom
-@given(content=TEXTS, documents=st.sampled_from(["stream", "lines"]), tokenizer=st.sampled_from(["char", "byte", "word"]))
+@given(content=TEXTS, documents=st.sampled_from(["stream", "lines"]), tokenizer=KINDS)
 def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: str, tokenizer: str) -> None:
     path = place(tmp_path, "a.txt", content)
     kind = ["--task=language_model", "--source=text", f"--documents={documents}", f"--tokenizer={tokenizer}"]
@@ -237,13 +243,19 @@ def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: 
 
 
 @seldom
-@given(lines=st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=5), tokenizer=st.sampled_from(["char", "byte", "word"]))
+@given(
+    lines=st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=5),
+    tokenizer=KINDS,
+)
 def test_any_lines_as_a_pair_dataset(tmp_path: Path, lines: list[tuple[str, str]], tokenizer: str) -> None:
     assume(not any(set("\n\r\ufeff") & set(source + target) for source, target in lines))
     paths = [place(tmp_path, f"a.{side}", "".join(f"{line[side]}\n" for line in lines).encode("utf-8", "replace")) for side in (0, 1)]
     found = whole(tmp_path, "--task=seq2seq", "--source=pairs", f"--tokenizer={tokenizer}", f"--input={','.join(paths)}")
     assert not isinstance(found, TrainerError), found
-    expected = [{"source": source.encode("utf-8", "replace").decode(), "target": target.encode("utf-8", "replace").decode()} for source, target in lines]
+    expected = [
+        {"source": source.encode("utf-8", "replace").decode(), "target": target.encode("utf-8", "replace").decode()}
+        for source, target in lines
+    ]
     assert found[1]["examples"]["train"] == expected
 
 

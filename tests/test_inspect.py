@@ -115,7 +115,7 @@ def test_the_command(datasets: dict[str, Path], tmp_path: Path) -> None:
     assert len(errors) == 2 and f"{damaged} has the checksum" in errors[0] and f"{gone} cannot be read" in errors[1]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), task=st.sampled_from(["forecast", "language_model", "seq2seq"]), cut=st.booleans())
 def test_a_shard_truncated_or_flipped_anywhere(
     datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, task: str, cut: bool
@@ -134,7 +134,7 @@ def test_a_shard_truncated_or_flipped_anywhere(
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), task=st.sampled_from(["forecast", "language_model", "seq2seq"]), cut=st.booleans())
 def test_another_file_truncated_or_flipped_anywhere(
     datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, task: str, cut: bool

@@ -47,7 +47,12 @@ def test_pairs_need_a_direction() -> None:
     ("task", "found", "mapped", "told"),
     [
         ("forecast", (SERIES, TABLE), (), r"--feature_map is missing.* d has load \(int32 \[\?\]\), wide .*--feature_map=values=load or"),
-        ("forecast", (TEXT, LABEL, RAGGED), (), r"--task=forecast needs numbers of shape.*: d has text \(string\), label \(int64\), ragged"),
+        (
+            "forecast",
+            (TEXT, LABEL, RAGGED),
+            (),
+            r"--task=forecast needs numbers of shape.*: d has text \(string\), label \(int64\)",
+        ),
         ("language_model", (SERIES,), (), "--task=language_model needs a text"),
         ("language_model", (TEXT, OTHER), (), "use --feature_map=text=text or --feature_map=text=title"),
         ("seq2seq", (TEXT, LABEL), (), "--task=seq2seq needs two texts"),

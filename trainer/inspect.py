@@ -45,7 +45,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"and {len(result['series']) - MOST_SERIES} more series"
     for side, vocabulary in _vocabularies(result):
         frequent = " ".join(json.dumps(entry["token"], ensure_ascii=False) for entry in vocabulary["frequent"])
-        yield f"\n{side}: {vocabulary['size']} {vocabulary['tokenizer']} tokens, {vocabulary['unused']} not in training; most often {frequent}"
+        sizes = f"{vocabulary['size']} {vocabulary['tokenizer']} tokens, {vocabulary['unused']} not in training"
+        yield f"\n{side}: {sizes}; most often {frequent}"
     for split, examples in result["examples"].items():
         for example in examples:
             shown = json.dumps(example, ensure_ascii=False)
@@ -73,7 +74,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Lines of a table, turned where it would be wide: a column an entry."""
     names = list(rows[0])
-    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
     if len(names) > 2 * len(rows) or len(names) > MOST_SERIES:
         cells = [list(column) for column in zip(*cells)]
     widths = [max(map(len, column)) for column in zip(*cells)]

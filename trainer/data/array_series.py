@@ -24,7 +24,7 @@ def read_npy(path: str) -> RawSeries:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
     except (ValueError, EOFError, SyntaxError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} is no array of numpy's .npy format ({reason}); write it with numpy.save, without pickled objects") from None
+        raise DataError(f"{path} is no array of numpy's .npy format ({reason}); write it with numpy.save, without objects") from None
     except Exception as error:  # a damaged header or archive: numpy hands on what its parsers raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise DataError(f"{path} is damaged ({reason}); write it again with numpy.save") from None

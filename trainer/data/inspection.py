@@ -229,4 +229,3 @@ def _vocabulary(tokenizer: Tokenizer, counts: np.ndarray) -> dict[str, Any]:
 
 def _token_text(tokenizer: Tokenizer, index: int) -> str:
     return SPECIAL[UNKNOWN] if index == UNKNOWN else tokenizer.decode([index])
-
