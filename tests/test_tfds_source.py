@@ -50,7 +50,7 @@ def _series(rows: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tfds")
     text, label = tfds.features.Text(), tfds.features.ClassLabel(num_classes=2)
     review = {"review": text, "label": label}
