@@ -78,7 +78,8 @@ def open_source(config: PrepareConfig) -> TfdsSource:
     """
     builder = _builder(config)
     name = builder.info.full_name
-    found = tfds_features.found_features(builder.info.features.get_tensor_info())
+    # TFDS reads its features.json in no fixed order.
+    found = dict(sorted(tfds_features.found_features(builder.info.features.get_tensor_info()).items()))
     features = tfds_features.choose(config.task, name, found, builder.info.supervised_keys, config.feature_map)
     splits = _splits(config, builder, name)
     _log.info("%s: %s", name, ", ".join(f"{split} is {asked}" for split, asked in splits.items()))
