@@ -37,7 +37,7 @@ setup(
         "gpu": [f"tensorflow[and-cuda]=={TENSORFLOW}"],
         "launch": LAUNCH,
         "test": [
-            *("pytest>=8", "pytest-xdist", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"),
+            *("pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"),
             *(*LAUNCH, "kubernetes-validate>=1.30", "jsonschema", "types-PyYAML"),
         ],
         "bench": ["torch"],

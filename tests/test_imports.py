@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STAGES = ["base", "data", "models", "evaluation", "tasks", "training", "serving", "commands", "launch"]
 BASE = {"cluster", "errors", "config", "flags", "command", "quiet", "lean_imports", "progress_line", "__version__", ""}
-COMMANDS = {"prepare", "train", "evaluate", "export", "predict"}
+COMMANDS = {"prepare", "inspect", "train", "evaluate", "export", "predict"}
 
 
 def stage(module: str) -> str:

@@ -9,7 +9,9 @@ from launch.job import JobFlags
 from trainer import config, flags
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "train", "evaluate", "export", "predict")}
+COMMANDS = {
+    name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "inspect", "train", "evaluate", "export", "predict")
+}
 COMMANDS["kubernetes"] = JobFlags
 
 

@@ -1,11 +1,11 @@
-"""`prepare --task=forecast`: CSV files or the sample -> a dataset of series."""
+"""`prepare --task=forecast`: CSV files, arrays, TensorFlow Datasets or the sample -> a dataset of series."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.config import PrepareConfig
-from trainer.data import forecast_records
+from trainer.data import forecast_records, tfds_source
+from trainer.data.array_series import read_npy
 from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.forecast_records import Group
 from trainer.data.input_files import find_split_files
@@ -29,16 +30,13 @@ def prepare_forecast(config: PrepareConfig, processes: int) -> tuple[Manifest, d
     """Writes the dataset; gives its manifest and rows and series of it.
 
     Raises:
-      DataError, ConfigError, StorageError: as `read_csv`, `find_files`, `split_borders` and `write_dataset`.
+      DataError, ConfigError, StorageError: as `read_csv`, `read_npy`, `open_source`, `find_files`, `split_borders` and `write_dataset`.
     """
-    if config.source == "sample":
-        series = sample_series(config.seed)
-        groups = [Group(series, split_borders(len(series.values), config.splits, series.source, "rows"))]
-    else:
-        groups = _read_groups(config, processes)
+    given = _given(config, processes)
+    groups = _grouped(given, config)
     written = forecast_records.write_dataset(groups, config.output_dir, config.num_shards, processes)
     if config.source == "sample":
-        write_csv(series, Path(config.output_dir) / SAMPLE_FILE)
+        write_csv(given["train"][0], Path(config.output_dir) / SAMPLE_FILE)
     rows = {name: sum(last - first for first, last in _ranges(groups, name)) for name in written.splits}
     return written, {"rows": rows, "series": len(groups) * len(groups[0].series.columns)}
 
@@ -47,24 +45,33 @@ def _ranges(groups: Sequence[Group], split: str) -> list[tuple[int, int]]:
     return [group.splits[split] for group in groups if split in group.splits]
 
 
-def _read_groups(config: PrepareConfig, processes: int) -> list[Group]:
-    """The groups of all files: those of --input by --splits, the others wholly in their split."""
-    given = find_split_files(config)
-    paths = [path for files in given.values() for path in files]
-    everything = dict(zip(paths, _distinct(_read_files(paths, config.date_column, processes))))
-    elsewhere = [split for split in ("validation", "test") if given[split]]
+def _grouped(given: Mapping[str, Sequence[RawSeries]], config: PrepareConfig) -> list[Group]:
+    """The groups of all series: those of train by --splits, the others wholly in their split."""
+    elsewhere = [split for split in ("validation", "test") if given.get(split)]
     groups = []
-    for split, files in given.items():
-        for path in files:
-            rows = len(everything[path].values)
-            own = split_borders(rows, config.splits, path, "rows", elsewhere) if split == "train" else {split: (0, rows)}
-            groups.append(Group(everything[path], own))
+    for split, series in given.items():
+        for each in series:
+            rows = len(each.values)
+            own = split_borders(rows, config.splits, each.source, "rows", elsewhere) if split == "train" else {split: (0, rows)}
+            groups.append(Group(each, own))
     return groups
 
 
-def _read_files(paths: Sequence[str], date_column: str, processes: int) -> list[RawSeries]:
+def _given(config: PrepareConfig, processes: int) -> dict[str, list[RawSeries]]:
+    """Split -> its series; those of train are to be split."""
+    if config.source == "sample":
+        return {"train": [sample_series(config.seed)]}
+    if config.source == "tfds":
+        return tfds_source.read_series(tfds_source.open_source(config))
+    files = find_split_files(config)
+    series = iter(_distinct(_read_files([path for paths in files.values() for path in paths], config, processes)))
+    return {split: [next(series) for _ in paths] for split, paths in files.items()}
+
+
+def _read_files(paths: Sequence[str], config: PrepareConfig, processes: int) -> list[RawSeries]:
     size = sum(Path(path).stat().st_size for path in paths)
-    reading = run_jobs(functools.partial(read_csv, date_column=date_column), paths, processes if size > POOL_BYTES else 1)
+    read = read_npy if config.source == "npy" else functools.partial(read_csv, date_column=config.date_column)
+    reading = run_jobs(read, paths, processes if size > POOL_BYTES else 1)
     return list(tqdm(reading, total=len(paths), unit=" files", desc="read", disable=not sys.stderr.isatty()))
 
 

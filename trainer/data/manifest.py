@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.config import TOKENIZERS
 from trainer.data import tfds_files
 from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError
@@ -164,9 +165,30 @@ def read(data_dir: str) -> Manifest:
     if version != FORMAT_VERSION:
         raise DataError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; prepare the dataset again")
     try:
-        return decode(values)
+        manifest = decode(values)
+        _check_whole(manifest)
+        return manifest
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
+
+
+def _check_whole(manifest: Manifest) -> None:
+    """Raises ValueError where parts of a manifest do not fit together: names of splits, features and tokenizers."""
+    facts = [one for one in (manifest.series, manifest.text, manifest.pairs) if one is not None]
+    if len(facts) != 1:
+        raise ValueError("it tells of no series, text or pairs, or of several")
+    if isinstance(facts[0], SeriesFacts):
+        told = {split for group in facts[0].groups for split in group.splits}
+        needed = {"group", "start", "values", "observed"} | ({"time"} if facts[0].interval else set())
+    else:
+        told = set(facts[0].splits)
+        needed = {"document", "start", "lengths", "tokens"} if manifest.text else {"pair", "source", "target"}
+        if facts[0].tokenizer not in TOKENIZERS:
+            raise ValueError(f"{facts[0].tokenizer!r} is no tokenizer")
+    if told != set(manifest.splits):
+        raise ValueError(f"the splits {sorted(manifest.splits)} are told of as {sorted(told)}")
+    if missing := needed - {feature.name for feature in manifest.features}:
+        raise ValueError(f"the feature {sorted(missing)[0]} is missing")
 
 
 def decode(values: dict[str, Any]) -> Manifest:

@@ -1,4 +1,4 @@
-"""`prepare --task=seq2seq`: line-aligned texts or the sample -> a dataset of pairs."""
+"""`prepare --task=seq2seq`: line-aligned texts, TensorFlow Datasets or the sample -> a dataset of pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import PrepareConfig
-from trainer.data import tokenizers
+from trainer.data import tfds_source, tokenizers
 from trainer.data.input_files import find_split_files
 from trainer.data.manifest import Manifest
 from trainer.data.pair_records import EncodedPairs, write_dataset
@@ -53,6 +53,8 @@ def prepare_pairs(config: PrepareConfig, processes: int) -> tuple[Manifest, dict
 def _given(config: PrepareConfig) -> dict[str, TextPairs]:
     if config.source == "sample":
         return {"train": sample_dates(config.seed)}
+    if config.source == "tfds":
+        return tfds_source.read_pairs(tfds_source.open_source(config))
     flags = {"train": "input", "validation": "validation_input", "test": "test_input"}
     files = find_split_files(config)
     return {split: read_pairs(paths, flags[split], "surplus" in config.drop_pairs) for split, paths in files.items() if paths}

@@ -11,7 +11,8 @@ import tensorflow as tf
 from trainer.data import tokenizers
 from trainer.data.manifest import Manifest
 from trainer.data.pair_facts import PairFacts
-from trainer.data.record_files import check_files, read_checked, record_shards
+from trainer.data.record_files import read_checked, record_shards
+from trainer.data.shard_files import check_files
 from trainer.data.tokenizer import Tokenizer
 from trainer.errors import DataError
 

@@ -1,31 +1,15 @@
-"""The shards of a dataset: checked, read in parallel, damage told by file and record."""
+"""The records of shards: read in parallel, damage told by file and record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import tensorflow as tf
 
 from trainer.data import tfrecord
-from trainer.data.manifest import Manifest
 from trainer.errors import DataError
 
 PARALLEL_SHARDS = 8
-
-
-def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
-    """Paths of the shards of `splits`; DataError for one that is missing or of another size than it was written with."""
-    paths = []
-    for split in splits:
-        for shard in manifest.splits[split].shards:
-            path = Path(data_dir) / shard.file
-            if not path.is_file():
-                raise DataError(f"{path} is missing; restore it or prepare the dataset again")
-            if (size := path.stat().st_size) != shard.bytes:
-                raise DataError(f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset again")
-            paths.append(str(path))
-    return paths
 
 
 def record_shards(paths: list[str]) -> tf.data.Dataset:

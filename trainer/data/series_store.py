@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.manifest import Manifest
-from trainer.data.record_files import check_files, read_checked, record_shards
+from trainer.data.record_files import read_checked, record_shards
 from trainer.data.segments import Segment
+from trainer.data.shard_files import check_files
 from trainer.errors import DataError
 
 SPLIT_ORDER = ("train", "validation", "test")

@@ -27,6 +27,14 @@ class SourceText:
     text: str
 
 
+@dataclass(frozen=True)
+class SourceDocuments:
+    """Documents that their source keeps apart, none of them blank, and where they are from, for errors."""
+
+    source: str
+    documents: list[str]
+
+
 def read_text(path: str) -> SourceText:
     """Reads a UTF-8 file; a byte order mark is dropped, CR LF becomes a line feed.
 
@@ -47,7 +55,9 @@ def read_text(path: str) -> SourceText:
     return SourceText(path, text)
 
 
-def split_documents(given: Mapping[str, Sequence[SourceText]], documents: str, splits: Sequence[str]) -> dict[str, list[str]]:
+def split_documents(
+    given: Mapping[str, Sequence[SourceText | SourceDocuments]], documents: str, splits: Sequence[str]
+) -> dict[str, list[str]]:
     """The documents of each split, in the order of the sources; splits without any are absent.
 
     Args:
@@ -58,13 +68,15 @@ def split_documents(given: Mapping[str, Sequence[SourceText]], documents: str, s
     Raises:
       DataError: a source is too short for its splits, or has no document.
     """
-    unit = "characters" if documents == "stream" else "documents"
     elsewhere = [split for split in ("validation", "test") if given.get(split)]
     found: dict[str, list[str]] = {}
     for split, texts in given.items():
         for text in texts:
-            entries = text.text if documents == "stream" else _lines(text)
-            count = len(entries)
+            if isinstance(text, SourceDocuments):
+                entries: str | list[str] = text.documents
+            else:
+                entries = text.text if documents == "stream" else _lines(text)
+            count, unit = len(entries), "characters" if isinstance(entries, str) else "documents"
             borders = split_borders(count, splits, text.source, unit, elsewhere) if split == "train" else {split: (0, count)}
             for name, (first, end) in borders.items():
                 part = entries[first:end]

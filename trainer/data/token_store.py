@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from trainer.data import tokenizers
 from trainer.data.manifest import Manifest, TextFacts
-from trainer.data.record_files import check_files, read_checked, record_shards
+from trainer.data.record_files import read_checked, record_shards
+from trainer.data.shard_files import check_files
 from trainer.data.tokenizer import END, Tokenizer
 from trainer.errors import DataError
 

@@ -1,0 +1,62 @@
+"""Arrays of numbers -> one `RawSeries`: files of numpy's format, or what another source gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.csv_series import RawSeries
+from trainer.errors import DataError
+
+
+def read_npy(path: str) -> RawSeries:
+    """Reads one `.npy` file, an array [T] or [T, D] of integers or floats, NaN where a value is missing; there are no dates.
+
+    The columns are called `value`, or `value_0`, `value_1`, ...
+
+    Raises:
+      DataError: the file is missing or damaged, holds pickled objects or an archive, or no such array; the text names the file.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
+    except (ValueError, EOFError, SyntaxError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} is no array of numpy's .npy format ({reason}); write it with numpy.save, without objects") from None
+    except Exception as error:  # a damaged header or archive: numpy hands on what its parsers raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise DataError(f"{path} is damaged ({reason}); write it again with numpy.save") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DataError(f"{path} is an archive of several arrays; write each with numpy.save to a file of its own")
+    return array_series(array, Path(path).stem, path)
+
+
+def array_series(array: np.ndarray, name: str, source: str, column: str = "value") -> RawSeries:
+    """The series of an array [T] or [T, D] of integers or floats.
+
+    Args:
+      array: the values, NaN where missing.
+      name: names the group of series.
+      source: file or record, for errors.
+      column: name of the column; several are called `column_0`, `column_1`, ...
+
+    Raises:
+      DataError: the array has another shape or type, no values, or one that is no finite number in 32 bits.
+    """
+    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
+        raise DataError(f"{source} is an array {list(array.shape)} of {array.dtype}; give numbers [time] or [time, columns]")
+    if not array.size:
+        raise DataError(f"{source} is an array {list(array.shape)}, which holds no values; leave it out or add the data")
+    table = array[:, None] if array.ndim == 1 else array
+    with np.errstate(over="ignore"):  # becomes an infinity, which is told
+        values = np.ascontiguousarray(table, np.float32)
+    wrong = np.isinf(values)
+    if wrong.any():
+        row, index = (int(place[0]) for place in np.nonzero(wrong))
+        raise DataError(f"{source} row {row}, column {index}: {table[row, index]} is no finite number in 32 bits; correct it, or put NaN")
+    width = table.shape[1]
+    columns = (column,) if width == 1 else tuple(f"{column}_{index}" for index in range(width))
+    return RawSeries(name, columns, values, None, None, source)

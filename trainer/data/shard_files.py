@@ -1,0 +1,63 @@
+"""The shards of a dataset as files: there, of their size, of their checksum. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import google_crc32c
+
+from trainer.data.manifest import Manifest
+from trainer.errors import DataError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
+    """Paths of the shards of `splits`; DataError for one that is missing or of another size than it was written with."""
+    paths = []
+    for split in splits:
+        for shard in manifest.splits[split].shards:
+            path = Path(data_dir) / shard.file
+            if not path.is_file():
+                raise DataError(f"{path} is missing; restore it or prepare the dataset again")
+            if (size := path.stat().st_size) != shard.bytes:
+                raise DataError(f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset again")
+            paths.append(str(path))
+    return paths
+
+
+def verify_files(data_dir: str, manifest: Manifest) -> int:
+    """Compares every shard with the checksum that it was written with; gives the number of shards.
+
+    Raises:
+      DataError: a shard is missing or another one than was written; the text has a line for each.
+    """
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    wrong = []
+    for shard in shards:
+        path = Path(data_dir) / shard.file
+        try:
+            found = f"{_crc32c(path):08x}"
+        except OSError as error:
+            wrong.append(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again")
+            continue
+        if found != shard.crc32c:
+            told = f"has the checksum {found}, {shard.crc32c} was written: damaged or replaced"
+            wrong.append(f"{path} {told}; restore it or prepare the dataset again")
+    if wrong:
+        raise DataError("\n".join(wrong))
+    return len(shards)
+
+
+def _crc32c(path: Path) -> int:
+    crc = 0
+    for block in _blocks(path):
+        crc = google_crc32c.extend(crc, block)
+    return crc
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block

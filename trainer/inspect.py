@@ -1,0 +1,91 @@
+"""Tells what a dataset holds: splits, counts, lengths, vocabulary or statistics, decoded examples; --verify checks every shard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from trainer.command import run_command
+from trainer.config import InspectConfig
+from trainer.data import manifest as manifests
+from trainer.data.inspection import inspect_dataset
+from trainer.data.shard_files import verify_files
+
+MOST_SERIES = 20  # in the table; the JSON has all
+MOST_CHARACTERS = 100  # of an example in the table
+
+
+def main(config: InspectConfig) -> dict[str, Any]:
+    manifest = manifests.read(config.data_dir)
+    verified = verify_files(config.data_dir, manifest) if config.verify else None
+    result = {
+        "data_dir": config.data_dir,
+        "name": manifest.name,
+        "task": manifest.task,
+        "fingerprint": manifest.fingerprint,
+        "created_by": manifest.created_by,
+        "verified_shards": verified,
+        **inspect_dataset(config.data_dir, manifest, config.examples),
+    }
+    sys.stdout.write("\n".join(_lines(result)) + "\n")
+    return result
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """The result for people."""
+    yield f"{result['data_dir']}: {result['task']}, fingerprint {result['fingerprint']}, written by {result['created_by']}"
+    yield ""
+    yield from _table([{"split": name, **_flat(split)} for name, split in result["splits"].items()])
+    if "series" in result:
+        yield f"\nsteps: {result['interval']}; mean and std of the training rows"
+        yield from _table(result["series"][:MOST_SERIES])
+        if len(result["series"]) > MOST_SERIES:
+            yield f"and {len(result['series']) - MOST_SERIES} more series"
+    for side, vocabulary in _vocabularies(result):
+        frequent = " ".join(json.dumps(entry["token"], ensure_ascii=False) for entry in vocabulary["frequent"])
+        sizes = f"{vocabulary['size']} {vocabulary['tokenizer']} tokens, {vocabulary['unused']} not in training"
+        yield f"\n{side}: {sizes}; most often {frequent}"
+    for split, examples in result["examples"].items():
+        for example in examples:
+            shown = json.dumps(example, ensure_ascii=False)
+            yield f"\n{split}: {shown if len(shown) <= MOST_CHARACTERS else shown[:MOST_CHARACTERS] + '…'}"
+    if result["verified_shards"] is not None:
+        yield f"\n{result['verified_shards']} shards are as they were written"
+
+
+def _vocabularies(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    found = result.get("vocabulary", {})
+    if "source" in found:
+        yield from ((f"{side} vocabulary", found[side]) for side in (("source",) if found["joint"] else ("source", "target")))
+    elif found:
+        yield "vocabulary", found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values within values by joined names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Lines of a table, turned where it would be wide: a column an entry."""
+    names = list(rows[0])
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    if len(names) > 2 * len(rows) or len(names) > MOST_SERIES:
+        cells = [list(column) for column in zip(*cells)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        head, *rest = (cell.ljust(width) if not index else cell.rjust(width) for index, (cell, width) in enumerate(zip(line, widths)))
+        yield "  ".join([head, *rest]).rstrip()
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run_command("trainer.inspect", __doc__ or "", InspectConfig, main)
