@@ -145,8 +145,9 @@ def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypat
     assert plan(256, 96, 64) == (2, True)
     assert plan(32, 64, 1024) == (1, False)
     assert plan(65, 96, 512) == (1, True)
-    assert plan(256, 96, 64, tf.bfloat16) == (2, False)
-    assert plan(16, 24, 8) == plan(None, 96, 64) == plan(256, None, 64) == plan(256, 96, 64, own_gradient=False) == (1, False)
+    assert plan(32, 64, 384) == (2, True)  # compiled loops do with 16 rows each
+    assert plan(256, 96, 64, tf.bfloat16) == plan(256, None, 64) == (2, False)
+    assert plan(16, 24, 8) == plan(None, 96, 64) == plan(256, 96, 64, own_gradient=False) == (1, False)
 
 
 @pytest.mark.parametrize("cell", KINDS)
