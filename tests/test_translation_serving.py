@@ -222,7 +222,7 @@ def test_subwords_end_to_end(tmp_path):
     trained(data, tmp_path / "model", 10, "--tie_weights")
     done = call("trainer.export", f"--model_dir={tmp_path}/model", f"--export_dir={tmp_path}/export")
     assert done.returncode == EXIT_DONE, done.stderr
-    arguments = [f"--export_dir={tmp_path}/export", "--input=-", f"--plot={tmp_path}/a.png"]
+    arguments = [f"--export_dir={tmp_path}/export", "--input=-"]
     done = call("trainer.predict", *arguments, input="the dog\n")
     assert done.returncode == EXIT_DONE, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["predictions"] == 1 and (tmp_path / "a.png").stat().st_size > 1000
+    assert json.loads(done.stdout.splitlines()[-1])["predictions"] == 1
