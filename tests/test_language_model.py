@@ -1,6 +1,8 @@
 """Language models: batches in, the same losses on one device and two; resume, score and generation."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -121,8 +123,8 @@ def test_stopped_in_the_middle_of_an_epoch_and_restarted_gives_the_same_bytes(tf
 @pytest.fixture(scope="module")
 def exported(text_data, line_data, tmp_path_factory):
     directory = tmp_path_factory.mktemp("language")
-    for name, data in (("stream", text_data), ("lines", line_data)):
-        config = config_for(data, directory / name / "model", "--train_steps=150")
+    for name, data, options in (("stream", text_data, ["--ngram_order=3"]), ("lines", line_data, [])):
+        config = config_for(data, directory / name / "model", "--train_steps=150", *options)
         assert call("trainer.train", *flags.to_arguments(config)).returncode == EXIT_DONE
         done = call("trainer.export", f"--model_dir={config.model_dir}", f"--export_dir={directory}/{name}/export")
         assert done.returncode == EXIT_DONE, done.stderr
@@ -193,6 +195,21 @@ def test_generation_in_the_graph_is_generation_by_hand(tf, exported):
     assert done.returncode == EXIT_DONE, done.stderr
     line = json.loads(done.stdout.splitlines()[0])
     assert line["prompt"] + line["completion"] == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("kind", ["stream", "lines"])
+def test_a_terminal_shows_the_text_that_a_file_gets(exported, tmp_path, kind):
+    arguments = [f"--export_dir={exported}/{kind}/export", "--input=-", "--max_tokens=12", "--seed=3"]
+    done = call("trainer.predict", *arguments, f"--output={tmp_path}/o.jsonl", input="the dog \n")
+    assert done.returncode == EXIT_DONE, done.stderr
+    line = json.loads((tmp_path / "o.jsonl").read_text())
+    shown, terminal = pty.openpty()
+    streamed = subprocess.run(
+        [sys.executable, "-m", "trainer.predict", *arguments], cwd=ROOT, input=b"the dog \n", stdout=terminal, stderr=subprocess.PIPE
+    )
+    assert streamed.returncode == EXIT_DONE, streamed.stderr.decode()
+    text = os.read(shown, 2**16).decode().replace("\r\n", "\n")
+    assert text.startswith(line["prompt"] + line["completion"] + "\n{")
 
 
 def test_documents_end_with_the_stop_token(exported, tmp_path):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from trainer.config import ForecastConfig, ModelConfig
 from trainer.data.windows import Batch, WindowShape
+from trainer.models.model import Model
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
 
@@ -21,7 +22,7 @@ def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.where(chosen > 0, past, 0.0), axis=1, keepdims=True)
 
 
-class Forecaster(keras.Model):
+class Forecaster(Model):
     """Standardises each window reversibly, reads it with a recurrent encoder, and writes all steps of the horizon at once.
 
     The standardisation takes the window's last value as its zero and gives it back to the forecast (NLinear, Zeng et al. 2023); the
@@ -34,7 +35,7 @@ class Forecaster(keras.Model):
     """
 
     def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
-        super().__init__(autocast=False, name="forecaster")
+        super().__init__("forecaster")
         self._shape, self._rate = shape, model.dropout
         self._segment = segment = forecast.segment
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config import LanguageConfig, ModelConfig, TokenConfig
+from trainer.models.model import Model
 from trainer.models.ngrams import NgramEmbedding
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
@@ -15,7 +16,7 @@ from trainer.models.recurrent import RecurrentStack
 State = Any  # (state of RecurrentStack in float32, tokens before the next one [B, order - 1] int32 or () without n-grams)
 
 
-class LanguageModel(keras.Model):
+class LanguageModel(Model):
     """Embedding, recurrent stack, output matrix (Mikolov et al. 2010; regularised as in Zaremba et al. 2015 and Merity et al. 2018).
 
     With tied weights the output matrix is the embedding, transposed (Press and Wolf 2017). Embeddings of n-grams go past the recurrent
@@ -23,7 +24,7 @@ class LanguageModel(keras.Model):
     """
 
     def __init__(self, vocabulary: int, language: LanguageConfig, token: TokenConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
-        super().__init__(autocast=False, name="language_model")
+        super().__init__("language_model")
         self._rate, self._same = model.dropout, model.variational_dropout
         size = token.embedding_size or model.units
         scale = keras.initializers.RandomUniform(-(size**-0.5), size**-0.5)

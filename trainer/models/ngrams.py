@@ -65,6 +65,5 @@ class NgramEmbedding(keras.layers.Layer):
     def next_history(self, tokens: tf.Tensor, history: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
         """The last `order - 1` valid tokens of each row, for the next call, [B, order - 1] int32."""
         known, kept = tf.concat([history, tokens], axis=1), self.order - 1
-        if lengths is None:
-            return known[:, -kept:]
-        return tf.gather(known, lengths[:, None] + tf.range(kept), batch_dims=1)
+        last = known[:, -kept:] if lengths is None else tf.gather(known, lengths[:, None] + tf.range(kept), batch_dims=1)
+        return tf.ensure_shape(last, [None, kept])  # loops over single tokens want it known, whatever T is

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig, TokenConfig, TranslationConfig
 from trainer.models.attention import Attention, float32
+from trainer.models.model import Model
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import Recurrent, RecurrentStack
 
@@ -27,7 +28,7 @@ class Memory(NamedTuple):
     summary: tf.Tensor  # [B, M], mean of the values
 
 
-class Seq2Seq(keras.Model):
+class Seq2Seq(Model):
     """Bidirectional encoder, attention, and a decoder that is recurrent below and above the attention.
 
     The layer below (`query`) reads the target tokens alone, so all its steps run in one call of the recurrent kernel and attention for all
@@ -49,7 +50,7 @@ class Seq2Seq(keras.Model):
         dtype: str,
         kernel: str = "auto",
     ):
-        super().__init__(autocast=False, name="seq2seq")
+        super().__init__("seq2seq")
         self._feeding, self._tied = translation.input_feeding, token.tie_weights
         self._rate, self._same = model.dropout, model.variational_dropout
         self._parts, self._units, self._size = 2 if model.cell == "lstm" else 1, model.units, token.embedding_size or model.units
@@ -137,11 +138,6 @@ class Seq2Seq(keras.Model):
         """Matrix [V, E] and bias [V] of the output layer, float32."""
         matrix = self._target_embedding.embeddings if self._tied else self._matrix
         return float32(matrix), float32(self._bias)
-
-    @property
-    def _default_save_signature(self) -> None:
-        """No signature of Keras' own in a SavedModel: it would call the model with one argument."""
-        return None
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""

@@ -93,9 +93,10 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
     import tensorflow as tf
 
     tokens = model.signatures["encode"](text=tf.constant([prompt]))["tokens"].numpy()[0]
-    state = {f"state_{index}": tf.zeros([1, width]) for index, width in enumerate(contract["state"])}
-    choices = {name: tf.constant(value) for name, value in _choices(config, 0, 1).items()}
     step = model.signatures["step"]
+    inputs = step.structured_input_signature[1]
+    state = {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in inputs.items() if name.startswith("state_")}
+    choices = {name: tf.constant(value) for name, value in _choices(config, 0, 1).items()}
     sys.stdout.write(prompt)
     for token in tokens[:-1]:
         after = step(token=tf.constant([token]), position=tf.constant([0], tf.int64), **choices, **state)
