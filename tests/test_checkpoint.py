@@ -91,3 +91,7 @@ def test_the_mean_of_the_last_checkpoints(tf, small_dataset, tmp_path):
         np.testing.assert_allclose(variable.numpy(), (30**2 + 40**2) / 2 + index, rtol=1e-6)
     with pytest.raises(DataError, match="holds 3 checkpoints, not 4; average fewer, or train with --keep_checkpoints=4"):
         restore_weights(str(tmp_path), other.model, "best", average=4)
+    data = next((tmp_path / "checkpoints").glob("ckpt-30.data-*"))
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"ckpt-30 is damaged .*; average fewer checkpoints"):
+        restore_weights(str(tmp_path), other.model, "best", average=2)

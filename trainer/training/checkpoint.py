@@ -71,7 +71,7 @@ class Checkpoints:
     """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them.
 
     Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and write nothing: all
-    hold the same state (`Workers.check_equal`).
+    hold the same state (`WeightCheck`).
     """
 
     def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int, writes: bool = True):
@@ -183,14 +183,17 @@ def restore_weights(model_dir: str, model: keras.Model, which: str, average: int
 
 
 def _load_mean(directory: Path, model: keras.Model, count: int) -> int:
-    """Loads the mean of the last `count` checkpoints and gives the step of the last one."""
+    """Loads the mean of the last `count` checkpoints, all of which must be whole, and gives the step of the last one."""
     steps = files.steps_of(directory)[-count:]
     if len(steps) < count:
         remedy = f"average fewer, or train with --keep_checkpoints={count}"
         raise DataError(f"{directory} holds {len(steps)} checkpoints, not {count}; {remedy}")
     sums = [np.zeros(variable.shape, np.float64) for variable in model.weights]
     for step in steps:
-        _load(files.path_of(directory, step), model)
+        path = files.path_of(directory, step)
+        if wrong := files.damage(path):
+            raise DataError(f"{path} is damaged ({wrong}); average fewer checkpoints, or take one with --checkpoint=last")
+        _load(path, model)
         for total, variable in zip(sums, model.weights):
             total += variable.numpy()
     for total, variable in zip(sums, model.weights):
