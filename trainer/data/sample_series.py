@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from trainer.data.csv_series import RawSeries
 from trainer.data.intervals import format_time
 from trainer.data.manifest import Interval
+from trainer.whole_file import whole_file
 
 COLUMNS = ("north", "south", "harbour", "works")
 SAMPLE_FILE = "sample.csv"
@@ -56,13 +56,11 @@ def sample_series(seed: int) -> RawSeries:
 def write_csv(series: RawSeries, path: Path) -> None:
     """Writes series as the CSV file that `--source=csv` would read: an example of the form, and a history to predict from."""
     assert series.times is not None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["date", *series.columns])
         for time, row in zip(series.times, series.values):
             writer.writerow([format_time(int(time)), *("" if np.isnan(value) else f"{value:.2f}" for value in row)])
-    temporary.replace(path)
 
 
 def _free_days(times: np.ndarray) -> np.ndarray:

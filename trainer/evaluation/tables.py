@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from trainer.whole_file import whole_file
 
 
 def write_tables(result: dict[str, Any], report_dir: str) -> None:
@@ -20,8 +21,5 @@ def write_tables(result: dict[str, Any], report_dir: str) -> None:
         cells = ("-" if metrics.get(name) is None else f"{metrics[name]:.4g}" for name in names)
         sys.stdout.write(label.ljust(14) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) + "\n")
     if report_dir:
-        directory = Path(report_dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f".evaluation.{os.getpid()}"
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(directory / "evaluation.json")
+        with whole_file(Path(report_dir) / "evaluation.json") as path:
+            path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+
+from trainer.whole_file import whole_file
 
 SPACE = "▁"  # stands for a space in the labels, as in sentencepiece
 INCHES_A_PIECE = 0.32
@@ -42,12 +42,9 @@ def plot(attention: Attention, output: str) -> None:
     axis.grid(which="minor", color="#e2e8f0", linewidth=0.6)
     axis.tick_params(which="both", length=0)
     figure.colorbar(image, ax=axis, label="attention", shrink=min(1.0, 4.0 / height))
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, dpi=130, format="png")
+    with whole_file(output) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
     pyplot.close(figure)
-    temporary.replace(path)
 
 
 def _label(piece: str) -> str:

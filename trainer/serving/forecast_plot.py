@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.whole_file import whole_file
+
 if TYPE_CHECKING:
     from trainer.serving.forecast_predictor import Forecast
 
@@ -14,7 +16,7 @@ HISTORY_PER_HORIZON = 3
 
 
 def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
-    """Writes a PNG with one panel a series (the first `MOST_PANELS`): the end of the history, then the forecast."""
+    """Writes a PNG, which appears whole, with one panel a series (the first `MOST_PANELS`): the end of the history, then the forecast."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -45,7 +47,8 @@ def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
             axis.xaxis.set_major_locator(locator)
             axis.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(locator))  # type: ignore[attr-defined]
     axes.flat[0].legend(loc="upper left", fontsize=8, framealpha=0.8)
-    figure.savefig(output, dpi=110, format="png")
+    with whole_file(output) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     pyplot.close(figure)
 
 

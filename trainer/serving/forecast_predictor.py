@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.intervals import advance, format_time
 from trainer.data.manifest import Interval
 from trainer.errors import DataError, TrainerError
+from trainer.whole_file import whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +93,9 @@ def write_csv(forecasts: list[Forecast], output: str) -> int:
 
     Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series.
     """
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     several, rows = len(forecasts) > 1, 0
     dated = forecasts[0].times is not None
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*(["file"] if several else []), "date" if dated else "step", *forecasts[0].history.columns])
         for forecast in forecasts:
@@ -109,5 +106,4 @@ def write_csv(forecasts: list[Forecast], output: str) -> int:
                 ]  # shortest that reads back the same
                 writer.writerow([*([forecast.history.source] if several else []), when, *numbers])
                 rows += 1
-    temporary.replace(path)
     return rows

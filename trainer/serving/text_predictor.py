@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 from trainer.config import PredictConfig
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.serving.sampling_choices import sampling_choices
+from trainer.whole_file import whole_file
 
 
 def read_prompts(config: PredictConfig) -> list[str]:
@@ -47,13 +48,8 @@ def predict(model: Any, contract: dict[str, Any], config: PredictConfig) -> int:
         if sys.stdout.isatty() and len(prompts) == 1:
             return _stream(model, contract, config, prompts[0])
         return _write(sys.stdout, _completions(model, config, prompts))
-    path = Path(config.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        written = _write(file, _completions(model, config, prompts))
-    temporary.replace(path)
-    return written
+    with whole_file(config.output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        return _write(file, _completions(model, config, prompts))
 
 
 def _write(file: TextIO, lines: Iterator[dict[str, Any]]) -> int:
@@ -65,16 +61,6 @@ def _write(file: TextIO, lines: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def _choices(config: PredictConfig, first: int, size: int) -> dict[str, Any]:
-    """How rows `first`, `first + 1`, ... sample: each with a seed of its own."""
-    return {
-        "temperature": np.full(size, config.temperature, np.float32),
-        "top_k": np.full(size, config.top_k, np.int32),
-        "top_p": np.full(size, config.top_p, np.float32),
-        "seed": config.seed * 1_000_003 + np.arange(first, first + size, dtype=np.int64),
-    }
-
-
 def _completions(model: Any, config: PredictConfig, prompts: list[str]) -> Iterator[dict[str, Any]]:
     import tensorflow as tf
 
@@ -82,7 +68,7 @@ def _completions(model: Any, config: PredictConfig, prompts: list[str]) -> Itera
     for first in range(0, len(prompts), config.batch_size):
         part = prompts[first : first + config.batch_size]
         limits = np.full(len(part), config.max_tokens, np.int32)
-        inputs = {"max_tokens": limits, **_choices(config, first, len(part))}
+        inputs = {"max_tokens": limits, **sampling_choices(config, range(first, first + len(part)))}
         outputs = function(prompt=tf.constant(part), **{name: tf.constant(value) for name, value in inputs.items()})
         for prompt, completion, count in zip(part, outputs["completion"].numpy(), outputs["num_tokens"].numpy()):
             yield {"prompt": prompt, "completion": completion.decode(errors="replace"), "tokens": int(count)}
@@ -96,7 +82,7 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
     step = model.signatures["step"]
     inputs = step.structured_input_signature[1]
     state = {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in inputs.items() if name.startswith("state_")}
-    choices = {name: tf.constant(value) for name, value in _choices(config, 0, 1).items()}
+    choices = {name: tf.constant(value) for name, value in sampling_choices(config, [0]).items()}
     sys.stdout.write(prompt)
     for token in tokens[:-1]:
         after = step(token=tf.constant([token]), position=tf.constant([0], tf.int64), **choices, **state)

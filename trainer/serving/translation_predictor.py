@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ from trainer.config import PredictConfig
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
 from trainer.serving.attention_plot import Attention
+from trainer.serving.sampling_choices import sampling_choices
+from trainer.whole_file import whole_file
 
 Translations = list[dict[str, Any]]  # of one sentence, best first: text, score, log_probability
 
@@ -97,14 +98,7 @@ def _signature(model: Any, config: PredictConfig) -> Callable[[list[str], list[i
         function = model.signatures[config.decoding]
 
     def run(texts: list[str], lines: list[int]) -> list[np.ndarray]:
-        choices: dict[str, np.ndarray] = {}
-        if config.decoding == "sample":
-            choices = {
-                "temperature": np.full(len(texts), config.temperature, np.float32),
-                "top_k": np.full(len(texts), config.top_k, np.int32),
-                "top_p": np.full(len(texts), config.top_p, np.float32),
-                "seed": config.seed * 1_000_003 + np.asarray(lines, np.int64),
-            }
+        choices = sampling_choices(config, lines) if config.decoding == "sample" else {}
         found = function(text=tf.constant(texts), **{name: tf.constant(value) for name, value in choices.items()})
         return [found[name].numpy().reshape(len(texts), -1) for name in outputs]
 
@@ -124,11 +118,8 @@ def write(sentences: list[str], found: list[Translations], config: PredictConfig
     if not config.output:
         sys.stdout.writelines(line + "\n" for line in lines)
         return
-    path = Path(config.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    with whole_file(config.output) as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def attend(model: Any, sentences: list[str], config: PredictConfig) -> Attention:

@@ -13,15 +13,10 @@ from trainer.data.graph_tokenizers import graph_tokenizer
 from trainer.data.tokenizer import END, START, UNKNOWN, Tokenizer
 from trainer.models.generation import generate, read_prompt
 from trainer.models.sampling import Sampling, sample
+from trainer.tasks.sampling_inputs import SAMPLING_INPUTS, sampling_example
 from trainer.tasks.serving import Serving, Signature
 
 SCORED_AT_ONCE = 256  # tokens; long texts are scored piece by piece, so that logits stay small
-_CHOICES = (
-    tf.TensorSpec([None], tf.float32, "temperature"),
-    tf.TensorSpec([None], tf.int32, "top_k"),
-    tf.TensorSpec([None], tf.float32, "top_p"),
-    tf.TensorSpec([None], tf.int64, "seed"),
-)
 
 
 class LanguageServer(tf.Module):
@@ -57,7 +52,7 @@ class LanguageServer(tf.Module):
         Returns:
           `completion: [B]` string, `num_tokens: [B]` int32.
         """
-        ids, lengths = self._encode(prompt, before_each=self.by_documents)
+        ids, lengths = self._encode(prompt)
         logits, state = read_prompt(self.model, ids, lengths)
         tokens, count = generate(self.model, logits, state, max_tokens, Sampling(temperature, top_k, top_p, seed), END)
         return {"completion": self.tokens.decode(tokens, count), "num_tokens": count}
@@ -73,7 +68,7 @@ class LanguageServer(tf.Module):
         Returns:
           `nats: [B]` float32, `tokens: [B]` int32 (scored ones), `nats_per_char: [B]` float32 (0 where nothing is scored).
         """
-        ids, lengths = self._encode(text, before_each=self.by_documents)
+        ids, lengths = self._encode(text)
         if self.by_documents:
             ends = tf.one_hot(lengths, tf.shape(ids)[1] + 1, dtype=tf.int32) * END
             ids = tf.pad(ids, [[0, 0], [0, 1]]) + ends
@@ -116,14 +111,14 @@ class LanguageServer(tf.Module):
 
     def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tokens to feed `step` with: `tokens: [B, P]` int32 filled up with 0, `lengths: [B]` int32 (at least 1)."""
-        ids, lengths = self._encode(text, before_each=self.by_documents)
+        ids, lengths = self._encode(text)
         return {"tokens": ids, "lengths": lengths}
 
-    def _encode(self, texts: tf.Tensor, before_each: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Token ids with `first` before every text, or (a stream has no beginning) before empty ones only."""
+    def _encode(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Token ids with `first` before every document, or (a stream has no beginning) before empty texts only."""
         ids, lengths = self.tokens.encode(texts)
         first = tf.fill([tf.shape(ids)[0], 1], self._first)
-        if before_each:
+        if self.by_documents:
             return tf.concat([first, ids], axis=1), lengths + 1
         ids = tf.pad(ids, [[0, 0], [0, 1]])  # room for one token where all texts are empty
         empty = tf.equal(lengths, 0)
@@ -157,12 +152,7 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
     state = tuple(tf.TensorSpec([None, part.shape[1]], part.dtype, name) for name, part in zeros.items())
     strings = tf.TensorSpec([None], tf.string, "prompt")
     texts = tf.TensorSpec([None], tf.string, "text")
-    choice: dict[str, np.ndarray] = {
-        "temperature": np.array([0.0, 1.0, 0.7], np.float32),
-        "top_k": np.array([0, 5, 0], np.int32),
-        "top_p": np.array([1.0, 1.0, 0.9], np.float32),
-        "seed": np.array([1, 2, 2**40], np.int64),
-    }
+    choice = sampling_example()
     prompts = np.array(["The ", "", "a longer beginning"], np.bytes_)
     limits = np.array([8, 4, 6], np.int32)
     single: dict[str, np.ndarray] = {"token": np.array([4, 5, 6], np.int32), "position": np.arange(3, dtype=np.int64), **choice, **zeros}
@@ -170,10 +160,10 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
     token, position = tf.TensorSpec([None], tf.int32, "token"), tf.TensorSpec([None], tf.int64, "position")
     signatures = {
         "serving_default": Signature(
-            server.complete, (strings, max_tokens, *_CHOICES), {"prompt": prompts, "max_tokens": limits, **choice}
+            server.complete, (strings, max_tokens, *SAMPLING_INPUTS), {"prompt": prompts, "max_tokens": limits, **choice}
         ),
         "score": Signature(server.score, (texts,), {"text": prompts}),
-        "step": Signature(server.step, (token, position, *_CHOICES, *state), single),
+        "step": Signature(server.step, (token, position, *SAMPLING_INPUTS, *state), single),
         "encode": Signature(server.encode, (texts,), {"text": prompts}),
     }
     contract = {

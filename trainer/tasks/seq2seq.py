@@ -25,6 +25,7 @@ from trainer.tasks.task import Batch, State, Sums, Task
 
 LOSS = "nats_per_token"
 VALIDATION_ROWS = 64
+GREEDY = SearchConfig(beam_size=1, length_penalty=0.0)
 
 
 class Seq2SeqTask(Task):
@@ -136,7 +137,7 @@ class Seq2SeqTask(Task):
         if self.config.translation.best_metric == "loss":
             return {}
         if self._greedy is None:
-            self._greedy = _search_function(model, SearchConfig(beam_size=1, length_penalty=0.0))
+            self._greedy = _search_function(model, GREEDY)
         return self._translation_scores(self._greedy, "validation", VALIDATION_ROWS)
 
     def _translation_scores(self, search: Search, split: str, batch_size: int) -> dict[str, float]:
@@ -170,7 +171,7 @@ def _search_function(model: keras.Model, search: SearchConfig) -> Search:
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])
     def run(source: tf.Tensor, lengths: tf.Tensor) -> Any:
         memory, limit = model.encode(source, lengths), length_limit(lengths)
-        if search == SearchConfig(beam_size=1, length_penalty=0.0):
+        if search == GREEDY:
             return greedy(model, memory, limit, search)
         return beam_search(model, memory, limit, search)
 

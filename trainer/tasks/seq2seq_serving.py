@@ -17,6 +17,7 @@ from trainer.data.tokenizer import END, SPECIAL, Tokenizer
 from trainer.models.beam_search import beam_search
 from trainer.models.decoding import Hypotheses, Memory, greedy, length_limit, sample_hypotheses
 from trainer.models.sampling import Sampling
+from trainer.tasks.sampling_inputs import SAMPLING_INPUTS, sampling_example
 from trainer.tasks.serving import Serving, Signature
 
 
@@ -116,23 +117,11 @@ def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, co
     """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence model."""
     server = TranslationServer(model, source, target, config)
     text = tf.TensorSpec([None], tf.string, "text")
-    choices = (
-        tf.TensorSpec([None], tf.float32, "temperature"),
-        tf.TensorSpec([None], tf.int32, "top_k"),
-        tf.TensorSpec([None], tf.float32, "top_p"),
-        tf.TensorSpec([None], tf.int64, "seed"),
-    )
     texts: dict[str, np.ndarray] = {"text": np.array([b"A man", b"", b"12 of a longer sentence, 2026."])}
-    choice: dict[str, np.ndarray] = {
-        "temperature": np.array([0.0, 1.0, 0.7], np.float32),
-        "top_k": np.array([0, 5, 0], np.int32),
-        "top_p": np.array([1.0, 1.0, 0.9], np.float32),
-        "seed": np.array([1, 2, 2**40], np.int64),
-    }
     signatures = {
         "serving_default": Signature(server.translate, (text,), texts),
         "greedy": Signature(server.greedy, (text,), texts),
-        "sample": Signature(server.sample, (text, *choices), {**texts, **choice}),
+        "sample": Signature(server.sample, (text, *SAMPLING_INPUTS), {**texts, **sampling_example()}),
         "attention": Signature(server.attention, (text,), texts),
     }
     contract = {

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trainer.progress_line import ProgressLine
+from trainer.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,5 @@ def _drop_lines_after(path: Path, step: int) -> None:
             continue
         if entry["step"] <= step:
             kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")

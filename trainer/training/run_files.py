@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +14,7 @@ from trainer.config import TrainConfig, from_dict, to_dict
 from trainer.data import manifest as manifests
 from trainer.data.manifest import Manifest
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.whole_file import whole_file
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
@@ -102,6 +102,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "", free:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
