@@ -19,9 +19,9 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
+from launch.names import PROGRAM
 from trainer.errors import EXIT_CONFIG, TrainerError
 
-FIELD_MANAGER = "recurrent-trainer"
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 WATCH_SECONDS = 60  # the server ends a watch after so long; whoever watches lists again, so nothing is missed for longer
@@ -152,7 +152,7 @@ class Client:
             self._path(wanted["apiVersion"], wanted["kind"], metadata.get("namespace"), metadata["name"]),
             body=dict(wanted),
             content_type="application/apply-patch+yaml",
-            field_manager=FIELD_MANAGER,
+            field_manager=PROGRAM,
             dry_run="All" if dry_run else None,
         )
 

@@ -10,7 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, TypeVar
 
 from launch import names
+from launch.arguments import split
 from trainer import flags
+from trainer.cluster import batch_problem
 from trainer.config import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
 
@@ -186,12 +188,6 @@ def problems(job: Job) -> Iterator[Problem]:
     yield from _joint_problems(job)
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts the arguments at the first `--`: ours, the trainer's."""
-    at = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return list(arguments[:at]), list(arguments[at + 1 :])
-
-
 def local_command(job: Job) -> list[str]:
     """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
     if job.command != "train":
@@ -234,8 +230,7 @@ def _training_problems(job: Job) -> Iterator[Problem]:
         yield Problem("strategy", device.strategy, f"uses one of --gpus_per_worker={gpus}", "use --strategy=auto or --gpus_per_worker=1")
     count, size = replicas(job), config.budget.batch_size
     if size > 0 and job.workers > 0 and size % count:
-        low = size // count * count
-        yield Problem("batch_size", size, f"cannot be split over {count} replicas", f"use {f'{low} or {low + count}' if low else count}")
+        yield batch_problem(size, count, "replicas")
     if job.grace_seconds and job.deadline_seconds and job.deadline_seconds <= job.grace_seconds:
         told = f"is over before --grace_seconds={job.grace_seconds}"
         yield Problem("deadline_seconds", job.deadline_seconds, told, "use more, or 0")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from launch import job as jobs
+from launch.arguments import split
 from launch.job import JobFlags
 from trainer import flags
 from trainer.command import finish
@@ -172,7 +173,7 @@ def _no_such_run(run: Run) -> ConfigError:
 def main(arguments: Sequence[str]) -> str:
     """Runs the verb that comes first and gives the text for stdout."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    own, _ = jobs.split(rest)
+    own, _ = split(rest)
     if verb in VERBS and flags.wants_help(own):
         body, flags_class = VERBS[verb]
         after = " -- <flags of the trainer's command>" if issubclass(flags_class, JobFlags) else ""

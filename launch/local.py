@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from launch.arguments import split
 from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
 from trainer import flags
 from trainer.config import TrainConfig, at_least, flag
 from trainer.errors import EXIT_DONE, ConfigError, Problem
-
-SEPARATOR = "--"
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,15 @@ def parse(arguments: Sequence[str]) -> tuple[LocalConfig, TrainConfig]:
     Raises:
       ConfigError: what is wrong with either.
     """
-    border = arguments.index(SEPARATOR) if SEPARATOR in arguments else len(arguments)
-    own, train = list(arguments[:border]), list(arguments[border + 1 :])
+    own, train = split(arguments)
     problems: list[Problem] = []
     given = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in train)
     if given:
         problems.append(Problem("devices_per_worker", None, "stands behind --", "give it to launch.local, before --"))
-    local = _parsed(LocalConfig, own, problems)
+    local, found = flags.read(LocalConfig, own)
     devices = [] if given or local is None else [f"--devices_per_worker={local.devices_per_worker}"]
-    config = _parsed(TrainConfig, [*train, *devices], problems)
+    config, trainers_found = flags.read(TrainConfig, [*train, *devices])
+    problems += found + trainers_found
     if local is None or config is None or problems:
         raise ConfigError(problems)
     return local, config
@@ -66,21 +65,13 @@ def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> 
     return [Worker(command(config), gpu_environment(gpus, index, local.devices_per_worker)) for index in range(local.workers)]
 
 
-def _parsed(config_class: type[flags.Config], arguments: Sequence[str], problems: list[Problem]) -> flags.Config | None:
-    try:
-        return flags.parse(config_class, arguments)
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
-
-
 def command(config: TrainConfig) -> list[str]:
     """What every worker runs; which one it is stands in its environment."""
     return [sys.executable, "-m", "trainer.train", *flags.to_arguments(config)]
 
 
 def main(arguments: Sequence[str]) -> int:
-    if flags.wants_help(arguments[: arguments.index(SEPARATOR)] if SEPARATOR in arguments else arguments):
+    if flags.wants_help(split(arguments)[0]):
         text = flags.help_text("launch.local", __doc__ or "", LocalConfig)
         sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
         return EXIT_DONE

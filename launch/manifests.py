@@ -10,12 +10,9 @@ import yaml
 from launch import kustomize
 from launch.job import Job
 from launch.kustomize import Object
+from launch.names import INSTANCE_LABEL, NAME_LABEL, PROGRAM, QUEUE_LABEL
 
-NAME_LABEL = "app.kubernetes.io/name"
-INSTANCE_LABEL = "app.kubernetes.io/instance"
-PROGRAM = "recurrent-trainer"
 CONTAINER = "trainer"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 GPU = "nvidia.com/gpu"
 GKE_GPU_LABEL, FEATURE_DISCOVERY_GPU_LABEL = "cloud.google.com/gke-accelerator", "nvidia.com/gpu.product"
 GRACE_MARGIN_SECONDS = 10  # between the trainer's own end and the kubelet's SIGKILL

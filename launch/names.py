@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+# What all objects of a run are labelled with, and found by.
+PROGRAM = "recurrent-trainer"
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
 MOST_LABEL_CHARACTERS = 63
 RANDOM_SUFFIX = 6  # a pod's name ends in - and five random characters
 

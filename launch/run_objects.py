@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from launch.client import Client, ClusterError
+from launch.names import INSTANCE_LABEL, NAME_LABEL, PROGRAM
 from launch.run_state import RunState, run_state
 
-APP = "recurrent-trainer"
 JOB = ("batch/v1", "Job")
 POD = ("v1", "Pod")
 JOBSET = ("jobset.x-k8s.io/v1alpha2", "JobSet")
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def selector(self) -> str:
-        return f"app.kubernetes.io/name={APP},app.kubernetes.io/instance={self.name}"
+        return f"{NAME_LABEL}={PROGRAM},{INSTANCE_LABEL}={self.name}"
 
     @property
     def jobset_selector(self) -> str:

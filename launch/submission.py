@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launch.client import Client, ClusterError
+from launch.names import QUEUE_LABEL
 from launch.run_objects import JOBSET, KINDS, KUEUE_VERSIONS, Run
 from trainer.errors import ConfigError, Problem
 
@@ -23,7 +24,6 @@ NAMED = {
     "LocalQueue": ("", "queue", True),  # its API version is the newest of `KUEUE_VERSIONS` that the cluster has
 }
 REFERENCES = {"secretRef": "Secret", "secretKeyRef": "Secret", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap"}
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 DEFAULT_GRACE_SECONDS = 30
 MARGIN_SECONDS = 30
 

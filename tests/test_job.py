@@ -4,6 +4,7 @@ import pytest
 
 from launch import job as jobs
 from launch import names
+from launch.arguments import split
 from launch.job import JobFlags
 from trainer import flags
 from trainer.config import TrainConfig
@@ -140,7 +141,7 @@ def test_other_commands_of_the_trainer():
 
 def test_the_same_flags_reach_local_processes():
     job = read({"workers": "2", "gpus_per_worker": "0"}, {"units": "7", "devices_per_worker": "4"})
-    own, trainers = jobs.split(jobs.local_command(job))
+    own, trainers = split(jobs.local_command(job))
     assert own == ["-m", "launch.local", "--workers=2", "--devices_per_worker=4", "--restarts=3"]
     assert flags.parse(TrainConfig, [*trainers, "--devices_per_worker=4"]) == job.config
     local = pytest.importorskip("launch.local")
