@@ -13,8 +13,9 @@ from launch import names
 from launch.arguments import split
 from trainer import flags
 from trainer.cluster import batch_problem
-from trainer.config import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig, at_least, flag
+from trainer.config import EvaluateConfig, ExportConfig, TrainConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
+from trainer.prepare_config import PrepareConfig
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")

@@ -53,7 +53,7 @@ def write_series_csv(path: Path, rows: int, columns: int = 2, seed: int = 0, mis
 def prepare_csv(path: Path, output_dir: Path, *more: str):
     """Runs the prepare stage on a CSV in this process and gives the dataset's directory."""
     from trainer import flags, prepare
-    from trainer.config import PrepareConfig
+    from trainer.prepare_config import PrepareConfig
 
     arguments = ["--task=forecast", "--source=csv", f"--input={path}", f"--output_dir={output_dir}", "--num_processes=1", *more]
     prepare.prepare(flags.parse(PrepareConfig, arguments))

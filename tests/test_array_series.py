@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import flags
-from trainer.config import PrepareConfig
 from trainer.data import manifest, tfrecord
 from trainer.data.array_series import array_series, read_npy
 from trainer.errors import DataError
 from trainer.prepare import prepare
+from trainer.prepare_config import PrepareConfig
 
 NAN = float("nan")
 

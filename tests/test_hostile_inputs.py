@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trainer import flags
-from trainer.config import PrepareConfig
 from trainer.data import inspection, manifest, pair_source
 from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.text_source import read_text
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
+from trainer.prepare_config import PrepareConfig
 
 often = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 seldom = settings(often, max_examples=20)

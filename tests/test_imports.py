@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["base", "data", "models", "evaluation", "tasks", "training", "serving", "commands", "launch"]
-BASE = {"cluster", "errors", "config", "flags", "command", "quiet", "lean_imports", "progress_line", "whole_file", "__version__", ""}
+BASE = {
+    "cluster",
+    "errors",
+    "config",
+    "prepare_config",
+    "flags",
+    "command",
+    "quiet",
+    "lean_imports",
+    "progress_line",
+    "whole_file",
+    "__version__",
+    "",
+}
 COMMANDS = {"prepare", "inspect", "train", "evaluate", "export", "predict"}
 
 

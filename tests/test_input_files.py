@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import PrepareConfig
 from trainer.data.input_files import find_files, find_split_files, undecodable_line
 from trainer.errors import ConfigError, DataError
+from trainer.prepare_config import PrepareConfig
 
 
 def test_find_files(tmp_path: Path) -> None:

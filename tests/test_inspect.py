@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer import flags, inspect
-from trainer.config import InspectConfig, PrepareConfig
 from trainer.errors import DataError
 from trainer.prepare import prepare
+from trainer.prepare_config import InspectConfig, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["ab", "b", "", "caba", "a" * 30, "zzz"]

@@ -13,9 +13,10 @@ from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
 from trainer import flags
-from trainer.config import PrepareConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.manifest import read
 from trainer.errors import EXIT_DATA, EXIT_DONE, EXIT_RESTART
+from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 WORDS = tuple("the cat sat on the mat and the dog ran to the end of the long road where birds sing".split())  # noqa: SIM905

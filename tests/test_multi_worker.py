@@ -14,8 +14,8 @@ import pytest
 from conftest import train_config
 
 from trainer import flags, prepare
-from trainer.config import PrepareConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
+from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 600  # a busy machine takes minutes to start TensorFlow

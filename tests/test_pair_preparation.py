@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from trainer import flags
-from trainer.config import PrepareConfig
 from trainer.data import manifest, tokenizers
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
+from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 MULTI30K = ROOT.parent / "shared" / "data" / "multi30k"

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.config import PrepareConfig
 from trainer.data import forecast_preparation, manifest, tfrecord
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
+from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 ETTH1 = ROOT.parent / "shared" / "data" / "ETTh1.csv"

@@ -12,9 +12,10 @@ from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
 from trainer import flags
-from trainer.config import PrepareConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.manifest import read
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
+from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 PAIRS = 300

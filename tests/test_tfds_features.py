@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from trainer import flags
-from trainer.config import PrepareConfig
 from trainer.data.tfds_features import FoundFeature, choose, found_features
 from trainer.errors import ConfigError
+from trainer.prepare_config import PrepareConfig
 
 
 def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, FoundFeature]:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from trainer import flags
-from trainer.config import PrepareConfig
 from trainer.data import manifest, pair_store, series_store, token_store
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
+from trainer.prepare_config import PrepareConfig
 
 tfds = pytest.importorskip("tensorflow_datasets")
 ROOT = Path(__file__).parents[1]

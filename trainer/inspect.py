@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import InspectConfig
 from trainer.data import manifest as manifests
 from trainer.data.inspection import inspect_dataset
 from trainer.data.shard_files import verify_files
+from trainer.prepare_config import InspectConfig
 
 MOST_SERIES = 20  # in the table; the JSON has all
 MOST_CHARACTERS = 100  # of an example in the table

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import PrepareConfig
 from trainer.data import manifest
 from trainer.data.forecast_preparation import prepare_forecast
 from trainer.data.pair_preparation import prepare_pairs
 from trainer.data.parallel import available_cores
 from trainer.data.text_preparation import prepare_text
+from trainer.prepare_config import PrepareConfig
 
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.

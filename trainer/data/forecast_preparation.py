@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.config import PrepareConfig
 from trainer.data import forecast_records, tfds_source
 from trainer.data.array_series import read_npy
 from trainer.data.csv_series import RawSeries, read_csv
@@ -22,6 +21,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.parallel import run_jobs
 from trainer.data.sample_series import SAMPLE_FILE, sample_series, write_csv
 from trainer.data.split_borders import split_borders
+from trainer.prepare_config import PrepareConfig
 
 POOL_BYTES = 16 << 20  # parsing less takes no longer than starting a pool
 

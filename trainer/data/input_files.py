@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.config import PrepareConfig
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.prepare_config import PrepareConfig
 
 
 def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.config import TOKENIZERS
 from trainer.data import tfds_files
 from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError
+from trainer.prepare_config import TOKENIZERS
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "dataset.json"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config import PrepareConfig
 from trainer.data import tfds_source, tokenizers
 from trainer.data.input_files import find_split_files
 from trainer.data.manifest import Manifest
@@ -18,6 +17,7 @@ from trainer.data.sample_dates import sample_dates
 from trainer.data.token_records import EncodedSplit, encode_documents
 from trainer.data.tokenizer import Tokenizer
 from trainer.errors import DataError
+from trainer.prepare_config import PrepareConfig
 
 _log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.config import PrepareConfig
 from trainer.data import tfds_source, tokenizers
 from trainer.data.input_files import find_split_files
 from trainer.data.manifest import Manifest
 from trainer.data.sample_text import sample_text
 from trainer.data.text_source import SourceDocuments, SourceText, read_text, split_documents
 from trainer.data.token_records import encode_documents, write_dataset
+from trainer.prepare_config import PrepareConfig
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config import TFDS_ROLES
 from trainer.errors import ConfigError, Problem
+from trainer.prepare_config import TFDS_ROLES
 
 _NEEDS = {
     "forecast": "numbers of shape [time] or [time, columns] in every record",

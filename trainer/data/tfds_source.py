@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.config import SPLITS, PrepareConfig
+from trainer.config import SPLITS
 from trainer.data import tfds_features
 from trainer.data.array_series import array_series
 from trainer.data.csv_series import RawSeries
 from trainer.data.pair_source import TextPairs
 from trainer.data.text_source import SourceDocuments
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.prepare_config import PrepareConfig
 from trainer.quiet import banner_hidden
 
 # What builders call the splits that we call by the first name.
