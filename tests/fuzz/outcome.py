@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import re
 import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainer import inspect
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, TrainerError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.prepare_config import InspectConfig, PrepareConfig
 
 LONGEST_MESSAGE = 1000  # characters; a message is read by a person
 
@@ -46,7 +49,19 @@ def prepared(output_dir: Path, **settings: object) -> TrainerError | None:
         left = [path.name for path in output_dir.parent.iterdir() if path.name.lstrip(".").startswith(output_dir.name)]
         demand(not left, f"refused, and yet {left} is there")
         return error
+    inspected(output_dir)  # what was written can be read
     return None
+
+
+def inspected(directory: Path) -> str:
+    """What `trainer.inspect` prints, less the directory; every record is read, checksums of whole files are not looked at."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), numbers_checked():
+        result = inspect.main(InspectConfig(str(directory), examples=1000))
+    printed.write(json.dumps(result, allow_nan=False, default=lambda value: value.tolist()))
+    text = printed.getvalue()
+    text.encode()  # as stdout must
+    return text.replace(str(directory), "")
 
 
 def check_refusal(error: TrainerError, files: tuple[str, ...]) -> None:

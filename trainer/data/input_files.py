@@ -12,6 +12,7 @@ from pathlib import Path
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.prepare_config import PrepareConfig
 
+_BLOCK_BYTES = 1 << 20
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)  # the first begins with one of UTF-16
 
@@ -73,10 +74,15 @@ def not_utf8(path: str) -> DataError:
 
 def undecodable_line(path: str) -> int:
     """The first line, from 1, of a file that is no UTF-8 text."""
-    with Path(path).open("rb") as file:
-        for line, content in enumerate(file, start=1):
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    with Path(path).open("rb") as file:  # by blocks: a line may be longer than the memory
+        while True:
+            block = file.read(_BLOCK_BYTES)
             try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return line + error.object[: error.start].count(b"\n")
+            if not block:
                 return line
-    return 1
+            line += block.count(b"\n")
