@@ -84,9 +84,10 @@ def test_a_blind_checksum_is_found(
     for owner in owners:
         monkeypatch.setattr(owner, function, lambda *content: blind)
     try:
+        sound = TARGETS[name].seeds()[0]
         with pytest.raises(FindingError, match="was read"):
-            for data in inputs(name):
-                TARGETS[name].check(data, place)
+            for at in range(len(sound) - 1, 0, -1):
+                TARGETS[name].check(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :], place)
     finally:
         damaged_datasets.original.cache_clear()
 
@@ -105,7 +106,7 @@ def test_what_training_reads_is_checked_too(tf: Any, task: str, place: Path, mon
 
 
 def test_the_command(place: Path) -> None:
-    pytest.importorskip("atheris", reason="it has wheels for x86-64 only")
+    pytest.importorskip("atheris", reason="it has wheels for Python 3.11 and newer on x86-64 only")
     command = [sys.executable, "-m", "tests.fuzz", "--target=npy", "--seconds=2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -54,8 +54,8 @@ def read_csv(path: str, date_column: str = "auto", interval: Interval | None = N
       interval: the interval that the dates must have; None infers it (two dated rows or more).
 
     Raises:
-      DataError: the file is missing, empty, no UTF-8, ragged, holds text or an infinity where a number should be, or its dates
-        repeat, fall or are irregular. The text names the file and the line.
+      DataError: the file is missing, empty, no UTF-8, ragged, has a line of more than LONGEST_LINE characters, holds text or an
+        infinity where a number should be, or its dates repeat, fall or are irregular. The text names the file and the line.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
