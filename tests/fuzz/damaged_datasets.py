@@ -1,4 +1,4 @@
-"""Fuzz targets over dataset directories: a file that is not as it was written is refused when it is read, or told apart from nothing.
+"""Fuzz targets over dataset directories: a file that is not as it was written is refused when it is read.
 
 The first byte of an input chooses dataset, file and reader, the rest is the file. Where the byte asks for it the checksums are made to fit
 again: such a file may be read, but never end in a traceback.
