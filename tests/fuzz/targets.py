@@ -24,5 +24,6 @@ TARGETS = {
     "pairs": Target(raw_files.check_pairs, lambda: raw_files.PAIR_SEEDS),
     "manifest": Target(damaged_datasets.check_manifest, lambda: damaged_datasets.seeds("dataset.json")),
     "shard": Target(damaged_datasets.check_shard, lambda: damaged_datasets.seeds(".tfrecord-")),
+    "store": Target(damaged_datasets.check_store, lambda: damaged_datasets.seeds(".tfrecord-")),
     "vocabulary": Target(damaged_datasets.check_vocabulary, lambda: damaged_datasets.seeds("vocabulary")),
 }
