@@ -239,7 +239,7 @@ def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: 
         return
     text = read_text(path).text
     expected = [text] if documents == "stream" else [line for line in text.split("\n") if line.strip()]
-    shown = [example["text"] for example in found[1]["examples"]["train"]]
+    shown = [example["text"].rstrip("\ufffd") for example in found[1]["examples"]["train"]]  # cut by tokens: within a character, if bytes
     assert [one[: len(two)] for one, two in zip(expected, shown)] == shown and len(shown) == len(expected)
 
 
