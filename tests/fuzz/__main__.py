@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--target", default="all")
     parser.add_argument("--seconds", type=int, default=60, help="of all targets together")
     parser.add_argument("--input", type=Path, help="a file to check once")
-    parser.add_argument("--in_this_process", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--in_this_process", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     with atheris.instrument_imports(include=["trainer"]) if chosen.in_this_process else contextlib.nullcontext():
         from .targets import TARGETS
@@ -56,11 +56,11 @@ def main() -> int:
             TARGETS[chosen.target].check(chosen.input.read_bytes(), Path(place))
         return 0
     if chosen.in_this_process:
-        _fuzz(chosen.target, TARGETS[chosen.target], chosen.seconds)
+        _fuzz(chosen.target, TARGETS[chosen.target], chosen.seconds, chosen.in_this_process)
     return _fuzz_each(list(TARGETS) if chosen.target == "all" else [chosen.target], chosen.seconds)
 
 
-def _fuzz(name: str, target: Target, seconds: int) -> None:
+def _fuzz(name: str, target: Target, seconds: int, place: Path) -> None:
     """Fuzzes one target until the time is up or something is found; libFuzzer then ends the process (77 for a finding)."""
     logging.disable(logging.CRITICAL)
     corpus = PLACE / name
@@ -72,18 +72,17 @@ def _fuzz(name: str, target: Target, seconds: int) -> None:
     def mutator(data: bytes, largest: int, seed: int) -> bytes:
         return mutated(data, seed, largest) if seed % 2 else atheris.Mutate(data, largest)
 
-    with scratch_directory() as place:
-        settings = {
-            "max_total_time": seconds,
-            "max_len": LARGEST,
-            "timeout": HANG_SECONDS,
-            "report_slow_units": HANG_SECONDS,
-            "rss_limit_mb": MOST_MEMORY_MB,
-            "artifact_prefix": f"{FINDINGS}/{name}-",
-        }
-        arguments = [sys.argv[0], *(f"-{key}={value}" for key, value in settings.items()), str(corpus)]
-        atheris.Setup(arguments, lambda data: target.check(data, Path(place)), custom_mutator=mutator)
-        atheris.Fuzz()
+    settings = {
+        "max_total_time": seconds,
+        "max_len": LARGEST,
+        "timeout": HANG_SECONDS,
+        "report_slow_units": HANG_SECONDS,
+        "rss_limit_mb": MOST_MEMORY_MB,
+        "artifact_prefix": f"{FINDINGS}/{name}-",
+    }
+    arguments = [sys.argv[0], *(f"-{key}={value}" for key, value in settings.items()), str(corpus)]
+    atheris.Setup(arguments, lambda data: target.check(data, place), custom_mutator=mutator)
+    atheris.Fuzz()
 
 
 def _fuzz_each(names: list[str], seconds: int) -> int:
@@ -92,8 +91,16 @@ def _fuzz_each(names: list[str], seconds: int) -> int:
     ends = time.monotonic() + seconds
     for number, name in enumerate(names):
         share = max(1, int((ends - time.monotonic()) / (len(names) - number)))
-        command = [sys.executable, "-m", "tests.fuzz", f"--target={name}", f"--seconds={share}", "--in_this_process"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+        command = [sys.executable, "-m", "tests.fuzz", f"--target={name}", f"--seconds={share}"]
+        with scratch_directory() as place:  # ours to remove: libFuzzer ends its process without a farewell
+            done = subprocess.run(
+                [*command, f"--in_this_process={place}"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
         counts = re.findall(r"^(?:Done |#)(\d+)\b", done.stdout, re.MULTILINE)
         iterations[name] = int(counts[-1]) if counts else 0
         if done.returncode:
