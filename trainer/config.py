@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import typing
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ Config = TypeVar("Config")
 TASKS = ("forecast", "language_model", "seq2seq")
 LONGEST_SEGMENT = 24
 SPLITS = ("train", "validation", "test")
+OUTPUTS = ("point", "quantiles", "normal", "student_t", "negative_binomial")
+LEVELS = ("0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
 
 
 def flag(text: str, *, default: Any = dataclasses.MISSING, choices: tuple[str, ...] = ()) -> Any:
@@ -53,7 +56,14 @@ class ForecastConfig:
     )
     linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
-    forecast_loss: str = flag("what training minimises", default="mse", choices=("mse", "mae"))
+    output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
+    quantiles: tuple[str, ...] = flag("levels of the quantiles that are forecast (every output but point)", default=LEVELS)
+    forecast_loss: str = flag("what training minimises with --output=point", default="mse", choices=("mse", "mae"))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the forecast's quantiles; none for a point forecast."""
+        return () if self.output == "point" else tuple(float(level) for level in self.quantiles)
 
     @property
     def segment(self) -> int:
@@ -71,6 +81,25 @@ class ForecastConfig:
             near = sorted(fitting, key=lambda step: abs(step - length))[:2]
             told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
             yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
+        if self.output == "point" and self.quantiles != LEVELS:
+            yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
+        elif self.output != "point":
+            yield from self._quantile_problems()
+
+    def _quantile_problems(self) -> Iterator[Problem]:
+        given = ",".join(self.quantiles)
+        if self.forecast_loss != "mse":
+            told = f"has no effect with --output={self.output}"
+            yield Problem("forecast_loss", self.forecast_loss, told, "leave it out: the output decides on the loss")
+        try:
+            levels = self.levels
+        except ValueError:
+            yield Problem("quantiles", given, "is no list of numbers", "give levels as in 0.1,0.5,0.9")
+            return
+        if not all(0 < level < 1 for level in levels) or any(high <= low for low, high in itertools.pairwise(levels)):
+            yield Problem("quantiles", given, "does not rise between 0 and 1", "give levels as in 0.1,0.5,0.9")
+        elif 0.5 not in levels:
+            yield Problem("quantiles", given, "lacks the median, which is the point forecast", "add 0.5")
 
 
 @dataclass(frozen=True)

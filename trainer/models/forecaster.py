@@ -32,14 +32,25 @@ class Forecaster(Model):
     segment of the horizon, all at the same time, turns the encoder's last state and an embedding of the segment's position and of
     the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known time
     features of the future say can be added, and a linear map of the lookback.
+
+    Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map.
     """
 
-    def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
+    def __init__(
+        self,
+        shape: WindowShape,
+        num_series: int,
+        forecast: ForecastConfig,
+        model: ModelConfig,
+        dtype: str,
+        kernel: str = "auto",
+        numbers: int = 1,
+    ):
         super().__init__("forecaster")
-        self._shape, self._rate = shape, model.dropout
+        self._shape, self._rate, self._numbers = shape, model.dropout, numbers
         self._segment = segment = forecast.segment
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
-        outputs = (segment if segment > 1 else shape.horizon) * shape.channels
+        outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
         self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
         if segment > 1:
             self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
@@ -51,13 +62,16 @@ class Forecaster(Model):
         if shape.features:
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
-            self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out")
+            self._time_out = keras.layers.Dense(shape.channels * numbers, dtype=dtype, name="future_out")
         self._skip = None
         if forecast.linear_skip:
             self._skip = keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip")
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
-        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`."""
+        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.
+
+        With several numbers for each value they are the last dimension, `[B, H, C, P]`.
+        """
         zero = last_observed(batch["past"], batch["past_observed"])
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
         x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
@@ -65,10 +79,18 @@ class Forecaster(Model):
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
-        forecast = tf.cast(forecast, tf.float32)
+        forecast, others = self._numbered(tf.cast(forecast, tf.float32))
         if self._skip is not None:
             forecast += tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
-        return forecast + zero
+        forecast += zero
+        return forecast if others is None else tf.concat([forecast[..., None], others], axis=-1)
+
+    def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
+        if self._numbers == 1:
+            return x, None
+        x = tf.reshape(x, [-1, self._shape.horizon, self._shape.channels, self._numbers])
+        return x[..., 0], x[..., 1:]
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
@@ -77,7 +99,7 @@ class Forecaster(Model):
     def _by_steps(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         outputs, _ = self.stack.run(x, noise=noise)
         last = dropout(outputs[:, -1], self._rate, noise, "state")
-        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels]), last
+        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels * self._numbers]), last
 
     def _by_segments(self, x: tf.Tensor, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         shape, segment = self._shape, self._segment
@@ -91,4 +113,4 @@ class Forecaster(Model):
         asked = tf.reshape(asked, [-1, 1, asked.shape[-1]])
         written, _ = self.stack.run(asked, noise=noise, state=tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state))
         written = dropout(written[:, 0], self._rate, noise, "segment")
-        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels]), outputs[:, -1]
+        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels * self._numbers]), outputs[:, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,11 +11,15 @@ import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import series_store
+from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.evaluation.forecast_evaluation import baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_evaluation import Prediction, Rivals, baselines_for, score, season_of, series_scale
+from trainer.evaluation.recent_quantiles import RecentQuantiles
+from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
+from trainer.models.levels import MEDIAN
 from trainer.models.noise import Noise
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
@@ -23,7 +28,6 @@ from trainer.tasks.task import Batch, State, Sums, Task
 
 class ForecastTask(Task):
     name = "forecast"
-    score_name = "mse"
 
     def __init__(self, config: TrainConfig, manifest: Manifest):
         super().__init__(config, manifest)
@@ -36,6 +40,12 @@ class ForecastTask(Task):
             channels=len(manifest.series.columns) if self.joint else 1,
             features=feature_count(manifest.series.interval is not None, forecast.time_features),
         )
+        groups = manifest.series.groups
+        self.mean, self.std = (np.asarray([getattr(group, name) for group in groups]).reshape(-1) for name in ("mean", "std"))  # [S] raw
+        self.distribution: Distribution | None = None
+        if forecast.output != "point":
+            self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
+        self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         self._windows: dict[str, Windows] = {}
 
@@ -43,6 +53,8 @@ class ForecastTask(Task):
         """The stretches of a split that windows are cut from; read from the shards at the first call."""
         if split not in self._groups:
             self._groups[split] = series_store.load(self.config.data_dir, self.manifest, split)
+            if self.config.forecast.output == "negative_binomial":
+                check_counts(self.manifest, self._groups[split])
         return series_store.segments(self._groups[split], split, joint)
 
     def windows(self, split: str) -> Windows:
@@ -72,23 +84,53 @@ class ForecastTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
-        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel)
+        numbers = 1 if self.distribution is None else self.distribution.size
+        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel, numbers)
 
     @property
     def nominal_weight(self) -> float:
         return float(self.config.budget.batch_size * self.shape.horizon * self.shape.channels)
 
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        error = model(batch, noise=noise) - batch["target"]
-        each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
+        numbers = model(batch, noise=noise)
+        if self.distribution is not None:
+            each = self.distribution.loss(numbers, batch["target"], batch["series"])
+        else:
+            error = numbers - batch["target"]
+            each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
-        error = model(batch) - batch["target"]
-        weight = batch["target_weight"]
+        numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
+        forecast = self._forecast(numbers, batch)
+        squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
-        squared, absolute = tf.reduce_sum(tf.square(error) * weight), tf.reduce_sum(tf.abs(error) * weight)
-        return {"mse": (squared, total), "mae": (absolute, total)}, state
+        sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
+        if self.distribution is not None:
+            std, mean = (tf.gather(tf.constant(each, tf.float32), batch["series"])[:, None] for each in (self.std, self.mean))
+            loss = quantile_loss(forecast["quantiles"], target, self.distribution.levels)
+            size = tf.abs(target * std + mean)
+            sums["weighted_quantile_loss"] = tf.reduce_sum(loss * std * weight), tf.reduce_sum(size * weight)
+            sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
+        return sums, state
+
+    def _forecast(self, numbers: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
+        """The model's numbers as `mean` and `median [B, H, C]`, and `quantiles [B, H, C, Q]` where there are any; standardised."""
+        if self.distribution is None:
+            return {"mean": numbers, "median": numbers}
+        quantiles = self.distribution.quantiles(numbers, batch["series"])
+        median = quantiles[..., self.distribution.levels.index(MEDIAN)]
+        return {"mean": self.distribution.mean(numbers, batch["series"]), "median": median, "quantiles": quantiles}
+
+    def predictor(self, model: keras.Model) -> Callable[[Batch], Prediction]:
+        """A function that forecasts a batch of windows, as `evaluation_batches` gives them; compiled once."""
+
+        @tf.function(reduce_retracing=True)
+        def run(batch: Batch) -> dict[str, tf.Tensor]:
+            return self._forecast(model(batch), batch)
+
+        levels = () if self.distribution is None else self.distribution.levels
+        return lambda batch: Prediction(levels=levels, **{name: value.numpy() for name, value in run(batch).items()})
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
@@ -98,12 +140,15 @@ class ForecastTask(Task):
         facts = self.manifest.series
         assert facts is not None
         season = season_of(facts.interval)
-        mean, std = (np.asarray([getattr(group, name) for group in facts.groups]).reshape(-1) for name in ("mean", "std"))
         train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
-        scale = series_scale(series_store.series_names(self.manifest), mean, std, train, season)
+        scale = series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
         baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
-        run = tf.function(lambda batch: model(batch), reduce_retracing=True)
         batches = self.evaluation_batches(config.split, config.batch_size)
-        metrics, others = score(lambda batch: run(batch).numpy(), batches, self.shape.horizon, scale, baselines)
+        recent = None
+        if self.distribution is not None and season is not None:
+            segments, levels = self.segments(config.split, self.joint), self.distribution.levels
+            recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, levels)
+        rivals = Rivals(baselines, recent, season)
+        metrics, others = score(self.predictor(model), batches, self.shape.horizon, scale, rivals)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
         return {"count": count, "metrics": metrics, "baselines": others}
