@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from trainer.errors import Problem
+from trainer.errors import ConfigError, Problem
 
 Config = TypeVar("Config")
 
@@ -325,6 +325,7 @@ class EvaluateConfig:
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
+    conformal: bool = flag("forecasts: calibrate the quantiles on the validation split first", default=False)
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -344,6 +345,8 @@ class ExportConfig:
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
+    conformal: bool = flag("forecasts: calibrate the quantiles on the validation split, and export them so", default=False)
+    data_dir: str = flag("dataset of --conformal; empty is where the training run had it", default="")
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -351,6 +354,8 @@ class ExportConfig:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
+        if self.data_dir and not self.conformal:
+            yield Problem("data_dir", self.data_dir, "has no effect without --conformal", "add --conformal or leave it out")
         if self.n_best > self.search.beam_size:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
@@ -383,6 +388,17 @@ class PredictConfig:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")
         if not self.input:
             yield Problem("input", None, "is missing", "name the files to read")
+
+
+def check_conformal(wanted: bool, forecast: ForecastConfig) -> None:
+    """Raises ConfigError where a model trained with these flags has no intervals to calibrate."""
+    if not wanted:
+        return
+    if forecast.output == "point":
+        raise ConfigError([Problem("conformal", True, "needs a model that forecasts quantiles", "train one with --output=quantiles")])
+    if not any(abs(low + high - 1) < 1e-9 for low, high in itertools.combinations(forecast.levels, 2)):
+        remedy = "train with --quantiles that bound an interval, as in 0.1,0.5,0.9"
+        raise ConfigError([Problem("conformal", True, f"finds no interval in the levels {','.join(forecast.quantiles)}", remedy)])
 
 
 def to_dict(config: Any) -> dict[str, Any]:

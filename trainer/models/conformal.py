@@ -5,7 +5,7 @@ score, and the interval grows by the score's own quantile. Scores are taken in u
 et al. 2020), so that a forecast which knows where it is unsure keeps that knowledge, and that few series or steps of a large scale do not
 decide for all.
 
-Legend: N windows, B windows of a batch, H horizon steps, C channels, Q levels, K pairs of levels, S series.
+Legend: N windows, B windows of a batch, H horizon steps, C channels, Q levels, K pairs of levels.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LEAST_WIDTH = 1e-3  # in standardised units: an interval without width has no un
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
-    """How much each interval grows on either side, as a share of its width: `growth [S, H, K]`, below 0 where it shrinks."""
+    """How much each interval grows on either side, as a share of its width: `growth [H, K]`, below 0 where it shrinks."""
 
     levels: tuple[float, ...]
     growth: np.ndarray
 
-    def apply(self, quantiles: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        """Calibrated quantiles of a batch: `[B, H, C, Q]` with `series [B, C]`, in and out. The median stays as it is."""
-        growth = tf.transpose(tf.gather(tf.constant(self.growth, tf.float32), series), [0, 2, 1, 3])  # [B, H, C, K]
+    def apply(self, quantiles: tf.Tensor) -> tf.Tensor:
+        """Calibrated quantiles of a batch: `[B, H, C, Q]`, in and out. The median stays as it is, and so do levels without a pair."""
+        growth = tf.constant(self.growth[:, None], tf.float32)  # [H, 1, K]
         columns = tf.unstack(quantiles, axis=-1)
         for pair, (low, high) in enumerate(pairs(self.levels)):
             extra = growth[..., pair] * tf.maximum(quantiles[..., high] - quantiles[..., low], LEAST_WIDTH)

@@ -49,4 +49,4 @@ class Readout:
     def _quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         assert self.distribution is not None
         quantiles = self.distribution.quantiles(numbers, series)
-        return quantiles if self.conformal is None else self.conformal.apply(quantiles, series)
+        return quantiles if self.conformal is None else self.conformal.apply(quantiles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,13 @@ from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
+from trainer.evaluation.conformal_fit import fit_conformal
 from trainer.evaluation.forecast_evaluation import Prediction, Rivals, baselines_for, score, season_of, series_scale
 from trainer.evaluation.recent_quantiles import RecentQuantiles
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
-from trainer.models.levels import MEDIAN
 from trainer.models.noise import Noise
+from trainer.models.readout import Readout
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
@@ -45,6 +47,7 @@ class ForecastTask(Task):
         self.distribution: Distribution | None = None
         if forecast.output != "point":
             self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
+        self.readout = Readout(self.distribution)
         self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         self._windows: dict[str, Windows] = {}
@@ -102,7 +105,7 @@ class ForecastTask(Task):
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
-        forecast = self._forecast(numbers, batch)
+        forecast = self.readout.forecast(numbers, batch["series"])
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
         sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
@@ -114,27 +117,33 @@ class ForecastTask(Task):
             sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
         return sums, state
 
-    def _forecast(self, numbers: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
-        """The model's numbers as `mean` and `median [B, H, C]`, and `quantiles [B, H, C, Q]` where there are any; standardised."""
-        if self.distribution is None:
-            return {"mean": numbers, "median": numbers}
-        quantiles = self.distribution.quantiles(numbers, batch["series"])
-        median = quantiles[..., self.distribution.levels.index(MEDIAN)]
-        return {"mean": self.distribution.mean(numbers, batch["series"]), "median": median, "quantiles": quantiles}
-
-    def predictor(self, model: keras.Model) -> Callable[[Batch], Prediction]:
+    def predictor(self, model: keras.Model, readout: Readout) -> Callable[[Batch], Prediction]:
         """A function that forecasts a batch of windows, as `evaluation_batches` gives them; compiled once."""
 
         @tf.function(reduce_retracing=True)
         def run(batch: Batch) -> dict[str, tf.Tensor]:
-            return self._forecast(model(batch), batch)
+            return readout.forecast(model(batch), batch["series"])
 
-        levels = () if self.distribution is None else self.distribution.levels
-        return lambda batch: Prediction(levels=levels, **{name: value.numpy() for name, value in run(batch).items()})
+        return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
+
+    def calibrated(self, model: keras.Model, conformal: bool, batch_size: int) -> Readout:
+        """How to read the model's numbers: calibrated on the validation split if wanted, which takes a pass over it.
+
+        Nothing is stored: offsets are those of the weights and the data at hand, and so never those of others.
+
+        Raises:
+          DataError: the dataset has no validation split, or it is damaged.
+        """
+        if not conformal:
+            return self.readout
+        batches = self.evaluation_batches("validation", batch_size)
+        fitted = fit_conformal(self.predictor(model, self.readout), batches, self.readout.levels, self.windows("validation").count)
+        return dataclasses.replace(self.readout, conformal=fitted)
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
-        return forecast_serving(model, self.shape, self.manifest.series, self.joint)
+        readout = self.calibrated(model, config.conformal, self.evaluation_batch_size)
+        return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         facts = self.manifest.series
@@ -149,6 +158,7 @@ class ForecastTask(Task):
             segments, levels = self.segments(config.split, self.joint), self.distribution.levels
             recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, levels)
         rivals = Rivals(baselines, recent, season)
-        metrics, others = score(self.predictor(model), batches, self.shape.horizon, scale, rivals)
+        readout = self.calibrated(model, config.conformal, config.batch_size)
+        metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
         return {"count": count, "metrics": metrics, "baselines": others}

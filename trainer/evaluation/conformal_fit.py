@@ -1,0 +1,48 @@
+"""Measures on a split how much the intervals of a forecaster have to grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from trainer.evaluation.forecast_evaluation import Prediction, forecast_windows
+from trainer.models.conformal import Conformal, conformal_quantile, conformal_scores
+from trainer.models.levels import pairs
+
+MOST_SCORES = 1 << 26  # held at once: 256 MiB; of more, every second window is taken, or third, ...
+
+
+def fit_conformal(predict: Callable[[Any], Prediction], batches: Iterable[Any], levels: tuple[float, ...], windows: int) -> Conformal:
+    """Calibrates every step of the horizon by itself, on all series together, with windows that the model was not trained on.
+
+    Errors of neighbouring windows hang together, so the scores of one series are worth those of a few weeks, and what one series did in
+    them says little of its next weeks. Chosen on ETTh1's validation split alone, one half calibrating the other: the pinball loss at .1 and
+    .9 is .1389 when pooled over the series, .1399 for each series by itself (averages of both directions; .1387 without the scaling by the
+    width, .1402 with the two bounds apart, which is within the noise). A shift between the splits is beyond any such calibration: the half that comes
+    first has 70% of its values in the raw 80% intervals, the other 77%, and they take 73% and 86% when each is calibrated by the other.
+
+    Args:
+      predict: as `ForecastTask.predictor` gives it.
+      batches: as `WindowShape.signature` tells.
+      levels: of the quantiles; some must have pairs.
+      windows: how many there are in all batches.
+    """
+    bounds = pairs(levels)
+    every: int | None = None
+    found = []
+    for arrays, observed, forecast in forecast_windows(predict, batches):
+        assert forecast.quantiles is not None
+        if every is None:
+            every = -(-windows * observed[0].size * len(bounds) // MOST_SCORES)
+        scores = conformal_scores(forecast.quantiles, arrays["target"], levels)  # [B, H, C, K]
+        scores[~observed] = np.nan
+        found.append(np.moveaxis(scores[::every], 2, 1))
+    scores = np.concatenate(found).reshape(-1, found[0].shape[2], len(bounds))  # [N, H, K]
+    growth = np.zeros(scores.shape[1:])
+    for step, pair in np.ndindex(growth.shape):
+        column = scores[:, step, pair]
+        low, high = bounds[pair]
+        growth[step, pair] = conformal_quantile(column[np.isfinite(column)], levels[high] - levels[low])
+    return Conformal(levels, growth)
