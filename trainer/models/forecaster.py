@@ -12,6 +12,7 @@ from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
 
 FUTURE_UNITS = 32
+SMALLEST_UNIT = 0.05  # of a series' standard deviation: a window without changes does not make its future certain
 
 
 def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
@@ -20,6 +21,13 @@ def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
     latest = tf.reduce_max(steps * observed, axis=1, keepdims=True)  # from 1; 0 where none is
     chosen = tf.cast(tf.equal(steps, latest), past.dtype) * observed
     return tf.reduce_sum(tf.where(chosen > 0, past, 0.0), axis=1, keepdims=True)
+
+
+def usual_change(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
+    """Each window's mean absolute change from one step to the next, both observed; `SMALLEST_UNIT` is added: [B, L, C] -> [B, 1, C]."""
+    both = observed[:, 1:] * observed[:, :-1]
+    changes = tf.reduce_sum(tf.abs(past[:, 1:] - past[:, :-1]) * both, axis=1, keepdims=True)
+    return changes / tf.maximum(tf.reduce_sum(both, axis=1, keepdims=True), 1.0) + SMALLEST_UNIT
 
 
 class Forecaster(Model):
@@ -33,7 +41,9 @@ class Forecaster(Model):
     the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known time
     features of the future say can be added, and a linear map of the lookback.
 
-    Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map.
+    Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
+    more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
+    the network having to learn it.
     """
 
     def __init__(
@@ -70,7 +80,7 @@ class Forecaster(Model):
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
         """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.
 
-        With several numbers for each value they are the last dimension, `[B, H, C, P]`.
+        With several numbers for each value they are the last dimension, `[B, H, C, P + 1]`, the window's usual change behind them.
         """
         zero = last_observed(batch["past"], batch["past_observed"])
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
@@ -83,7 +93,10 @@ class Forecaster(Model):
         if self._skip is not None:
             forecast += tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
         forecast += zero
-        return forecast if others is None else tf.concat([forecast[..., None], others], axis=-1)
+        if others is None:
+            return forecast
+        unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(forecast))
+        return tf.concat([forecast[..., None], others, unit[..., None]], axis=-1)
 
     def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
