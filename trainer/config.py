@@ -18,6 +18,7 @@ TASKS = ("forecast", "language_model", "seq2seq")
 LONGEST_SEGMENT = 24
 SPLITS = ("train", "validation", "test")
 OUTPUTS = ("point", "quantiles", "normal", "student_t", "negative_binomial")
+CONFORMAL = ("none", "validation", "recent")
 LEVELS = ("0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
 
 
@@ -330,7 +331,11 @@ class EvaluateConfig:
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
-    conformal: bool = flag("forecasts: calibrate the quantiles on the validation split first", default=False)
+    conformal: str = flag(
+        "forecasts: calibrate the quantiles on the validation split, or each window on the last seven days that were over before it",
+        default="none",
+        choices=CONFORMAL,
+    )
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -338,6 +343,11 @@ class EvaluateConfig:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
+        if self.conformal != "none" and (self.split == "train" or self.split == self.conformal):
+            told = f"would measure --split={self.split} by what it was fitted on"
+            yield Problem(
+                "conformal", self.conformal, told, "use --split=test" + (" or --conformal=recent" if self.split != "train" else "")
+            )
 
 
 @dataclass(frozen=True)
@@ -350,7 +360,11 @@ class ExportConfig:
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
-    conformal: bool = flag("forecasts: calibrate the quantiles on the validation split, and export them so", default=False)
+    conformal: str = flag(
+        "forecasts: export quantiles calibrated on the validation split, or on the last seven days of the dataset",
+        default="none",
+        choices=CONFORMAL,
+    )
     data_dir: str = flag("dataset of --conformal; empty is where the training run had it", default="")
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
@@ -359,8 +373,8 @@ class ExportConfig:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
-        if self.data_dir and not self.conformal:
-            yield Problem("data_dir", self.data_dir, "has no effect without --conformal", "add --conformal or leave it out")
+        if self.data_dir and self.conformal == "none":
+            yield Problem("data_dir", self.data_dir, "has no effect with --conformal=none", "use --conformal=recent or leave it out")
         if self.n_best > self.search.beam_size:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
@@ -395,15 +409,15 @@ class PredictConfig:
             yield Problem("input", None, "is missing", "name the files to read")
 
 
-def check_conformal(wanted: bool, forecast: ForecastConfig) -> None:
+def check_conformal(wanted: str, forecast: ForecastConfig) -> None:
     """Raises ConfigError where a model trained with these flags has no intervals to calibrate."""
-    if not wanted:
+    if wanted == "none":
         return
     if forecast.output == "point":
-        raise ConfigError([Problem("conformal", True, "needs a model that forecasts quantiles", "train one with --output=quantiles")])
+        raise ConfigError([Problem("conformal", wanted, "needs a model that forecasts quantiles", "train one with --output=quantiles")])
     if not any(abs(low + high - 1) < 1e-9 for low, high in itertools.combinations(forecast.levels, 2)):
         remedy = "train with --quantiles that bound an interval, as in 0.1,0.5,0.9"
-        raise ConfigError([Problem("conformal", True, f"finds no interval in the levels {','.join(forecast.quantiles)}", remedy)])
+        raise ConfigError([Problem("conformal", wanted, f"finds no interval in the levels {','.join(forecast.quantiles)}", remedy)])
 
 
 def to_dict(config: Any) -> dict[str, Any]:

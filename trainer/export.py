@@ -20,7 +20,7 @@ def main(config: ExportConfig) -> dict[str, Any]:
         from trainer.serving.saved_model import export
 
     # whatever a task needs besides the weights lies in the model directory; the dataset may be gone, but for a calibration
-    data_dir = (config.data_dir or run_config.data_dir) if config.conformal else config.model_dir
+    data_dir = (config.data_dir or run_config.data_dir) if config.conformal != "none" else config.model_dir
     run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
     return {**export(task.serving(model, config), config.export_dir), "step": step}

@@ -81,21 +81,29 @@ class Prediction:
     levels: tuple[float, ...] = ()  # of the quantiles
 
 
+Adjust = Callable[[int, Prediction], Prediction]
+"""From the number of a batch's first window and its forecast to the one that counts."""
+
+
 def forecast_windows(
-    predict: Callable[[Any], Prediction], batches: Iterable[Any]
+    predict: Callable[[Any], Prediction], batches: Iterable[Any], adjust: Adjust | None = None
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, Prediction]]:
     """Forecasts every window of `batches`, in order: what a report or a backtest goes through.
 
     Args:
       predict: as `ForecastTask.predictor` gives it.
       batches: as `WindowShape.signature` tells, of one size; the last may be filled up with windows of target weight 0.
+      adjust: changes forecasts afterwards, such as `RecentConformal.adjust`.
 
     Yields:
       The batch as arrays, which of its targets are observed (bool [B, H, C]; none of a window that only fills up), and the forecast.
     """
+    first = 0
     for batch in batches:
         arrays = {name: value.numpy() for name, value in batch.items()}
-        yield arrays, arrays["target_weight"] > 0, predict(batch)
+        forecast = predict(batch)
+        yield arrays, arrays["target_weight"] > 0, forecast if adjust is None else adjust(first, forecast)
+        first += len(forecast.median)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +143,12 @@ class _Scores:
 
 
 def score(
-    predict: Callable[[Any], Prediction], batches: Iterable[Any], horizon: int, scale: SeriesScale, rivals: Rivals
+    predict: Callable[[Any], Prediction],
+    batches: Iterable[Any],
+    horizon: int,
+    scale: SeriesScale,
+    rivals: Rivals,
+    adjust: Adjust | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Metrics of the model and of each baseline over all windows of `batches` (as `WindowShape.signature` tells).
 
@@ -144,7 +157,7 @@ def score(
     """
     found: dict[str, _Scores] = {}
     first = 0
-    for arrays, observed, forecast in forecast_windows(predict, batches):
+    for arrays, observed, forecast in forecast_windows(predict, batches, adjust):
         for name, one in (("", forecast), *rivals.forecasts(arrays, first, forecast.levels)):
             if name not in found:
                 found[name] = _Scores(horizon, scale, forecast.levels)

@@ -29,18 +29,25 @@ class Conformal:
     growth: np.ndarray
 
     def apply(self, quantiles: tf.Tensor) -> tf.Tensor:
-        """Calibrated quantiles of a batch: `[B, H, C, Q]`, in and out. The median stays as it is, and so do levels without a pair."""
-        growth = tf.constant(self.growth[:, None], tf.float32)  # [H, 1, K]
-        columns = tf.unstack(quantiles, axis=-1)
-        for pair, (low, high) in enumerate(pairs(self.levels)):
-            extra = growth[..., pair] * tf.maximum(quantiles[..., high] - quantiles[..., low], LEAST_WIDTH)
-            columns[low], columns[high] = quantiles[..., low] - extra, quantiles[..., high] + extra
-        middle = self.levels.index(MEDIAN)
-        for index in range(middle + 1, len(columns)):  # intervals stay nested, from the median outwards
-            columns[index] = tf.maximum(columns[index], columns[index - 1])
-        for index in reversed(range(middle)):
-            columns[index] = tf.minimum(columns[index], columns[index + 1])
-        return tf.stack(columns, axis=-1)
+        """Calibrated quantiles of a batch: `[B, H, C, Q]`, in and out."""
+        return grown(quantiles, tf.constant(self.growth[:, None], tf.float32), self.levels)
+
+
+def grown(quantiles: tf.Tensor, growth: tf.Tensor, levels: Sequence[float]) -> tf.Tensor:
+    """Quantiles `[B, H, C, Q]` whose intervals have grown by `growth` (`[H, 1, K]` or `[B, H, 1, K]`), still not falling along Q.
+
+    The median stays as it is, and so do levels without a pair unless an interval reaches over them.
+    """
+    columns = tf.unstack(tf.convert_to_tensor(quantiles), axis=-1)
+    for pair, (low, high) in enumerate(pairs(levels)):
+        extra = growth[..., pair] * tf.maximum(quantiles[..., high] - quantiles[..., low], LEAST_WIDTH)
+        columns[low], columns[high] = quantiles[..., low] - extra, quantiles[..., high] + extra
+    middle = list(levels).index(MEDIAN)
+    for index in range(middle + 1, len(columns)):  # intervals stay nested, from the median outwards
+        columns[index] = tf.maximum(columns[index], columns[index - 1])
+    for index in reversed(range(middle)):
+        columns[index] = tf.minimum(columns[index], columns[index + 1])
+    return tf.stack(columns, axis=-1)
 
 
 def conformal_scores(quantiles: np.ndarray, target: np.ndarray, levels: Sequence[float]) -> np.ndarray:

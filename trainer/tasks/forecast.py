@@ -16,9 +16,17 @@ from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.evaluation.conformal_fit import fit_conformal
+from trainer.evaluation.conformal_fit import (
+    SEASONS,
+    RecentConformal,
+    ScoredWindows,
+    newest_conformal,
+    scored_windows,
+    window_moments,
+)
 from trainer.evaluation.forecast_evaluation import Prediction, Rivals, baselines_for, score, season_of, series_scale
 from trainer.evaluation.recent_quantiles import RecentQuantiles
+from trainer.models.conformal import Conformal
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
@@ -126,24 +134,36 @@ class ForecastTask(Task):
 
         return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
 
-    def calibrated(self, model: keras.Model, conformal: bool, batch_size: int) -> Readout:
-        """How to read the model's numbers: calibrated on the validation split if wanted, which takes a pass over it.
-
-        Nothing is stored: offsets are those of the weights and the data at hand, and so never those of others.
-
-        Raises:
-          DataError: the dataset has no validation split, or it is damaged.
-        """
-        if not conformal:
-            return self.readout
-        batches = self.evaluation_batches("validation", batch_size)
-        fitted = fit_conformal(self.predictor(model, self.readout), batches, self.readout.levels, self.windows("validation").count)
-        return dataclasses.replace(self.readout, conformal=fitted)
+    def scored(self, model: keras.Model, split: str) -> ScoredWindows:
+        """How far the targets of a split lie outside the raw intervals; takes a pass over it."""
+        _, ends = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
+        batches = self.evaluation_batches(split, self.evaluation_batch_size)
+        return scored_windows(self.predictor(model, self.readout), batches, self.readout.levels, ends)
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
-        readout = self.calibrated(model, config.conformal, self.evaluation_batch_size)
+        levels, conformal = self.readout.levels, None
+        if config.conformal == "validation":
+            conformal = Conformal(levels, self.scored(model, "validation").growth(levels))
+        elif config.conformal == "recent":
+            newest = next(split for split in ("test", "validation", "train") if split in self.splits)
+            conformal = newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
+        readout = dataclasses.replace(self.readout, conformal=conformal)
         return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
+
+    @property
+    def _season_steps(self) -> int:
+        """Steps of the calendar's season; without one, those of a forecast."""
+        assert self.manifest.series is not None
+        season = season_of(self.manifest.series.interval)
+        return season.steps if season is not None else self.shape.horizon
+
+    def _recent(self, model: keras.Model, split: str) -> RecentConformal:
+        """Calibration of a split's windows by those before them, in it and in the validation split."""
+        parts = [self.scored(model, name) for name in dict.fromkeys(["validation", split]) if name in self.splits]
+        scored = ScoredWindows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("ends", "scores")))
+        begins, _ = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
+        return RecentConformal(scored, begins, self.readout.levels, self._season_steps)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         facts = self.manifest.series
@@ -158,7 +178,12 @@ class ForecastTask(Task):
             segments, levels = self.segments(config.split, self.joint), self.distribution.levels
             recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, levels)
         rivals = Rivals(baselines, recent, season)
-        readout = self.calibrated(model, config.conformal, config.batch_size)
-        metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals)
+        readout, adjust = self.readout, None
+        if config.conformal == "validation":
+            conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
+            readout = dataclasses.replace(readout, conformal=conformal)
+        elif config.conformal == "recent":
+            adjust = self._recent(model, config.split).adjust
+        metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
         return {"count": count, "metrics": metrics, "baselines": others}
