@@ -21,11 +21,11 @@ import numpy as np
 
 from trainer.data.segments import Segment, window_starts
 from trainer.evaluation.forecast_evaluation import Prediction, forecast_windows
+from trainer.evaluation.recent_quantiles import SEASONS
 from trainer.models.conformal import Conformal, conformal_quantile, conformal_scores, grown
 from trainer.models.levels import pairs
 
 MOST_SCORES = 1 << 26  # held at once: 256 MiB; of more, every second window is taken, or third, ...
-SEASONS = 7
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,7 +74,9 @@ def scored_windows(
       levels: of the quantiles; some must have pairs.
       ends: [N] when the targets of each window end.
     """
-    scores, numbers, first, every = [], [], 0, 0
+    scores: list[np.ndarray] = []
+    numbers: list[np.ndarray] = []
+    first = every = 0
     for arrays, observed, forecast in forecast_windows(predict, batches):
         assert forecast.quantiles is not None
         every = every or -(-len(ends) * observed[0].size * len(pairs(levels)) // MOST_SCORES)

@@ -1,9 +1,8 @@
 """Conformal calibration: intervals moved so that they cover as many values as they promise, measured on data not trained on.
 
 Conformalised quantile regression (Romano, Patterson and Candès 2019): how far a value lies outside its interval (negative inside) is a
-score, and the interval grows by the score's own quantile. Scores are taken in units of the interval's width (normalised scores, Kivaranovic
-et al. 2020), so that a forecast which knows where it is unsure keeps that knowledge, and that few series or steps of a large scale do not
-decide for all.
+score, and the interval grows by the score's own quantile. Scores are taken in units of the interval's width (CQR-r, Sesia and Candès
+2020), so that a forecast which knows where it is unsure keeps that knowledge, and that few series of a large scale do not decide for all.
 
 Legend: N windows, B windows of a batch, H horizon steps, C channels, Q levels, K pairs of levels.
 """

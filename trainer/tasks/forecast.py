@@ -17,15 +17,14 @@ from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
 from trainer.evaluation.conformal_fit import (
-    SEASONS,
     RecentConformal,
     ScoredWindows,
     newest_conformal,
     scored_windows,
     window_moments,
 )
-from trainer.evaluation.forecast_evaluation import Prediction, Rivals, baselines_for, score, season_of, series_scale
-from trainer.evaluation.recent_quantiles import RecentQuantiles
+from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, baselines_for, score, season_of, series_scale
+from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
 from trainer.models.conformal import Conformal
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
@@ -146,7 +145,7 @@ class ForecastTask(Task):
         if config.conformal == "validation":
             conformal = Conformal(levels, self.scored(model, "validation").growth(levels))
         elif config.conformal == "recent":
-            newest = next(split for split in ("test", "validation", "train") if split in self.splits)
+            newest = "test" if "test" in self.splits else "validation"
             conformal = newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
         readout = dataclasses.replace(self.readout, conformal=conformal)
         return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
@@ -165,6 +164,13 @@ class ForecastTask(Task):
         begins, _ = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
         return RecentConformal(scored, begins, self.readout.levels, self._season_steps)
 
+    def _recent_quantiles(self, split: str, season: Season | None) -> RecentQuantiles | None:
+        """The baseline beside a probabilistic forecast, where there is a season."""
+        if self.distribution is None or season is None:
+            return None
+        segments = self.segments(split, self.joint)
+        return RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
+
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         facts = self.manifest.series
         assert facts is not None
@@ -173,17 +179,13 @@ class ForecastTask(Task):
         scale = series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
         baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
         batches = self.evaluation_batches(config.split, config.batch_size)
-        recent = None
-        if self.distribution is not None and season is not None:
-            segments, levels = self.segments(config.split, self.joint), self.distribution.levels
-            recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, levels)
-        rivals = Rivals(baselines, recent, season)
         readout, adjust = self.readout, None
         if config.conformal == "validation":
             conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
             readout = dataclasses.replace(readout, conformal=conformal)
         elif config.conformal == "recent":
             adjust = self._recent(model, config.split).adjust
+        rivals = Rivals(baselines, self._recent_quantiles(config.split, season), season)
         metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
         return {"count": count, "metrics": metrics, "baselines": others}
