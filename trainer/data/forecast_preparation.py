@@ -57,23 +57,35 @@ def series_sources(config: PrepareConfig) -> list[SeriesSource]:
 def plan_series(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Parts) -> Plan:
     """The dataset of series. Reads every source once and leaves it in arrays.
 
-    Groups without training rows are standardised by the pooled training rows of the others.
-
     Raises:
-      DataError: as `read_csv`, `read_npy`, `split_borders` and `check_alike`.
+      DataError: as `read_csv`, `read_npy`, `split_borders` and `plan_groups`.
     """
     elsewhere = tuple(split for split in ("validation", "test") if any(source.split == split for source in sources))
     jobs = [(f"{parts.directory}/series-{number:06d}", source, elsewhere, config.splits) for number, source in enumerate(sources)]
     groups = _distinct([unspool(parts.directory, found) for own in parts.together("series", _read, jobs) for found in own])
+    for group in groups:
+        if "train" in group.splits:
+            split_borders(group.rows, config.splits, group.source, "rows", elsewhere)  # tells of rows in no split
+    return plan_groups(groups, config.num_shards, parts, partial(_save, config))
+
+
+def plan_groups(groups: Sequence[Group], num_shards: int, parts: Parts, save: Callable[[Path], None]) -> Plan:
+    """The dataset of groups that are on the disk.
+
+    Groups without training rows are standardised by the pooled training rows of the others.
+
+    Raises:
+      DataError: groups differ in columns or interval.
+    """
     check_alike(groups)
-    for group, source in ((group, group.source) for group in groups if "train" in group.splits):
-        split_borders(group.rows, config.splits, source, "rows", elsewhere)  # tells of rows in no split
-        _warn_coarse(group)
+    for group in groups:
+        if "train" in group.splits:
+            _warn_coarse(group)
     if any(group.statistics is None for group in groups):
         pooled = json.loads(parts.content("pooled.json", partial(_pooled, groups)))
         groups = [group if group.statistics else replace(group, statistics=pooled) for group in groups]
-    shards = {split: series_shards(groups, split, config.num_shards) for split in SPLITS if any(split in group.splits for group in groups)}
-    return Plan(shards, partial(_describe, groups), partial(_save, config))
+    there = [split for split in SPLITS if any(split in group.splits for group in groups)]
+    return Plan({split: series_shards(groups, split, num_shards) for split in there}, partial(_describe, groups), save)
 
 
 def _sample(seed: int) -> list[RawSeries]:

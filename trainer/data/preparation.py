@@ -124,7 +124,7 @@ def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
         return Outcome(made.splits, made, {})
     if task.index is None:
         raise DataError("\n".join(missing))
-    _log.info("task %d of %d is done; %d tasks are not yet", task.index, task.count, len(missing))
+    _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
     shards = {split: [read_result(parts.read(file))[0] for file in own[task.index :: task.count]] for split, own in files.items()}
     return Outcome({split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {})
 

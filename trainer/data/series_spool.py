@@ -40,15 +40,14 @@ class Group:
 
     def values(self, first: int, end: int) -> np.ndarray:
         """float32 [end - first, columns], NaN where missing; read when it is used."""
-        array: np.ndarray = np.load(f"{self.spool}.values.npy", mmap_mode="r")
+        array = np.memmap(f"{self.spool}.values", np.float32, "r").reshape(-1, len(self.columns))
         return array[self.offset + first : self.offset + end]
 
     def times(self, first: int, end: int) -> np.ndarray | None:
         """int64 [end - first], Unix seconds; None without dates."""
         if self.first_time is None:
             return None
-        array: np.ndarray = np.load(f"{self.spool}.times.npy", mmap_mode="r")
-        return array[self.offset + first : self.offset + end]
+        return np.memmap(f"{self.spool}.times", np.int64, "r")[self.offset + first : self.offset + end]
 
 
 def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[str, Any]]:
@@ -57,8 +56,13 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
     Raises:
       OSError: the file system refused.
     """
-    _save(f"{path}.values.npy", [series.values for series, _ in given])
-    _save(f"{path}.times.npy", [series.times for series, _ in given if series.times is not None])
+    for name, arrays in (
+        ("values", [series.values.astype(np.float32, copy=False) for series, _ in given]),
+        ("times", [series.times.astype(np.int64, copy=False) for series, _ in given if series.times is not None]),
+    ):
+        with whole_file(f"{path}.{name}") as temporary, temporary.open("wb") as file:
+            for array in arrays:
+                file.write(np.ascontiguousarray(array).data)
     found = []
     offset = 0
     for series, splits in given:
@@ -105,9 +109,3 @@ def standardisation(parts: Iterable[np.ndarray]) -> Statistics:
 
 def _rows(part: np.ndarray) -> int:
     return max(1, BLOCK_VALUES // part.shape[1])
-
-
-def _save(path: str, arrays: Sequence[np.ndarray]) -> None:
-    if arrays:
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
