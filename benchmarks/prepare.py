@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results import machine, table, write_section
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from results import machine, table, write_section  # noqa: E402
+
 TEXT = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 CRC = """
 import sys, google_crc32c
@@ -38,7 +40,8 @@ def write_text(path: Path, size: int) -> None:
     copy = (TEXT.read_text(encoding="utf-8") if TEXT.exists() else sample_text()).encode("ascii", "replace")
     with path.open("wb") as file:
         for number in range(size // len(copy) + 1):
-            file.write(b"Copy %d\n%s" % (number, copy)[: size - file.tell()])
+            text = b"Copy %d\n%s" % (number, copy)
+            file.write(text[: size - file.tell()])
 
 
 def run(commands: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from trainer.data.split_borders import split_borders
 from trainer.data.text_pieces import Facts, Indexed, Source, count_pieces
 from trainer.errors import DataError
 
-GROUP_PIECES = 16  # that one job counts
+GROUP_PIECES = 64  # that one job counts
 
 _log = logging.getLogger(__name__)
 
