@@ -183,8 +183,23 @@ def test_inputs_that_differ_between_tasks(inputs: Path, tmp_path: Path) -> None:
         prepare(PrepareConfig(**settings, task_index=1))
     (tmp_path / "in" / "a.txt").write_bytes(before + b"more\n")
     prepare(PrepareConfig(**settings, task_index=1))
-    with pytest.raises(DataError, match=rf"task 0 of 2 was run with .*a\.txt of {len(content)} bytes instead of {len(content) + 5}"):
+    with pytest.raises(DataError, match=rf"task 0 of 2 was run with a\.txt .*of {len(content)} bytes instead of {len(content) + 5}"):
         prepare(PrepareConfig(**settings, finish=True))
+
+
+def test_a_task_whose_parts_another_has_removed_is_done(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {**settings_of(inputs, "stream-word"), "output_dir": str(tmp_path / "d"), "num_tasks": 2}
+    prepare(PrepareConfig(**settings, task_index=0))
+    read, expected = parts.Parts.read, []
+
+    def late(self: parts.Parts, name: str) -> Any:
+        monkeypatch.setattr(parts.Parts, "read", read)  # the same task, elsewhere, does it all meanwhile
+        expected.append(prepare(PrepareConfig(**settings, task_index=1)))
+        return read(self, name)
+
+    monkeypatch.setattr(parts.Parts, "read", late)
+    result = prepare(PrepareConfig(**settings, task_index=1))
+    assert result["complete"] and result["fingerprint"] == expected[0]["fingerprint"]
 
 
 def test_which_task_this_is() -> None:
@@ -202,7 +217,7 @@ def test_which_task_this_is() -> None:
 
 def test_flags_of_tasks() -> None:
     def problems(**settings: Any) -> dict[str, str]:
-        config = PrepareConfig(task="forecast", source="sample", output_dir="o", **settings)
+        config = PrepareConfig(**{"task": "forecast", "source": "sample", "output_dir": "o", **settings})
         return {problem.flag: str(problem) for problem in config.problems()}
 
     assert problems(num_tasks=4, task_index=3) == problems(num_tasks=8, finish=True) == {}
@@ -212,6 +227,7 @@ def test_flags_of_tasks() -> None:
     assert "is none of --num_tasks=2; use 0 to 1" in problems(num_tasks=2, task_index=2)["task_index"]
     assert "is more than --num_shards=8" in problems(num_tasks=9)["num_tasks"]
     assert set(problems(num_tasks=0)) == {"num_tasks"}
+    assert "is no place that --num_tasks=2 can share" in problems(num_tasks=2, task_index=0, output_dir="gs://b/d")["output_dir"]
 
 
 def test_differences_are_told_by_flag_or_input() -> None:

@@ -38,7 +38,9 @@ PLANNERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "language_model": (text_sources, plan_text),
     "seq2seq": (pair_sources, plan_pairs),
 }
-NOT_OF_THE_DATA = ("output_dir", "num_processes", "num_tasks", "task_index", "finish")  # flags that change no record
+INPUTS = {"train": "input", "validation": "validation_input", "test": "test_input"}
+# Flags that change no record: places, which may differ between hosts, and who does the work.
+NOT_OF_THE_DATA = (*INPUTS.values(), "tfds_dir", "output_dir", "num_processes", "num_tasks", "task_index", "finish")
 POOL_BYTES = 8 << 20  # of input; reading less takes no longer than starting processes
 
 _log = logging.getLogger("trainer.prepare")
@@ -55,11 +57,12 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     if task is None:
         manifest.check_new(config.output_dir)  # before the work, not after it
     find, plan = PLANNERS[config.task]
-    sizes = {path: Path(path).stat().st_size for paths in find_split_files(config).values() for path in paths} if config.reads_files else {}
+    sizes = _sizes(config)
     sources = find(config)
     pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
     processes = (config.num_processes or available_cores()) if pays else 1
-    outcome = make_dataset(config.output_dir, _request(config, sizes), partial(plan, sources, config), processes, task)
+    request = _request(config, tfds_source.described(config) if config.source == "tfds" else sizes)
+    outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task)
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
     rate = f", {sum(sizes.values()) / seconds / 1e6:.0f} MB/s of input" if sizes and task is None else ""
@@ -99,11 +102,22 @@ def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:
     return Task(int(text), config.num_tasks)
 
 
-def _request(config: PrepareConfig, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """All that decides what the dataset holds: flags, and the inputs with their sizes in bytes."""
+def _sizes(config: PrepareConfig) -> dict[str, int]:
+    """The files that are read, by split, place and name, and their sizes in bytes."""
+    if not config.reads_files:
+        return {}
+    files = find_split_files(config).items()
+    return {
+        f"{Path(path).name} (--{INPUTS[split]}, {place})": Path(path).stat().st_size
+        for split, own in files
+        for place, path in enumerate(own)
+    }
+
+
+def _request(config: PrepareConfig, inputs: Mapping[str, int]) -> dict[str, Any]:
+    """All that decides what the dataset holds: flags and inputs."""
     flags = {f"--{field.name}": getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in NOT_OF_THE_DATA}
-    inputs = dict(sizes) if config.source != "tfds" else tfds_source.described(config)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()} | inputs
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()} | dict(inputs)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,9 @@ class PrepareConfig:
                 if value is not None:
                     yield Problem(name, value, "has no effect with --num_tasks=1", "leave it out, or use --num_tasks=2 or more")
             return
+        if "://" in self.output_dir:
+            remedy = "give a directory that all hosts have mounted, then copy it (gcloud storage cp -r)"
+            yield Problem("output_dir", self.output_dir, f"is no place that --num_tasks={self.num_tasks} can share", remedy)
         if self.finish and self.task_index is not None:
             yield Problem("task_index", self.task_index, "has no effect with --finish", "leave one of them out")
         elif self.task_index is not None and self.task_index >= self.num_tasks > 1:

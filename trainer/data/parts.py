@@ -11,10 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from trainer.data.parallel import Workers
 from trainer.errors import DataError
@@ -70,14 +73,17 @@ class Parts:
         first = len(jobs) * (self.task.index or 0) // self.task.count
         waiting = [*range(first, len(jobs)), *range(first)]
         step = len(jobs) if self.task.count == 1 else ROUND * self.workers.processes
-        while waiting:
-            there = self.names()
-            waiting = [number for number in waiting if names[number] not in there]
-            own, waiting = waiting[:step], waiting[step:]
-            if own:
-                self._must_not_be_missing(names[own[0]])
-            for number, result in zip(own, self.workers.run(function, [jobs[number] for number in own])):
-                self._write(names[number], json.dumps(result).encode())
+        with tqdm(total=len(jobs), unit=" parts", desc=name, disable=not sys.stderr.isatty()) as bar:
+            while waiting:
+                there = self.names()
+                waiting = [number for number in waiting if names[number] not in there]
+                bar.update(len(jobs) - len(waiting) - bar.n)
+                own, waiting = waiting[:step], waiting[step:]
+                if own:
+                    self._must_not_be_missing(names[own[0]])
+                for number, result in zip(own, self.workers.run(function, [jobs[number] for number in own])):
+                    self._write(names[number], json.dumps(result).encode())
+                    bar.update()
         for each in names:
             yield json.loads((self.directory / each).read_bytes())
 

@@ -73,7 +73,12 @@ def make_dataset(
         if (made := _made_before(directory, output_dir, request)) is not None:
             return Outcome(made.splits, made, {})
         parts = Parts(directory, request, task or Task(), workers)
-        return _run(parts, plan(parts), dataset_name(output_dir))
+        try:
+            return _run(parts, plan(parts), dataset_name(output_dir))
+        except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
+            if (made := _made_before(directory, output_dir, request)) is None:
+                raise
+            return Outcome(made.splits, made, {})
 
 
 @contextlib.contextmanager
@@ -115,13 +120,9 @@ def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
     with tqdm(total=len(own), unit=" shards", desc="write", disable=not sys.stderr.isatty()) as bar:
         for _ in parts.make([job.path.name for job in own], write_shard, own):
             bar.update()
-    try:
-        missing = _missing(parts, files)
-        if not missing:
-            return _finished(parts, plan, name, files)
-    except FileNotFoundError:  # another task was faster, and has removed the parts
-        made = manifest.read(str(parts.output))
-        return Outcome(made.splits, made, {})
+    missing = _missing(parts, files)
+    if not missing:
+        return _finished(parts, plan, name, files)
     if task.index is None:
         raise DataError("\n".join(missing))
     _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
