@@ -23,10 +23,10 @@ LINES = [f"document {number} " + "of some words, " * (number % 7) for number in 
 
 
 def dataset(
-    directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3
+    directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3, **options: Any
 ) -> manifest.Manifest:
     size = 300 if kind == "sentencepiece" else None
-    settings = {"documents": mode, "tokenizer": kind, "vocab_size": size, "splits": ("1",), "num_shards": shards}
+    settings = {"documents": mode, "tokenizer": kind, "vocab_size": size, "splits": ("1",), "num_shards": shards, **options}
     config = PrepareConfig(task="language_model", source="text", output_dir=str(directory), **settings)
     given = {
         split: [Memory(split, own)] if mode == "lines" else [Memory(f"{split} {text[:9]}", text) for text in own]
@@ -136,6 +136,41 @@ def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
     del values["task"]
     with pytest.raises(ValueError, match="task is missing or unknown"):
         manifest.decode(values)
+
+
+@pytest.mark.parametrize("unigram", [False, True])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
+def test_cuts_of_streams_encode_as_the_whole(tf: Any, tmp_path: Path, kind: str, unigram: bool, small_records: None) -> None:
+    from trainer.data import token_store
+
+    if unigram and kind != "sentencepiece":
+        pytest.skip("a type of sentencepiece")
+    random = np.random.default_rng(0)
+    words = ["the", "of", "cat", "  two", "é", "x-y", "\n", "\n\n", "wonderful", "(so)", "3.14", "\u2028", "won't"]
+    texts = [" ".join(random.choice(words, size)) for size in (9000, 50, 3000)]
+    documents = {"train": texts, "validation": [texts[0][777:5000]]}
+    options = {"sentencepiece_type": "unigram"} if unigram else {}
+    written = dataset(tmp_path / "d", documents, kind, "stream", 5, vocab_size=35 if kind == "sentencepiece" else None, **options)
+    for split, own in documents.items():
+        expected = expected_tokens(tmp_path / "d", kind, own)
+        store = token_store.load(str(tmp_path / "d"), written, split)
+        assert store.lengths.tolist() == [len(document) for document in expected]
+        assert store.tokens.tolist() == list(chain.from_iterable(expected))
+        assert written.text is not None and written.text.splits[split].characters == sum(map(len, own))
+        assert len(written.splits[split].shards) == (5 if split == "train" or kind in ("char", "byte") else 1)
+
+
+@pytest.mark.parametrize("kind", ["word", "sentencepiece"])
+def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
+    from trainer.data import token_store
+
+    text = "a word " * 2000 + "ab" * 20_000 + " a word" * 100
+    written = dataset(tmp_path / "d", {"train": [text]}, kind, "stream", 5, vocab_size=20)
+    tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
+    store = token_store.load(str(tmp_path / "d"), written, "train")
+    assert written.text is not None and written.text.splits["train"].characters == len(text)
+    assert tokenizer.decode(store.tokens[:4000]) == text[: len(tokenizer.decode(store.tokens[:4000]))]
+    assert kind == "word" or tokenizer.decode(store.tokens) == text
 
 
 def test_token_types() -> None:

@@ -53,14 +53,16 @@ class Tokenizer(abc.ABC):
         """The text of ids, [n] whole numbers in [0, size)."""
 
     def cut(self, text: str, position: int) -> int:
-        """The first place from `position` on where text may be cut so that its parts encode as the whole does.
+        """The first place from `position` on where text may be cut so that its parts encode as the whole does, at the latest its end.
 
         Where there is none in CUT_WITHIN characters, `position` itself: there, what is cut is a very long word.
         """
         if self.cuts_anywhere or position <= 0 or position >= len(text):
             return position
         found = _CUT.search(text, position, position + CUT_WITHIN - 1)
-        return found.start() if found else position
+        if found:
+            return found.start()
+        return position if len(text) - position >= CUT_WITHIN else len(text)
 
     @property
     def sha256(self) -> str:
