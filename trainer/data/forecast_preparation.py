@@ -19,7 +19,7 @@ from trainer.data import tfds_source
 from trainer.data.array_series import read_npy
 from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.forecast_records import check_alike, series_features, series_shards
-from trainer.data.input_files import find_split_files
+from trainer.data.input_files import find_split_files, readable
 from trainer.data.manifest import Manifest, SeriesFacts, SeriesGroup, Split
 from trainer.data.parts import Parts
 from trainer.data.preparation import Plan
@@ -110,7 +110,7 @@ def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> li
 def _distinct(groups: Sequence[Group]) -> list[Group]:
     """The groups, named by their paths where file names alone would not tell them apart."""
     counts = Counter(each.name for each in groups)
-    return [each if counts[each.name] == 1 else replace(each, name=each.source) for each in groups]
+    return [each if counts[each.name] == 1 else replace(each, name=readable(each.source)) for each in groups]
 
 
 def _pooled(groups: Sequence[Group]) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import google_crc32c
 import numpy as np
 
+from trainer.data.input_files import not_utf8
 from trainer.errors import DataError
 
 PIECE_BYTES = 1 << 20
@@ -79,9 +80,8 @@ class TextFile:
             raise DataError(f"{self.name} cannot be read ({error.strerror}); check the path and its permissions") from None
         try:
             text = data.decode("utf-8-sig" if first == 0 else "utf-8")
-        except UnicodeDecodeError as error:
-            line = 1 + self._line_feeds(first + error.start)
-            raise DataError(f"{self.name} line {line}: is no UTF-8 text; save the file as UTF-8") from None
+        except UnicodeDecodeError:
+            raise not_utf8(self.name) from None
         crlf = data.count(b"\r\n") if b"\r" in data else 0  # the search for one byte is much faster
         if crlf:
             text = text.replace("\r\n", "\n")
