@@ -13,6 +13,7 @@ from trainer.evaluation.tables import write_tables
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
+from trainer.training.run_facts import run_facts
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -25,13 +26,21 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
     with banner_hidden(), without_matplotlib():
+        from trainer.evaluation.learning_curves import learning_curves
+        from trainer.evaluation.report_page import write_report
         from trainer.serving.restored import restored_model
 
     task, model, step = restored_model(
         dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint, config.average_checkpoints
     )
-    result = {"split": config.split, "step": step, **task.evaluate(model, config)}
+    evaluation = task.evaluate(model, config)
+    result = {"split": config.split, "step": step, **evaluation.scores}
     write_tables(result, config.report_dir)
+    if config.report_dir:
+        curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)
+        sections = [*evaluation.sections(), *([curves] if curves else [])]
+        facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))
+        write_report(config.report_dir, result, evaluation.headline, sections, facts)
     return result
 
 

@@ -9,11 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
-from trainer.data import series_store
+from trainer.data import intervals, series_store
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
 from trainer.evaluation.forecast_evaluation import baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_report import (
+    HEADLINE,
+    forecasts_section,
+    horizon_section,
+    ranked_series,
+    series_section,
+    shown_windows,
+)
+from trainer.evaluation.report_parts import Evaluation, Section
+from trainer.evaluation.window_errors import WindowErrors
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
 from trainer.tasks.forecast_serving import forecast_serving
@@ -94,7 +104,7 @@ class ForecastTask(Task):
         assert self.manifest.series is not None
         return forecast_serving(model, self.shape, self.manifest.series, self.joint)
 
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
         season = season_of(facts.interval)
@@ -103,7 +113,25 @@ class ForecastTask(Task):
         scale = series_scale(series_store.series_names(self.manifest), mean, std, train, season)
         baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
         run = tf.function(lambda batch: model(batch), reduce_retracing=True)
+        errors = WindowErrors()
+
+        def forecast(batch: Batch) -> np.ndarray:
+            found: np.ndarray = run(batch).numpy()
+            errors.add(found, batch["target"].numpy(), batch["target_weight"].numpy(), batch["series"].numpy())
+            return found
+
         batches = self.evaluation_batches(config.split, config.batch_size)
-        metrics, others = score(lambda batch: run(batch).numpy(), batches, self.shape.horizon, scale, baselines)
+        metrics, others = score(forecast, batches, self.shape.horizon, scale, baselines)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
-        return {"count": count, "metrics": metrics, "baselines": others}
+
+        def sections() -> list[Section]:
+            chosen = ranked_series(metrics["per_series"])
+            segments = self.segments(config.split, self.joint)
+            shown = shown_windows(lambda batch: (run(batch).numpy(), {}), self.windows(config.split), segments, errors, chosen, scale)
+            return [
+                forecasts_section(shown, facts.interval is not None, count, len(scale.names)),
+                horizon_section(metrics, others, intervals.describe(facts.interval), count),
+                series_section(metrics, others),
+            ]
+
+        return Evaluation({"count": count, "metrics": metrics, "baselines": others}, HEADLINE, sections)

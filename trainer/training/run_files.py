@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -18,6 +19,7 @@ from trainer.whole_file import whole_file
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
+METRICS_FILE = "metrics.jsonl"
 FORMAT_VERSION = 1
 # What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked at.
 FREE = ("data_dir", "model_dir", "budget", "device", "debug")
@@ -53,19 +55,41 @@ def read(model_dir: str) -> tuple[TrainConfig, Manifest]:
     Raises:
       DataError: there is none, or it is of another version or damaged.
     """
+    path, content = Path(model_dir) / CONFIG_FILE, _content(model_dir)
+    try:
+        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+
+
+def read_versions(model_dir: str) -> dict[str, str]:
+    """Versions of what computed the model; DataError as in `read`."""
+    return dict(_content(model_dir)["versions"])
+
+
+def read_metrics(model_dir: str) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, without one that a kill cut off; empty where there is no such file."""
+    path = Path(model_dir) / METRICS_FILE
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def _content(model_dir: str) -> dict[str, Any]:
     path = Path(model_dir) / CONFIG_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{model_dir} holds no model: it has no {CONFIG_FILE}; train one with python -m trainer.train") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); restore it from a backup or train again") from None
     if content.get("format_version") != FORMAT_VERSION:
         raise DataError(f"{path} has format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; train again")
-    try:
-        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+    return content
 
 
 def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
