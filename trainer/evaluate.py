@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.command import run_command
 from trainer.config import EvaluateConfig
@@ -15,6 +15,11 @@ from trainer.quiet import banner_hidden
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.tasks.forecast_backtest import MakeTask
+
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
     run_config, trained_on = run_files.read(config.model_dir)
@@ -25,15 +30,27 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} has another vocabulary than the model was trained with; give the dataset of the training run")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
+    if config.rolling.backtest and manifest.task != "forecast":
+        raise ConfigError([Problem("backtest", True, f"is for forecasts, {config.data_dir} is a {manifest.task} dataset", "leave it out")])
     with banner_hidden(), without_matplotlib():
         from trainer.evaluation.learning_curves import learning_curves
         from trainer.evaluation.report_page import write_report
-        from trainer.serving.restored import restored_model
+        from trainer.serving.restored import restored, restored_model
+        from trainer.tasks.forecast_backtest import backtest_evaluation
+        from trainer.training.refit import refitted
 
-    task, model, step = restored_model(
-        dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint, config.average_checkpoints
-    )
-    evaluation = task.evaluate(model, config)
+    run_config = dataclasses.replace(run_config, data_dir=config.data_dir)
+    weights = config.checkpoint, config.average_checkpoints
+
+    def refit(make_task: MakeTask) -> keras.Model:
+        with refitted(run_config, manifest, make_task) as model_dir:
+            return restored(make_task(run_config, manifest), model_dir, *weights)[0]
+
+    task, model, step = restored_model(run_config, manifest, config.model_dir, *weights)
+    if config.rolling.backtest:
+        evaluation = backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
+    else:
+        evaluation = task.evaluate(model, config)
     result = {"split": config.split, "step": step, **evaluation.scores}
     write_tables(result, config.report_dir)
     if config.report_dir:

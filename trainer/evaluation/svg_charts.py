@@ -189,9 +189,7 @@ class _Plot:
 def _svg(size: tuple[int, int], told: str, content: str) -> Markup:
     """`content` is markup whose texts are escaped."""
     width, height = size
-    return Markup(
-        f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(told)}">{content}</svg>'  # noqa: S704
-    )
+    return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(told)}">{content}</svg>')
 
 
 def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple[float, float]:

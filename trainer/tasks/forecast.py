@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,7 +11,8 @@ from trainer.data import intervals, series_store
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.evaluation.forecast_evaluation import baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_baselines import Baseline
+from trainer.evaluation.forecast_evaluation import SeriesScale, baselines_for, score, season_of, series_scale
 from trainer.evaluation.forecast_report import (
     HEADLINE,
     forecasts_section,
@@ -35,7 +34,8 @@ class ForecastTask(Task):
     name = "forecast"
     score_name = "mse"
 
-    def __init__(self, config: TrainConfig, manifest: Manifest):
+    def __init__(self, config: TrainConfig, manifest: Manifest, groups: list[series_store.GroupSeries] | None = None):
+        """With `groups` the task is on these and the splits that they tell, instead of on the dataset's own."""
         super().__init__(config, manifest)
         assert manifest.series is not None
         forecast = config.forecast
@@ -46,14 +46,23 @@ class ForecastTask(Task):
             channels=len(manifest.series.columns) if self.joint else 1,
             features=feature_count(manifest.series.interval is not None, forecast.time_features),
         )
-        self._groups: dict[str, list[series_store.GroupSeries]] = {}
+        self._given = groups  # instead of the dataset's own
+        self._groups: dict[str, list[series_store.GroupSeries]] = {split: groups for group in groups or () for split in group.splits}
         self._windows: dict[str, Windows] = {}
 
-    def segments(self, split: str, joint: bool) -> list[Segment]:
-        """The stretches of a split that windows are cut from; read from the shards at the first call."""
+    def groups(self, split: str) -> list[series_store.GroupSeries]:
+        """The series of every group up to and including `split`; read from the shards at the first call."""
         if split not in self._groups:
             self._groups[split] = series_store.load(self.config.data_dir, self.manifest, split)
-        return series_store.segments(self._groups[split], split, joint)
+        return self._groups[split]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return super().splits if self._given is None else tuple(self._groups)
+
+    def segments(self, split: str, joint: bool) -> list[Segment]:
+        """The stretches of a split that windows are cut from."""
+        return series_store.segments(self.groups(split), split, joint)
 
     def windows(self, split: str) -> Windows:
         """All windows of a split."""
@@ -104,14 +113,24 @@ class ForecastTask(Task):
         assert self.manifest.series is not None
         return forecast_serving(model, self.shape, self.manifest.series, self.joint)
 
+    def scale(self) -> SeriesScale:
+        """What leads from standardised to raw units and to scaled errors."""
+        assert self.manifest.series is not None
+        groups = self.manifest.series.groups
+        mean, std = (np.asarray([getattr(group, name) for group in groups]).reshape(-1) for name in ("mean", "std"))
+        train = self.segments("train", False) if "train" in self.splits else []
+        return series_scale(series_store.series_names(self.manifest), mean, std, train, season_of(self.manifest.series.interval))
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The forecasts to beat, fitted on the training split, with penalties chosen on the validation split."""
+        assert self.manifest.series is not None
+        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
+        return baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season_of(self.manifest.series.interval))
+
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
-        season = season_of(facts.interval)
-        mean, std = (np.asarray([getattr(group, name) for group in facts.groups]).reshape(-1) for name in ("mean", "std"))
-        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
-        scale = series_scale(series_store.series_names(self.manifest), mean, std, train, season)
-        baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
+        scale, baselines = self.scale(), self.baselines()
         run = tf.function(lambda batch: model(batch), reduce_retracing=True)
         errors = WindowErrors()
 

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,7 +41,14 @@ PEER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.Dea
 PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
 
 
-def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    manifest: Manifest,
+    cluster: Cluster | None,
+    preemption: Preemption,
+    heartbeat: Heartbeat,
+    make_task: Callable[[TrainConfig, Manifest], Task] = task_for,
+) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
 
     Raises:
@@ -55,7 +63,7 @@ def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, pree
         heartbeat.beat()
         workers = Workers(strategy, cluster)
         check_alike(workers, config, manifest)
-        task = task_for(config, manifest)
+        task = make_task(config, manifest)
         check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
         stepper = build(task, strategy)
