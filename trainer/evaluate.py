@@ -35,7 +35,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     with banner_hidden(), without_matplotlib():
         from trainer.evaluation.learning_curves import learning_curves
         from trainer.evaluation.report_page import write_report
-        from trainer.serving.restored import restored, restored_model
+        from trainer.serving.restored import restored, restored_model, weights_checksum
         from trainer.tasks.forecast_backtest import backtest_evaluation
         from trainer.training.refit import refitted
 
@@ -51,8 +51,10 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         evaluation = backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
     else:
         evaluation = task.evaluate(model, config)
-    result = {"split": config.split, "step": step, **evaluation.scores}
+    result = {"split": config.split, "step": step, "weights": weights_checksum(model), **evaluation.scores}
     write_tables(result, config.report_dir)
+    if not config.rolling.backtest:
+        run_files.note_evaluation(config.model_dir, manifest, result)
     if config.report_dir:
         curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)
         sections = [*evaluation.sections(), *([curves] if curves else [])]

@@ -58,20 +58,21 @@ def summary(result: Mapping[str, Any], headline: Headline) -> str:
         return f"{told} The best baseline, {best}, has the same."
     better = (own > reached) == headline.higher_is_better
     by = f" by {abs(own / reached - 1):.1%}" if reached else ""
-    return f"{told} The best baseline, {best}, has {cell(reached)}: the model is {'better' if better else 'worse'}{by}."
+    told += f" The best baseline, {best}, has {cell(reached)}: the model is {'better' if better else 'worse'}{by}."
+    test = result.get("backtest", {}).get("diebold_mariano", {}).get(best)
+    if test is not None:
+        p = "" if test["p_value"] is None else f" (p = {test['p_value']:.2g})"
+        told += f" Diebold-Mariano test against it: {test['verdict']}{p}."
+    return told
 
 
 def scores_table(result: Mapping[str, Any], headline: Headline) -> Table:
-    """All scores that are single numbers, the model's first."""
+    """All scores that are single numbers, of the model and of each baseline."""
+    columns = {"model": result["metrics"], **result["baselines"]}
     names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
-    rows = {"model": result["metrics"], **result["baselines"]}
+    rows = tuple((name, *(scores.get(name) for scores in columns.values())) for name in names)
     counted = f"{result['count']:,} {headline.counted} of the {result['split']} split."
-    return Table(
-        "All scores",
-        ("", *names),
-        tuple((label, *(scores.get(name) for name in names)) for label, scores in rows.items()),
-        f"{counted} {headline.caption}",
-    )
+    return Table("All scores", ("", *columns), rows, f"{counted} {headline.caption}")
 
 
 def cell(value: Cell) -> str:

@@ -75,7 +75,7 @@ def line_chart(
     xs = np.concatenate([part.x for part in (*lines, *bands)])
     ys = np.concatenate([*(line.y for line in lines), *(side for band in bands for side in (band.low, band.high))])
     plot = _Plot(size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=from_zero))
-    parts = [plot.axes(x_label, y_label, title, dates)]
+    parts = [plot.axes(x_label, y_label, title, dates, whole=bool((xs == np.round(xs)).all()))]
     for band in bands:
         outline = plot.points(np.concatenate([band.x, band.x[::-1]]), np.concatenate([band.low, band.high[::-1]]))
         parts.append(f'<polygon class="band {band.style}" points="{outline}"/>')
@@ -159,9 +159,9 @@ class _Plot:
             parts.append(f'<circle class="dot {line.style}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3"><title>{tip}</title></circle>')
         return "".join(parts)
 
-    def axes(self, x_label: str, y_label: str, title: str, dates: bool) -> str:
+    def axes(self, x_label: str, y_label: str, title: str, dates: bool, whole: bool) -> str:
         count = max(2, (self.right - self.left) // PIXELS_A_TICK)
-        ticks, texts, note = _date_ticks(*self._x, count) if dates else (*_ticks(*self._x, count), "")
+        ticks, texts, note = _date_ticks(*self._x, count) if dates else (*_ticks(*self._x, count, whole), "")
         parts = [self.frame(f"{x_label} ({note})" if note else x_label, y_label, title)]
         for tick, text in zip(ticks, texts):
             x = self.x(tick)
@@ -205,11 +205,11 @@ def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple
     return (low if from_zero and low == 0 else low - spare), high + spare
 
 
-def _ticks(low: float, high: float, count: int) -> tuple[list[float], list[str]]:
-    """At most `count` round numbers from `low` to `high`, and how they are written."""
+def _ticks(low: float, high: float, count: int, whole: bool = False) -> tuple[list[float], list[str]]:
+    """At most `count` round (or whole) numbers from `low` to `high`, and how they are written."""
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
     slack = 1e-9 * (high - low)
     ticks = [float(tick) for tick in found if low - slack <= tick <= high + slack]
     largest = max((abs(tick) for tick in ticks), default=0.0)

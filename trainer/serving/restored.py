@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import google_crc32c
 import keras
+import numpy as np
 
 from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
@@ -31,3 +33,11 @@ def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> t
     model.use_portable_kernels()  # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
     task.build_variables(model)
     return model, restore_weights(model_dir, model, checkpoint, average)
+
+
+def weights_checksum(model: keras.Model) -> str:
+    """CRC32C of all weights, eight hexadecimal digits: the same for the same model, whatever run or mean of checkpoints it is from."""
+    checksum = google_crc32c.Checksum()
+    for variable in model.weights:
+        checksum.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return checksum.digest().hex()
