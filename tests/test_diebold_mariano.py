@@ -1,4 +1,4 @@
-"""The Diebold-Mariano test against loops, tables of Student's t, and its own promise: equal forecasters are told apart in 5% of the cases."""
+"""The Diebold-Mariano test against loops, tables of Student's t, and its promise: of equal forecasters 5% are told apart."""
 
 import math
 

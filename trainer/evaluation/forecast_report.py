@@ -30,6 +30,7 @@ HEADLINE = Headline(
 )
 HISTORY_PER_HORIZON = 2
 MOST_SERIES = 40
+CALIBRATION = (460, 400)  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +159,31 @@ def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."
     legend = (("s0", "model"), *((style, name) for name, style in styles.items()))
     return Section("Error by horizon step", (Figure("", (chart,), caption, legend),))
+
+
+def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | None:
+    """How often values really lie below each quantile and within each interval; None of a forecast without quantiles.
+
+    Args:
+      metrics: with `levels` (a list of `level` and `below`, shares) and `intervals` (`probability`, `coverage`, shares, and `width`).
+      targets: values counted.
+    """
+    if not metrics.get("levels"):
+        return None
+    levels, below = (np.array([entry[name] for entry in metrics["levels"]]) for name in ("level", "below"))
+    whole = np.array([0.0, 1.0])
+    ideal = Line("calibrated", "muted", 100 * whole, 100 * whole, dashed=True)
+    lines = [ideal, Line("model", "s0", 100 * levels, 100 * below, marks=True)]
+    chart = line_chart(lines, "level of the quantile (%)", "values up to the quantile (%)", size=CALIBRATION)
+    figure = Figure(
+        "",
+        (chart,),
+        f"Share of {targets:,} observed values up to each quantile; forecasts on the dashed line are calibrated.",
+        (("s0", "model"), ("muted", "calibrated")),
+    )
+    rows = tuple((f"{entry['probability']:.0%}", f"{entry['coverage']:.1%}", entry["width"]) for entry in metrics["intervals"])
+    table = Table("Intervals", ("should hold", "held", "mean width (standardised)"), rows, f"{targets:,} values.")
+    return Section("Calibration", (figure, table))
 
 
 def series_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Section:

@@ -15,6 +15,7 @@ from trainer.evaluation.forecast_baselines import Baseline
 from trainer.evaluation.forecast_evaluation import SeriesScale, baselines_for, score, season_of, series_scale
 from trainer.evaluation.forecast_report import (
     HEADLINE,
+    calibration_section,
     forecasts_section,
     horizon_section,
     ranked_series,
@@ -147,10 +148,12 @@ class ForecastTask(Task):
             chosen = ranked_series(metrics["per_series"])
             segments = self.segments(config.split, self.joint)
             shown = shown_windows(lambda batch: (run(batch).numpy(), {}), self.windows(config.split), segments, errors, chosen, scale)
-            return [
+            found = [
                 forecasts_section(shown, facts.interval is not None, count, len(scale.names)),
                 horizon_section(metrics, others, intervals.describe(facts.interval), count),
+                calibration_section(metrics, metrics["targets"]),
                 series_section(metrics, others),
             ]
+            return [section for section in found if section is not None]
 
         return Evaluation({"count": count, "metrics": metrics, "baselines": others}, HEADLINE, sections)
