@@ -36,6 +36,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         from trainer.evaluation.learning_curves import learning_curves
         from trainer.evaluation.report_page import write_report
         from trainer.serving.restored import restored, restored_model, weights_checksum
+        from trainer.tasks.forecast import ForecastTask
         from trainer.tasks.forecast_backtest import backtest_evaluation
         from trainer.training.refit import refitted
 
@@ -48,6 +49,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
     task, model, step = restored_model(run_config, manifest, config.model_dir, *weights)
     if config.rolling.backtest:
+        assert isinstance(task, ForecastTask)
         evaluation = backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
     else:
         evaluation = task.evaluate(model, config)

@@ -72,7 +72,7 @@ def line_chart(
     Raises:
       ValueError: there is no finite number to draw.
     """
-    xs = np.concatenate([part.x for part in (*lines, *bands)])
+    xs = np.concatenate([*(line.x for line in lines), *(band.x for band in bands)])
     ys = np.concatenate([*(line.y for line in lines), *(side for band in bands for side in (band.low, band.high))])
     plot = _Plot(size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=from_zero))
     parts = [plot.axes(x_label, y_label, title, dates, whole=bool((xs == np.round(xs)).all()))]

@@ -38,7 +38,7 @@ def length_section(sources: Sequence[str], hypotheses: Sequence[str], references
     buckets = length_buckets(lengths)
     labels, scores, rows = [], [], []
     for low, high in buckets:
-        members = np.flatnonzero((lengths >= low) & (lengths <= high))
+        members = np.flatnonzero((lengths >= low) & (lengths <= high)).tolist()
         bleu = translation_metrics([hypotheses[i] for i in members], [references[i] for i in members])["bleu"]
         label = f"{low}" if low == high else f"{low} to {high}"
         labels.append(label)

@@ -48,7 +48,9 @@ class ForecastTask(Task):
             features=feature_count(manifest.series.interval is not None, forecast.time_features),
         )
         self._given = groups  # instead of the dataset's own
-        self._groups: dict[str, list[series_store.GroupSeries]] = {split: groups for group in groups or () for split in group.splits}
+        self._groups: dict[str, list[series_store.GroupSeries]] = {}
+        if groups is not None:
+            self._groups = {split: groups for group in groups for split in group.splits}
         self._windows: dict[str, Windows] = {}
 
     def groups(self, split: str) -> list[series_store.GroupSeries]:
