@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import ExportConfig
+from trainer.config import ExportConfig, check_conformal
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
@@ -15,13 +15,15 @@ from trainer.training.run_facts import run_facts
 
 def main(config: ExportConfig) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
+    check_conformal(config.conformal, run_config.forecast)
     with banner_hidden(), without_matplotlib():
         from trainer.serving.model_card import CARD_FILE, model_card
         from trainer.serving.restored import restored_model, weights_checksum
         from trainer.serving.saved_model import export
 
-    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone
-    run_config = dataclasses.replace(run_config, data_dir=config.model_dir)
+    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone, but for a calibration
+    data_dir = (config.data_dir or run_config.data_dir) if config.conformal != "none" else config.model_dir
+    run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
     weights = weights_checksum(model)
     facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))

@@ -17,7 +17,7 @@ from trainer.data.segments import Segment, window_starts
 from trainer.errors import ConfigError, Problem
 from trainer.evaluation.diebold_mariano import SIGNIFICANCE, diebold_mariano
 from trainer.evaluation.forecast_baselines import Baseline
-from trainer.evaluation.forecast_evaluation import SeriesScale
+from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
 from trainer.evaluation.forecast_metrics import ForecastMetrics
 from trainer.evaluation.report_parts import Figure, Section, Table
 from trainer.evaluation.svg_charts import Line, line_chart
@@ -40,9 +40,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> `[B, H, C]`, standardised) and its rivals."""
+    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast) and its rivals."""
 
-    predict: Callable[[Any], np.ndarray]
+    predict: Callable[[Any], Prediction]
     baselines: Mapping[str, Baseline]
 
 
@@ -115,12 +115,14 @@ def backtest(
             arrays = {name: value.numpy() for name, value in batch.items()}
             observed = arrays["target_weight"] > 0
             targets += int(observed.sum())
-            guesses = {MODEL: fitted.predict(blanked(batch))}
+            forecast = fitted.predict(blanked(batch))
+            guesses = {MODEL: forecast.mean}
             guesses |= {name: guess(arrays["past"], arrays["past_observed"] > 0) for name, guess in fitted.baselines.items()}
             for name, guess in guesses.items():
                 if name not in together:
                     together[name] = ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
-                together[name].add(guess, arrays["target"], observed, arrays["series"])
+                median = forecast.median if name == MODEL else guess
+                together[name].add(guess, arrays["target"], observed, arrays["series"], median)
                 squares[name] = squares.get(name, 0.0) + float(np.square(guess - arrays["target"], dtype=np.float64)[observed].sum())
         mse = {name: total / targets if targets else None for name, total in squares.items()}
         rows.append({"origin": origin.label, "targets": targets, "mse": mse})

@@ -15,22 +15,27 @@ from markupsafe import Markup
 
 from trainer.data.segments import Segment, window_starts
 from trainer.data.windows import Windows
-from trainer.evaluation.forecast_evaluation import SeriesScale
+from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
 from trainer.evaluation.report_parts import Figure, Headline, Section, Table
 from trainer.evaluation.svg_charts import SMALL, Band, Line, line_chart
 from trainer.evaluation.window_errors import WindowErrors, ranked_places
+from trainer.models.levels import pairs
 
-HEADLINE = Headline(
-    "mse",
-    "Mean squared error (standardised)",
-    "windows",
-    higher_is_better=False,
-    caption="mse and mae: of values standardised by the training split; mae_raw and rmse: in the units of the data; "
-    "mase: relative to repeating the last season on the training rows; smape: percent.",
-)
 HISTORY_PER_HORIZON = 2
 MOST_SERIES = 40
 CALIBRATION = (460, 400)  # pixels
+
+
+def headline(probabilistic: bool, counted: str = "windows") -> Headline:
+    """The score of the summary: of quantiles where the forecast has them."""
+    caption = (
+        "mse, mae and crps: of values standardised by the training split; mae_raw and rmse: in the units of the data; nd and "
+        "weighted_quantile_loss: relative to the size of the values; mase: relative to repeating the last season in training; smape and "
+        "coverages: percent."
+    )
+    if probabilistic:
+        return Headline("weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, caption=caption)
+    return Headline("mse", "Mean squared error (standardised)", counted, higher_is_better=False, caption=caption)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +65,8 @@ def ranked_series(per_series: Sequence[Mapping[str, Any]]) -> list[tuple[str, in
     return [(rank, int(scored[place]["series"])) for rank, place in ranked_places(len(scored))]
 
 
-Predict = Callable[[Any], tuple[np.ndarray, Mapping[float, np.ndarray]]]
-"""A batch as `WindowShape.signature` tells -> the forecast `[B, H, C]`, and by level the quantiles `[B, H, C]` (none of a point model)."""
+Predict = Callable[[int, Any], Prediction]
+"""The number of a window and a batch of it alone, as `WindowShape.signature` tells -> its forecast."""
 
 
 def shown_windows(
@@ -81,7 +86,7 @@ def shown_windows(
     for series_rank, index in series:
         for window in errors.ranked(index):
             batch = windows.batch(tf.constant([window.number], tf.int64), tf.ones([1]))
-            forecast, quantiles = predict(batch)
+            forecast = predict(window.number, batch)
             mean, std = scale.mean[index], scale.std[index]
             values = np.concatenate([batch["past"][0, :, window.channel], batch["target"][0, :, window.channel]])
             observed = np.concatenate([batch["past_observed"][0, :, window.channel], batch["target_weight"][0, :, window.channel]])
@@ -93,18 +98,16 @@ def shown_windows(
                     f"{window.rank.capitalize()} window: MSE {window.mse:.3g}",
                     x.astype(np.float64),
                     np.where(observed > 0, values * std + mean, np.nan),
-                    forecast[0, :, window.channel] * std + mean,
-                    _bands({level: values[0, :, window.channel] * std + mean for level, values in quantiles.items()}),
+                    forecast.median[0, :, window.channel] * std + mean,
+                    () if forecast.quantiles is None else _bands(forecast.quantiles[0, :, window.channel] * std + mean, forecast.levels),
                 )
             )
     return shown
 
 
-def _bands(quantiles: Mapping[float, np.ndarray]) -> tuple[tuple[float, np.ndarray, np.ndarray], ...]:
-    """Intervals between the lowest and the highest level, the second lowest and the second highest, ..."""
-    levels = sorted(quantiles)
-    pairs = zip(levels[: len(levels) // 2], reversed(levels))
-    return tuple((high - low, quantiles[low], quantiles[high]) for low, high in pairs)
+def _bands(quantiles: np.ndarray, levels: tuple[float, ...]) -> tuple[tuple[float, np.ndarray, np.ndarray], ...]:
+    """Intervals between `quantiles: [H, Q]` of levels that lie evenly around the median."""
+    return tuple((levels[high] - levels[low], quantiles[:, low], quantiles[:, high]) for low, high in pairs(levels))
 
 
 def located(segments: Sequence[Segment], lookback: int, horizon: int, number: int) -> tuple[Segment, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from trainer.data import intervals, series_store
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
 from trainer.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
-from trainer.evaluation.forecast_report import HEADLINE, horizon_section, series_section
+from trainer.evaluation.forecast_report import headline, horizon_section, series_section
 from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.tasks.forecast import ForecastTask
 from trainer.tasks.task import Batch
@@ -62,8 +61,7 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
     origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, config.rolling.windows, config.rolling.stride)
 
     def fitted(own: ForecastTask, trained: keras.Model) -> Fitted:
-        run = tf.function(lambda batch: trained(batch), reduce_retracing=True)
-        return Fitted(lambda batch: run(batch).numpy(), own.baselines())
+        return Fitted(own.predictor(trained, own.readout), own.baselines())
 
     unchanged = fitted(task, model)
 
@@ -91,5 +89,4 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
             series_section(scores["metrics"], scores["baselines"]),
         ]
 
-    headline = dataclasses.replace(HEADLINE, counted="windows at rolling origins")
-    return Evaluation({"count": count, **scores}, headline, sections)
+    return Evaluation({"count": count, **scores}, headline(False, "windows at rolling origins"), sections)
