@@ -152,7 +152,7 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
     rows = found["origins"]
     x = np.arange(1, len(rows) + 1)
     names = [MODEL, *result["baselines"]]
-    styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 5}" for index, name in enumerate(names)}
+    styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
 
     def line(name: str) -> Line:
         losses = np.array([np.nan if row["mse"].get(name) is None else row["mse"][name] for row in rows])

@@ -156,7 +156,7 @@ def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[
         errors = np.array([np.nan if value is None else value for value in scores["per_step"]["mse"]], np.float64)
         return Line(name, style, np.arange(1, len(errors) + 1), errors, dashed, marks=len(errors) == 1)
 
-    styles = {name: f"s{1 + index % 5}" for index, name in enumerate(baselines)}
+    styles = {name: f"s{1 + index % 6}" for index, name in enumerate(baselines)}
     lines = [line(name, styles[name], scores, True) for name, scores in baselines.items()] + [line("model", "s0", metrics, False)]
     chart = line_chart(lines, f"horizon step (one is {interval})", "mean squared error (standardised)", from_zero=True)
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."

@@ -1,6 +1,6 @@
 """Charts as inline SVG: text stays text, colours are classes that a page's style sheet gives for light and for dark.
 
-Classes: `s0` to `s5` colour a series (stroke of a line, fill of a band or a bar), `muted` is for history and references.
+Classes: `s0` to `s6` colour a series (stroke of a line, fill of a band or a bar), `muted` is for history and references.
 """
 
 from __future__ import annotations
