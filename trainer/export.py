@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from trainer.command import run_command
 from trainer.config import ExportConfig
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
+from trainer.serving.versions import PUBLISHED_LAST, versions_among
+from trainer.storage.workspace import Workspace
 from trainer.training import run_files
 
 
 def main(config: ExportConfig) -> dict[str, Any]:
+    with Workspace() as space:
+        local = dataclasses.replace(
+            config,
+            model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
+            export_dir=space.write(config.export_dir, "export_dir", PUBLISHED_LAST),
+        )
+        for version in versions_among(space.names(config.export_dir, "export_dir")):  # the new one gets a number above
+            (Path(local.export_dir) / str(version)).mkdir(parents=True)
+        result: dict[str, Any] = space.told(_export(local))
+    return result
+
+
+def _export(config: ExportConfig) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
     with banner_hidden(), without_matplotlib():
         from trainer.serving.restored import restored_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from trainer.data.pair_preparation import prepare_pairs
 from trainer.data.parallel import available_cores
 from trainer.data.text_preparation import prepare_text
 from trainer.prepare_config import PrepareConfig
+from trainer.storage.workspace import Workspace
 
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
@@ -26,7 +28,25 @@ _log = logging.getLogger("trainer.prepare")
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:
-    """Writes the dataset; gives records, shards and what the task counts. Errors are those of the task's preparer."""
+    """Writes the dataset; gives records, shards and what the task counts. Errors are those of the task's preparer, and of `Workspace`."""
+    with Workspace() as space:
+        result: dict[str, Any] = space.told(_prepare(_local(config, space)))
+    return result
+
+
+def _local(config: PrepareConfig, space: Workspace) -> PrepareConfig:
+    """The configuration with paths of this host."""
+    return dataclasses.replace(
+        config,
+        output_dir=space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE),
+        input=space.read_files(config.input, "input"),
+        validation_input=space.read_files(config.validation_input, "validation_input"),
+        test_input=space.read_files(config.test_input, "test_input"),
+        tfds_dir=space.read(config.tfds_dir, "tfds_dir"),
+    )
+
+
+def _prepare(config: PrepareConfig) -> dict[str, Any]:
     started = time.perf_counter()
     manifest.check_new(config.output_dir)  # before the work, not after it
     written, counts = PREPARERS[config.task](config, config.num_processes or available_cores())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ def _times(series: RawSeries, horizon: int) -> np.ndarray | None:
     return advance(int(series.times[-1]), horizon, series.interval)
 
 
-def write_csv(forecasts: list[Forecast], output: str) -> int:
-    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows.
+def write_csv(forecasts: list[Forecast], output: str, told: Callable[[str], str] = str) -> int:
+    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
 
     Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series.
     """
@@ -104,6 +105,6 @@ def write_csv(forecasts: list[Forecast], output: str) -> int:
                 numbers = [
                     np.format_float_positional(value, unique=True, trim="-") for value in values
                 ]  # shortest that reads back the same
-                writer.writerow([*([forecast.history.source] if several else []), when, *numbers])
+                writer.writerow([*([told(forecast.history.source)] if several else []), when, *numbers])
                 rows += 1
     return rows

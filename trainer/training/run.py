@@ -20,6 +20,7 @@ from trainer.config import TrainConfig, to_dict
 from trainer.data.manifest import Manifest
 from trainer.errors import ConfigError, DivergedError, Problem, RestartError
 from trainer.models.recurrent import gate_counts
+from trainer.storage.workspace import Workspace
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training import run_files
@@ -40,8 +41,17 @@ PEER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.Dea
 PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
 
 
-def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    manifest: Manifest,
+    cluster: Cluster | None,
+    preemption: Preemption,
+    heartbeat: Heartbeat,
+    space: Workspace | None = None,
+) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
+
+    The paths in `config` are those that `space` gave; checkpoints are published through it.
 
     Raises:
       ConfigError: devices or batch do not fit, or the workers of a cluster were started differently.
@@ -60,7 +70,9 @@ def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, pree
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
         stepper = build(task, strategy)
         heartbeat.beat()
-        return _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat)
+        return (
+            _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat, space or Workspace())
+        )
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise
@@ -95,11 +107,12 @@ def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
     return Stepper(task, model, optimizer, strategy)
 
 
-def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
+def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat, space: Workspace) -> dict[str, Any]:
     config = task.config
     state = LoopState()
     keep = config.budget.keep_checkpoints
-    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=workers.is_chief)
+    chief = workers.is_chief
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=space.publish)
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync
     if resumed_from is not None:
@@ -110,8 +123,8 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
         logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
     plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
     report: Report = SilentReport()
-    if workers.is_chief:
-        run_files.write(config, task.manifest)
+    if chief:
+        run_files.write(config, task.manifest, space.told)
         report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
     first, seconds_before = checkpoints.step, state.train_seconds
@@ -121,6 +134,7 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
         for _ in loop.run(carried):
             pass
     finally:
+        checkpoints.close()
         report.close()
     steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
     examples, timesteps = loop.read / seconds if steps else (0.0, 0.0)
