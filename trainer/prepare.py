@@ -31,6 +31,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Writes the dataset; gives records, shards and what the task counts. Errors are those of the task's preparer, and of `Workspace`."""
     with Workspace() as space:
         result: dict[str, Any] = space.told(_prepare(_local(config, space)))
+        _log.info("wrote %s: %d shards, %.1f MB", result["output_dir"], result["shards"], result["bytes"] / 1e6)
     return result
 
 
@@ -53,7 +54,6 @@ def _prepare(config: PrepareConfig) -> dict[str, Any]:
     splits = written.splits
     size = sum(split.bytes for split in splits.values())
     shards = sum(len(split.shards) for split in splits.values())
-    _log.info("wrote %s: %d shards, %.1f MB", config.output_dir, shards, size / 1e6)
     return {
         "output_dir": config.output_dir,
         "records": {name: split.records for name, split in splits.items()},
