@@ -7,11 +7,11 @@ import pytest
 
 from launch.job import JobFlags
 from trainer import config, flags
+from trainer.prepare_config import InspectConfig, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {
-    name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "inspect", "train", "evaluate", "export", "predict")
-}
+COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")}
+COMMANDS |= {"prepare": PrepareConfig, "inspect": InspectConfig}
 COMMANDS["kubernetes"] = JobFlags
 
 

@@ -61,7 +61,8 @@ class ShardCache:
                 if not _is_same(file, unfinished):
                     continue  # while we waited another process has finished it, or given up
                 try:
-                    self._reserve(found, file)
+                    if not self._reserve(found, file, unfinished):
+                        continue
                     fetch(found, file)
                     os.link(unfinished, path)  # before it has its name, from when on it may be removed
                     unfinished.rename(entry)
@@ -78,14 +79,17 @@ class ShardCache:
         os.utime(path)
         return True
 
-    def _reserve(self, found: StoredObject, file: IO[bytes]) -> None:
-        """Gives the file its size, once there is room for it."""
+    def _reserve(self, found: StoredObject, file: IO[bytes], unfinished: Path) -> bool:
+        """Gives the file its size, once there is room for it; False where it was removed, before we had its lock, to make room."""
         with locked(self._directory / _LIMIT_LOCK):
+            if not _is_same(file, unfinished):
+                return False
             file.truncate(0)  # of a killed process
             if (missing := self._make_room(found.bytes)) > 0:
                 told = f"leaves {missing / GIGABYTE:.3g} GB too little for {found.address} beside what is in use on this host"
                 raise ConfigError([Problem("cache_gigabytes", self._gigabytes, told, "use more, or train and evaluate with --gcs=stream")])
             file.truncate(found.bytes)
+            return True
 
     def _make_room(self, needed: int) -> int:
         """Removes entries until `needed` bytes fit; gives how many are missing, above 0 where what is left is in use."""

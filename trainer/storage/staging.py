@@ -32,6 +32,8 @@ class Staging:
         self._futures: dict[str, Future[None]] = {}
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._started, self._left = 0.0, 0  # when the first of those on their way was asked for, and how many there are
+        self._fetched: list[int] = []  # bytes of each that was not in the cache
 
     def ask_for(self, names: Iterable[str]) -> None:
         """Has shards fetched, in this order, after those that were asked for before."""
@@ -39,10 +41,13 @@ class Staging:
             if not self._futures:
                 for _ in range(bucket.PARALLEL_TRANSFERS):  # daemons, so that a command that fails does not wait for them
                     threading.Thread(target=self._work, daemon=True, name="staging").start()
-            for name in names:
-                if name not in self._futures:
-                    self._futures[name] = Future()
-                    self._queue.put(name)
+            new = [name for name in names if name not in self._futures]
+            if not self._left:
+                self._started = time.monotonic()
+            self._left += len(new)
+            for name in new:
+                self._futures[name] = Future()
+                self._queue.put(name)
 
     def wait_for(self, name: str) -> None:
         """Returns when a shard is there; raises what keeps it from coming, as `ShardCache.link` and `bucket.download`."""
@@ -59,11 +64,19 @@ class Staging:
                 self._futures[name].set_exception(error)
             else:
                 self._futures[name].set_result(None)
+            self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                told = (len(self._fetched), sum(self._fetched) / 1e6, time.monotonic() - self._started)
+                logger.info("fetched %d shards, %.1f MB in %.2f s; the others were in the cache", *told)
+                self._fetched.clear()
 
     def _fetch(self, found: StoredObject, file: IO[bytes]) -> None:
-        started = time.monotonic()
         bucket.download(found, file)
-        logger.info("fetched %s, %.1f MB in %.2f s", found.address, found.bytes / 1e6, time.monotonic() - started)
+        self._fetched.append(found.bytes)
 
 
 _staged: dict[Path, Staging] = {}  # directory -> its shards
