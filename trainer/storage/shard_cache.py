@@ -61,6 +61,9 @@ class ShardCache:
                 if not _is_same(file, unfinished):
                     continue  # while we waited another process has finished it, or given up
                 try:
+                    if entry.exists():  # since we looked; this file is a new one
+                        unfinished.unlink()
+                        continue
                     if not self._reserve(found, file, unfinished):
                         continue
                     fetch(found, file)
