@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
 
+from trainer import flags
+from trainer.config import EvaluateConfig
 from trainer.errors import ConfigError, DataError, RestartError
 from trainer.storage import bucket, failures, staging
 from trainer.storage.addresses import Address, fits
@@ -411,3 +413,18 @@ def test_what_killed_processes_left_is_removed(server, tmp_path):
 def test_names_that_lead_elsewhere_are_refused(server):
     with pytest.raises(DataError, match="has a name that is no path"), Workspace() as space:
         space._place(Address("flag", BUCKET, "a/../../../b"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--data_dir=d", "--gcs=stream"], "--gcs=stream has no effect with --data_dir=d; leave it out, or give a gs:// address"),
+        (["--data_dir=d", "--cache_gigabytes=1"], "--cache_gigabytes=1.0 has no effect with --data_dir=d"),
+        (["--data_dir=gs://bucket/d", "--cache_gigabytes=0"], "--cache_gigabytes=0.0 is not a positive number"),
+        (["--data_dir=gs://bucket/d", "--cache_gigabytes=1", "--gcs=stream"], "--cache_gigabytes=1.0 has no effect with --gcs=stream"),
+    ],
+)
+def test_flags_without_effect_are_refused(given, told):
+    with pytest.raises(ConfigError) as error:
+        flags.parse(EvaluateConfig, ["--model_dir=m", *given])
+    assert str(error.value).startswith(told)

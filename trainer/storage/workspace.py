@@ -89,6 +89,7 @@ class Workspace:
         address = Address.of(path, "data_dir")
         directory = self._place(address)
         objects = {one.address.name.removeprefix(address.prefix): one for one in bucket.list_objects(address)}
+        objects = {name: one for name, one in objects.items() if "/" not in name}  # a dataset has no directories
         shards = {name: one for name, one in objects.items() if SHARD_MARK in name}
         bucket.download_all([(one, self._place(one.address)) for name, one in objects.items() if name not in shards])
         cache = None if stream else ShardCache(cache_root() / "shards", cache_gigabytes)
