@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from launch.job import JobFlags
-from trainer import config, flags
-from trainer.prepare_config import InspectConfig, PrepareConfig
+from trainer import config, flags, prepare_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")}
-COMMANDS |= {"prepare": PrepareConfig, "inspect": InspectConfig}
-COMMANDS["kubernetes"] = JobFlags
+COMMANDS |= {"prepare": prepare_config.PrepareConfig, "inspect": prepare_config.InspectConfig, "kubernetes": JobFlags}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,9 +9,10 @@ import sys
 from typing import Any, NoReturn
 
 from trainer.cluster import Cluster, cluster_for
+from trainer.command import answer, line_of
 from trainer.config import SPLITS, TrainConfig
 from trainer.data import manifest as manifests
-from trainer.errors import TrainerError
+from trainer.errors import EXIT_DONE, TrainerError
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.storage.workspace import Workspace
@@ -25,11 +26,16 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
     try:
         with Workspace() as space:
-            return _start(_local(config, cluster, space), cluster, preemption, space)
+            result = _start(_local(config, cluster, space), cluster, preemption, space)
     except TrainerError as error:
         if cluster is None:
             raise
-        _leave_at_once(error)
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        _leave_at_once(error.exit_code)
+    if cluster is not None:
+        answer(line_of(result))
+        _leave_at_once(EXIT_DONE)
+    return result
 
 
 def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
@@ -56,9 +62,8 @@ def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption,
     return train(config, manifest, cluster, preemption, heartbeat, space)
 
 
-def _leave_at_once(error: TrainerError) -> NoReturn:
-    """Ends the process without the interpreter's own end, which waits for collectives that will never come."""
-    sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+def _leave_at_once(code: int) -> NoReturn:
+    """Ends the process without the interpreter's own end, in which TensorFlow can wait for ever for peers that are gone."""
     sys.stderr.flush()
     logging.shutdown()
-    os._exit(error.exit_code)
+    os._exit(code)
