@@ -16,6 +16,7 @@ from trainer.cluster import batch_problem
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
+from trainer.storage.addresses import is_address
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")
@@ -273,8 +274,10 @@ def _place_problems(job: Job) -> Iterator[Problem]:
 def _place_problem(field: str, place: str, mounts: Sequence[list[str]], *, written: bool) -> Iterator[Problem]:
     if not place:
         return
+    if is_address(place):
+        return
     if "://" in place:
-        yield Problem(field, place, "is no path in the pods", "copy it to one of --volumes and give the path there")
+        yield Problem(field, place, "is no path in the pods", "give a gs:// address, or a path on one of --volumes")
         return
     under = [mount for mount in mounts if PurePosixPath(place).is_relative_to(mount[1])]
     if not under:

@@ -20,6 +20,7 @@ BASE = {
     "lean_imports",
     "progress_line",
     "whole_file",
+    "storage",
     "__version__",
     "",
 }

@@ -22,8 +22,8 @@ def test_find_files(tmp_path: Path) -> None:
         find_files([names[0], f"{tmp_path}/x*.csv"], "test_input")
     with pytest.raises(DataError, match="is a directory"):
         find_files([str(tmp_path)])
-    with pytest.raises(ConfigError, match=r"gs://bucket/a\.csv is no local path"):
-        find_files(["gs://bucket/a.csv"])
+    with pytest.raises(ConfigError, match=r"s3://bucket/a\.csv is no local path"):
+        find_files(["s3://bucket/a.csv"])
 
 
 def test_a_file_belongs_to_one_split(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ MISTAKES = [
         "is on none of --volumes, so it would be gone with the pods; use a path such as /data/runs/load, or",
     ),
     ({}, {"data_dir": "load"}, "data_dir", "is on none of --volumes, so pods do not have it; use a path such as /data/load"),
-    ({}, {"data_dir": "gs://bucket/load"}, "data_dir", "is no path in the pods; copy it to one of --volumes"),
+    ({}, {"data_dir": "s3://bucket/load"}, "data_dir", "is no path in the pods; give a gs:// address, or a path on one of --volumes"),
     ({"node_selectors": "gpu"}, {}, "node_selectors", "give KEY=VALUE"),
     ({"tolerations": "dedicated=ml:Never"}, {}, "tolerations", "NoSchedule"),
     ({"deadline_seconds": "-1"}, {}, "deadline_seconds", "is below 0"),

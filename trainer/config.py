@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from trainer.errors import ConfigError, Problem
+from trainer.storage.addresses import is_address
 
 Config = TypeVar("Config")
 
 TASKS = ("forecast", "language_model", "seq2seq")
 LONGEST_SEGMENT = 24
 SPLITS = ("train", "validation", "test")
+CACHE_GIGABYTES = 16.0
+CACHE_HELP = "largest size of this host's cache of shards from gs://"
 OUTPUTS = ("point", "quantiles", "normal", "student_t", "negative_binomial")
 CONFORMAL = ("none", "validation", "recent")
 LEVELS = ("0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
@@ -254,6 +257,32 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True)
+class StorageConfig:
+    GROUP: ClassVar[str] = "Cloud Storage"
+
+    gcs: str = flag(
+        "how shards are read from gs://: stage copies them into this host's cache, stream has TensorFlow read them in the bucket",
+        default="stage",
+        choices=("stage", "stream"),
+    )
+    cache_gigabytes: float = flag(CACHE_HELP, default=CACHE_GIGABYTES)
+
+    def problems_with(self, data_dir: str) -> Iterator[Problem]:
+        if self.gcs == "stream" and not is_address(data_dir):
+            yield Problem("gcs", self.gcs, f"has no effect with --data_dir={data_dir}", "leave it out, or give a gs:// address")
+        yield from cache_problems(self.cache_gigabytes, data_dir)
+        if self.gcs == "stream" and self.cache_gigabytes != CACHE_GIGABYTES:
+            yield Problem("cache_gigabytes", self.cache_gigabytes, "has no effect with --gcs=stream", "leave it out")
+
+
+def cache_problems(gigabytes: float, data_dir: str) -> Iterator[Problem]:
+    if not 0 < gigabytes < math.inf:
+        yield Problem("cache_gigabytes", gigabytes, "is not a positive number", "use a number above 0")
+    elif gigabytes != CACHE_GIGABYTES and not is_address(data_dir):
+        yield Problem("cache_gigabytes", gigabytes, f"has no effect with --data_dir={data_dir}", "leave it out, or give a gs:// address")
+
+
+@dataclass(frozen=True)
 class DebugConfig:
     GROUP: ClassVar[str] = "debugging"
 
@@ -290,6 +319,7 @@ class TrainConfig:
     optimization: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     budget: BudgetConfig = dataclasses.field(default_factory=BudgetConfig)
     device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
+    storage: StorageConfig = dataclasses.field(default_factory=StorageConfig)
     debug: DebugConfig = dataclasses.field(default_factory=DebugConfig)
 
     @property
@@ -302,6 +332,7 @@ class TrainConfig:
         sections = (self.forecast, self.language, self.translation, self.token, self.model, self.optimization, self.budget, self.device)
         for section in (*sections, self.debug):
             yield from section.problems()
+        yield from self.storage.problems_with(self.data_dir)
 
 
 @dataclass(frozen=True)
@@ -358,12 +389,14 @@ class EvaluateConfig:
     )
     report_dir: str = flag("directory for evaluation.json (all scores, by step and by series too) and report.html", default="")
     rolling: BacktestConfig = dataclasses.field(default_factory=BacktestConfig)
+    storage: StorageConfig = dataclasses.field(default_factory=StorageConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.rolling.problems()
+        yield from self.storage.problems_with(self.data_dir)
         yield from self.search.problems()
         if self.rolling.backtest and self.split == "train":
             yield Problem("split", self.split, "is what the model was trained on", "backtest on test or validation")

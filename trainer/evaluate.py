@@ -6,12 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from trainer.command import run_command
-from trainer.config import EvaluateConfig, check_conformal
+from trainer.config import SPLITS, EvaluateConfig, check_conformal
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.tables import write_tables
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
+from trainer.storage.workspace import Workspace
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
+    own = config.storage
+    with Workspace() as space:
+        splits = SPLITS[: SPLITS.index(config.split) + 1]  # those before it too: lookbacks reach into them, baselines are fitted on train
+        local = dataclasses.replace(
+            config,
+            model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
+            data_dir=space.dataset(config.data_dir, splits, own.cache_gigabytes, stream=own.gcs == "stream"),
+            report_dir=space.write(config.report_dir, "report_dir"),
+        )
+        if not config.rolling.backtest:  # what `_evaluate` leaves beside the model
+            space.write(f"{config.model_dir.rstrip('/')}/{run_files.EVALUATION_FILE.format(config.split)}", "model_dir")
+        space.begin()
+        result: dict[str, Any] = space.told(_evaluate(local))
+    return result
+
+
+def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run_config, trained_on = run_files.read(config.model_dir)
     check_conformal(config.conformal, run_config.forecast)
     manifest = manifests.read(config.data_dir)

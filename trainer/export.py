@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import ExportConfig, check_conformal
+from trainer.config import CACHE_GIGABYTES, SPLITS, ExportConfig, check_conformal
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
+from trainer.serving.versions import PUBLISHED_LAST, versions_among
+from trainer.storage.workspace import Workspace
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
 
 def main(config: ExportConfig) -> dict[str, Any]:
+    with Workspace() as space:
+        local = dataclasses.replace(
+            config,
+            model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
+            export_dir=space.write(config.export_dir, "export_dir", PUBLISHED_LAST),
+        )
+        for version in versions_among(space.names(config.export_dir, "export_dir")):  # the new one gets a number above
+            (Path(local.export_dir) / str(version)).mkdir(parents=True)
+        result: dict[str, Any] = space.told(_export(local, space))
+    return result
+
+
+def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
     check_conformal(config.conformal, run_config.forecast)
+    data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone, but for a calibration
+    if config.conformal != "none":
+        data_dir = space.dataset(config.data_dir or run_config.data_dir, SPLITS, CACHE_GIGABYTES)
+        space.begin()
     with banner_hidden(), without_matplotlib():
         from trainer.serving.model_card import CARD_FILE, model_card
         from trainer.serving.restored import restored_model, weights_checksum
         from trainer.serving.saved_model import export
 
-    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone, but for a calibration
-    data_dir = (config.data_dir or run_config.data_dir) if config.conformal != "none" else config.model_dir
     run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
     weights = weights_checksum(model)

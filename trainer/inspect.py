@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.command import run_command
+from trainer.config import SPLITS
 from trainer.data import manifest as manifests
 from trainer.data.inspection import inspect_dataset
 from trainer.data.shard_files import verify_files
 from trainer.prepare_config import InspectConfig
+from trainer.storage.workspace import Workspace
 
 MOST_SERIES = 20  # in the table; the JSON has all
 MOST_CHARACTERS = 100  # of an example in the table
 
 
 def main(config: InspectConfig) -> dict[str, Any]:
+    with Workspace() as space:
+        data_dir = space.dataset(config.data_dir, SPLITS, config.cache_gigabytes)
+        space.begin()
+        result: dict[str, Any] = space.told(_inspect(dataclasses.replace(config, data_dir=data_dir)))
+    sys.stdout.write("\n".join(_lines(result)) + "\n")
+    return result
+
+
+def _inspect(config: InspectConfig) -> dict[str, Any]:
     manifest = manifests.read(config.data_dir)
     verified = verify_files(config.data_dir, manifest) if config.verify else None
-    result = {
+    return {
         "data_dir": config.data_dir,
         "name": manifest.name,
         "task": manifest.task,
@@ -29,8 +41,6 @@ def main(config: InspectConfig) -> dict[str, Any]:
         "verified_shards": verified,
         **inspect_dataset(config.data_dir, manifest, config.examples),
     }
-    sys.stdout.write("\n".join(_lines(result)) + "\n")
-    return result
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:

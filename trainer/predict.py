@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from trainer.command import run_command
@@ -11,18 +13,33 @@ from trainer.data.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.serving import attention_plot, forecast_plot, forecast_predictor, text_predictor, translation_predictor
 from trainer.serving.loaded import find_version, load, read_contract
+from trainer.serving.versions import newest_among
+from trainer.storage.workspace import Workspace
 
 
 def main(config: PredictConfig) -> dict[str, Any]:
+    with Workspace() as space:
+        local = dataclasses.replace(
+            config,
+            export_dir=space.read(config.export_dir, "export_dir", newest_among),
+            input=space.read_files(config.input, "input"),
+            output=space.write(config.output, "output"),
+            plot=space.write(config.plot, "plot"),
+        )
+        result: dict[str, Any] = space.told(_predict(local, space.told))
+    return result
+
+
+def _predict(config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     path = find_version(config.export_dir)
     contract = read_contract(path)
     if contract.get("task") not in PREDICTORS:
         raise DataError(f"{path} was exported for {contract.get('task')}, which this version cannot predict; use the version that wrote it")
-    result = PREDICTORS[contract["task"]](str(path), contract, config)
+    result = PREDICTORS[contract["task"]](str(path), contract, config, told)
     return {**result, "output": config.output or None, "model": str(path)}
 
 
-def _forecast(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+def _forecast(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     if not config.output:
         raise ConfigError([Problem("output", None, "is missing", "name the CSV file to write")])
     files = find_files(config.input)
@@ -30,13 +47,13 @@ def _forecast(path: str, contract: dict[str, Any], config: PredictConfig) -> dic
     started = time.perf_counter()
     forecasts = forecast_predictor.predict(model, contract, files, config.batch_size)
     seconds = time.perf_counter() - started
-    rows = forecast_predictor.write_csv(forecasts, config.output)
+    rows = forecast_predictor.write_csv(forecasts, config.output, told)
     if config.plot:
         forecast_plot.plot(forecasts, contract["lookback"], config.plot)
     return {"predictions": len(forecasts), "rows": rows, "seconds": round(seconds, 3)}
 
 
-def _complete(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+def _complete(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     text_predictor.check(config)
     model = load(path, contract)
     started = time.perf_counter()
@@ -44,7 +61,7 @@ def _complete(path: str, contract: dict[str, Any], config: PredictConfig) -> dic
     return {"predictions": count, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _translate(path: str, contract: dict[str, Any], config: PredictConfig) -> dict[str, Any]:
+def _translate(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     translation_predictor.check(config, contract)
     sentences = translation_predictor.read_sentences(config)
     model = load(path, contract)

@@ -23,6 +23,7 @@ from trainer.data.preparation import make_dataset
 from trainer.data.text_preparation import plan_text, text_sources
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
+from trainer.storage.workspace import Workspace
 
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
@@ -50,8 +51,27 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Writes the dataset, or the part of a task; gives records, shards and what the task counts.
 
     Raises:
-      ConfigError, DataError, StorageError: as `make_dataset` and the plans.
+      ConfigError, DataError, StorageError: as `make_dataset`, the plans and `Workspace`.
     """
+    with Workspace() as space:
+        result: dict[str, Any] = space.told(_prepare(_local(config, space)))
+        _log.info("wrote %s: %d shards, %.1f MB", result["output_dir"], result["shards"], result["bytes"] / 1e6)
+    return result
+
+
+def _local(config: PrepareConfig, space: Workspace) -> PrepareConfig:
+    """The configuration with paths of this host."""
+    return dataclasses.replace(
+        config,
+        output_dir=space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE),
+        input=space.read_files(config.input, "input"),
+        validation_input=space.read_files(config.validation_input, "validation_input"),
+        test_input=space.read_files(config.test_input, "test_input"),
+        tfds_dir=space.read(config.tfds_dir, "tfds_dir"),
+    )
+
+
+def _prepare(config: PrepareConfig) -> dict[str, Any]:
     started = time.perf_counter()
     task = task_of(config, os.environ)
     if task is None:
@@ -65,8 +85,8 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task)
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
-    rate = f", {sum(sizes.values()) / seconds / 1e6:.0f} MB/s of input" if sizes and task is None else ""
-    _log.info("wrote %s: %d shards, %.1f MB%s", config.output_dir, len(shards), size / 1e6, rate)
+    if sizes and task is None:
+        _log.info("read %.0f MB/s", sum(sizes.values()) / seconds / 1e6)
     return {
         "output_dir": config.output_dir,
         "complete": outcome.manifest is not None,

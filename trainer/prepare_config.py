@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainer.config import TASKS, at_least, flag
+from trainer.config import CACHE_GIGABYTES, CACHE_HELP, TASKS, at_least, cache_problems, flag
 from trainer.errors import Problem
 
 SOURCES = {  # of prepare -> the tasks that can read them
@@ -195,6 +195,8 @@ class InspectConfig:
     data_dir: str = flag("dataset that trainer.prepare wrote")
     verify: bool = flag("compare every shard with the checksum that it was written with", default=False)
     examples: int = flag("decoded examples of each split", default=2)
+    cache_gigabytes: float = flag(CACHE_HELP, default=CACHE_GIGABYTES)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "examples")
+        yield from cache_problems(self.cache_gigabytes, self.data_dir)

@@ -22,12 +22,12 @@ def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
 
     Raises:
       DataError: a pattern names no file; the text names the pattern.
-      ConfigError: a pattern is a gs:// address.
+      ConfigError: a pattern is an address of another kind than gs://, which `Workspace` has made local paths before.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
         if "://" in pattern:
-            raise ConfigError([Problem(flag, pattern, "is no local path", "copy the file here first (gcloud storage cp)")])
+            raise ConfigError([Problem(flag, pattern, "is no local path and no gs:// address", "copy the file here first")])
         path = Path(pattern)
         if path.is_dir():
             raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}={pattern.rstrip('/')}/*.csv")

@@ -15,6 +15,7 @@ from trainer.data.manifest import Manifest, SeriesFacts
 from trainer.data.shard_files import check_files
 from trainer.data.tokenizer import SPECIAL, UNKNOWN, Tokenizer
 from trainer.errors import DataError
+from trainer.storage import staging
 
 EXAMPLE_TOKENS = 40  # of a document; pairs are shown whole
 FREQUENT = 8
@@ -198,7 +199,7 @@ def _read_split(data_dir: str, manifest: Manifest, split: str, read: Callable[[R
     paths = check_files(data_dir, manifest, (split,))
     with tqdm(total=manifest.splits[split].records, unit=" records", desc=split, disable=not sys.stderr.isatty()) as bar:
         for path in paths:
-            for number, content in enumerate(tfrecord.scan(path)):
+            for number, content in enumerate(tfrecord.scan(staging.arrived(path))):
                 try:
                     read(tfrecord.decode_example(content))
                 except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -243,7 +243,7 @@ def check_new(output_dir: str) -> None:
     """Raises ConfigError unless `output_dir` can become a new dataset: it must be absent, or an empty directory."""
     target = Path(output_dir)
     if "://" in output_dir:
-        raise ConfigError([Problem("output_dir", output_dir, "is no local path", "write here, then copy (gcloud storage cp -r)")])
+        raise ConfigError([Problem("output_dir", output_dir, "is no local path and no gs:// address", "give one")])
     if (target / MANIFEST_FILE).exists():
         raise ConfigError([Problem("output_dir", output_dir, "holds a dataset", "choose another --output_dir, or delete it")])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):

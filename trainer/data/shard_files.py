@@ -9,21 +9,26 @@ import google_crc32c
 
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
+from trainer.storage import staging
 
 _BLOCK_BYTES = 1 << 20
 
 
 def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
-    """Paths of the shards of `splits`; DataError for one that is missing or of another size than it was written with."""
+    """What to read for the shards of `splits`, each once it has `staging.arrived`.
+
+    Raises:
+      DataError: one is missing, or of another size than it was written with.
+    """
     paths = []
     for split in splits:
         for shard in manifest.splits[split].shards:
             path = Path(data_dir) / shard.file
-            if not path.is_file():
+            if (size := staging.size_of(path)) is None:
                 raise DataError(f"{path} is missing; restore it or prepare the dataset again")
-            if (size := path.stat().st_size) != shard.bytes:
+            if size != shard.bytes:
                 raise DataError(f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset again")
-            paths.append(str(path))
+            paths.append(staging.source_of(path))
     return paths
 
 
@@ -37,6 +42,8 @@ def verify_files(data_dir: str, manifest: Manifest) -> int:
     wrong = []
     for shard in shards:
         path = Path(data_dir) / shard.file
+        if staging.size_of(path) is not None:
+            staging.arrived(str(path))
         try:
             found = f"{_crc32c(path):08x}"
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def _times(series: RawSeries, horizon: int) -> np.ndarray | None:
     return advance(int(series.times[-1]), horizon, series.interval)
 
 
-def write_csv(forecasts: list[Forecast], output: str) -> int:
-    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows.
+def write_csv(forecasts: list[Forecast], output: str, told: Callable[[str], str] = str) -> int:
+    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
 
     Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
     median stands there, and behind it `NAME_q0.1` and so on for every level.
@@ -113,7 +114,7 @@ def write_csv(forecasts: list[Forecast], output: str) -> int:
                 when = format_time(int(forecast.times[step])) if forecast.times is not None else step + 1
                 # shortest that reads back the same
                 shown = [np.format_float_positional(number, unique=True, trim="-") for number in numbers]
-                writer.writerow([*([forecast.history.source] if several else []), when, *shown])
+                writer.writerow([*([told(forecast.history.source)] if several else []), when, *shown])
                 rows += 1
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,11 +71,21 @@ class Checkpoints:
     """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them.
 
     Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and write nothing: all
-    hold the same state (`WeightCheck`).
+    hold the same state (`WeightCheck`). After each checkpoint the thread calls `publish`; a checkpoint is saved when that has returned.
     """
 
-    def __init__(self, model_dir: str, model: keras.Model, optimizer: Optimizer, state: LoopState, keep: int, writes: bool = True):
+    def __init__(
+        self,
+        model_dir: str,
+        model: keras.Model,
+        optimizer: Optimizer,
+        state: LoopState,
+        keep: int,
+        writes: bool = True,
+        publish: Callable[[], None] = lambda: None,
+    ):
         self.directory = Path(model_dir) / DIRECTORY
+        self._publish = publish
         self._model, self._optimizer, self._state, self._keep = model, optimizer, state, keep
         self._writes = writes
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -139,9 +149,13 @@ class Checkpoints:
         for written in pending:
             written.result()
 
-    @staticmethod
-    def _write(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> None:
+    def close(self) -> None:
+        """Returns when nothing is being written any more, whether that went well or not."""
+        self._thread.shutdown()
+
+    def _write(self, checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> None:
         logger.info("saved %s", files.write(checkpoint.write, directory, step, keep))
+        self._publish()
 
 
 def _by_path(model: keras.Model) -> dict[str, tf.Variable]:

@@ -21,6 +21,7 @@ from trainer.config import TrainConfig, to_dict
 from trainer.data.manifest import Manifest
 from trainer.errors import ConfigError, DivergedError, Problem, RestartError
 from trainer.models.recurrent import gate_counts
+from trainer.storage.workspace import Workspace
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training import run_files
@@ -51,8 +52,11 @@ def train(
     preemption: Preemption,
     heartbeat: Heartbeat,
     make_task: Callable[[TrainConfig, Manifest], Task] = task_for,
+    space: Workspace | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
+
+    The paths in `config` are those that `space` gave; checkpoints are published through it.
 
     Raises:
       ConfigError: devices or batch do not fit, or the workers of a cluster were started differently.
@@ -71,7 +75,9 @@ def train(
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
         stepper = build(task, strategy)
         heartbeat.beat()
-        return _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat)
+        return (
+            _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat, space or Workspace())
+        )
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise
@@ -106,11 +112,12 @@ def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
     return Stepper(task, model, optimizer, strategy)
 
 
-def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
+def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat, space: Workspace) -> dict[str, Any]:
     config = task.config
     state = LoopState()
     keep = config.budget.keep_checkpoints
-    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=workers.is_chief)
+    chief = workers.is_chief
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=space.publish)
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync
     if resumed_from is not None:
@@ -121,8 +128,8 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
         logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
     plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
     report: Report = SilentReport()
-    if workers.is_chief:
-        run_files.write(config, task.manifest)
+    if chief:
+        run_files.write(config, task.manifest, space.told)
         report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
     if workers.count > 1:
@@ -134,6 +141,7 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
         for _ in loop.run(carried):
             pass
     finally:
+        checkpoints.close()
         report.close()
     steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
     examples, timesteps = loop.read / seconds if steps else (0.0, 0.0)

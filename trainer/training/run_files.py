@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,26 @@ METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluation-{}.json"
 FORMAT_VERSION = 1
 # What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked at.
-FREE = ("data_dir", "model_dir", "budget", "device", "debug")
+FREE = ("data_dir", "model_dir", "budget", "device", "storage", "debug")
 FIXED_WITHIN_FREE = ("budget.batch_size", "device.precision", "device.jit_compile")
 
 
-def write(config: TrainConfig, manifest: Manifest) -> None:
-    """Writes both files whole; directories are made as needed."""
+PUBLISHED_LAST = ("*.data-*", "*.index", "*/checkpoint")  # in a bucket: so no checkpoint is there that is not whole
+
+
+def needed(names: list[str]) -> list[str]:
+    """The files of a model directory that a command may read, out of all: everything but logs for TensorBoard."""
+    return [name for name in names if name.startswith("checkpoints/") or ("/" not in name and not name.startswith("events.out."))]
+
+
+def write(config: TrainConfig, manifest: Manifest, told: Callable[[str], str] = str) -> None:
+    """Writes both files whole; directories are made as needed.
+
+    Args:
+      config: of the run.
+      manifest: of its dataset.
+      told: puts the addresses that the user gave into the place of the local paths that stand for them.
+    """
     directory = Path(config.model_dir)
     directory.mkdir(parents=True, exist_ok=True)
     content = {
@@ -43,8 +57,8 @@ def write(config: TrainConfig, manifest: Manifest) -> None:
     }
     for file in manifest.vocabulary_files:  # so that an export needs the model directory alone
         _write_whole(directory / file, (Path(config.data_dir) / file).read_bytes())
-    _write_whole(directory / CONFIG_FILE, (json.dumps(content, indent=1) + "\n").encode())
-    _write_whole(directory / FLAGS_FILE, "".join(line + "\n" for line in flags.to_arguments(config)).encode())
+    _write_whole(directory / CONFIG_FILE, told(json.dumps(content, indent=1) + "\n").encode())
+    _write_whole(directory / FLAGS_FILE, told("".join(line + "\n" for line in flags.to_arguments(config))).encode())
 
 
 def versions() -> dict[str, str]:

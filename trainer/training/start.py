@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
 from typing import Any, NoReturn
 
-from trainer.cluster import cluster_for
+from trainer.cluster import Cluster, cluster_for
 from trainer.command import answer, line_of
-from trainer.config import TrainConfig
+from trainer.config import SPLITS, TrainConfig
 from trainer.data import manifest as manifests
 from trainer.errors import EXIT_DONE, TrainerError
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
+from trainer.storage.workspace import Workspace
 from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
 from trainer.training.preemption import Preemption
 from trainer.training.supervisor import Heartbeat, supervise
@@ -22,17 +24,9 @@ from trainer.training.supervisor import Heartbeat, supervise
 def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     """The body of `python -m trainer.train`; with a cluster the process that returns is a child of the one that called."""
     cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
-    manifest = manifests.read(config.data_dir)
-    if not config.debug.dry_run:
-        run_files.check_resumable(config, manifest)
-    heartbeat = Heartbeat()
-    if cluster is not None:
-        heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
-    with banner_hidden(), without_matplotlib():
-        from trainer.training.run import train
-
     try:
-        result = train(config, manifest, cluster, preemption, heartbeat)
+        with Workspace() as space:
+            result = _start(_local(config, cluster, space), cluster, preemption, space)
     except TrainerError as error:
         if cluster is None:
             raise
@@ -42,6 +36,30 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
         answer(line_of(result))
         _leave_at_once(EXIT_DONE)
     return result
+
+
+def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
+    """The configuration with paths of this host; the model directory holds what a run goes on from."""
+    own, model_dir = config.storage, config.model_dir
+    data_dir = space.dataset(config.data_dir, SPLITS[: SPLITS.index("test")], own.cache_gigabytes, stream=own.gcs == "stream")
+    if not config.debug.dry_run:
+        publishes = cluster is None or cluster.index == 0
+        model_dir = space.go_on(model_dir, "model_dir", run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
+    return dataclasses.replace(config, data_dir=data_dir, model_dir=model_dir)
+
+
+def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption, space: Workspace) -> dict[str, Any]:
+    manifest = manifests.read(config.data_dir)
+    if not config.debug.dry_run:
+        run_files.check_resumable(config, manifest)
+    heartbeat = Heartbeat()
+    if cluster is not None:
+        heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
+    space.begin()
+    with banner_hidden(), without_matplotlib():
+        from trainer.training.run import train
+
+    return train(config, manifest, cluster, preemption, heartbeat, space=space)
 
 
 def _leave_at_once(code: int) -> NoReturn:

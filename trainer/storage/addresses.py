@@ -1,0 +1,71 @@
+"""`gs://BUCKET/NAME`, as flags give it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from trainer.errors import ConfigError, Problem
+
+SCHEME = "gs://"
+_ADDRESS = re.compile(r"gs://([a-z0-9][a-z0-9_.-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
+_WILDCARD = re.compile(r"[*?[]")
+
+
+def is_address(path: str) -> bool:
+    return path.startswith(SCHEME)
+
+
+@dataclass(frozen=True)
+class Address:
+    """An object, or all objects whose names begin with `NAME/`. Without a name it is the whole bucket."""
+
+    flag: str  # that gave it, for errors
+    bucket: str
+    name: str  # without slashes at its ends
+
+    @classmethod
+    def of(cls, text: str, flag: str) -> Address:
+        """Reads `gs://BUCKET/NAME`; ConfigError where it is none."""
+        found = _ADDRESS.fullmatch(text)
+        if found is None or "//" in (found[2] or "").rstrip("/"):
+            raise ConfigError([Problem(flag, text, "is no address in Cloud Storage", "give gs://BUCKET/NAME")])
+        return cls(flag, found[1], (found[2] or "").rstrip("/"))
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the objects in it begin with."""
+        return f"{self.name}/" if self.name else ""
+
+    def inside(self, name: str) -> Address:
+        return Address(self.flag, self.bucket, f"{self.prefix}{name}".rstrip("/"))
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.name}"
+
+    def problem(self, reason: str, remedy: str) -> ConfigError:
+        return ConfigError([Problem(self.flag, str(self), reason, remedy)])
+
+
+def is_pattern(name: str) -> bool:
+    return _WILDCARD.search(name) is not None
+
+
+def fixed_part(pattern: str) -> str:
+    """What a name must begin with to fit a pattern."""
+    return _WILDCARD.split(pattern, maxsplit=1)[0]
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether an object's name fits a pattern as `glob` reads it: `*` stays within a folder, `**` does not."""
+    return _parts_fit(name.split("/"), pattern.split("/"))
+
+
+def _parts_fit(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_parts_fit(names[skipped:], patterns[1:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], patterns[0]) and _parts_fit(names[1:], patterns[1:])

@@ -1,0 +1,157 @@
+"""Objects of Cloud Storage, listed, read, written and deleted: parallel, retried, every byte checked by CRC32C."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import google_crc32c
+
+from trainer.storage import failures
+from trainer.storage.addresses import Address
+from trainer.storage.failures import ChecksumError, told
+from trainer.whole_file import whole_file
+
+PARALLEL_TRANSFERS = 8
+ATTEMPTS = 3  # at a transfer whose checksum comes out wrong, or whose upload session is lost
+_BLOCK_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One generation of an object: its content never changes."""
+
+    address: Address
+    bytes: int
+    crc32c: int
+    generation: int
+
+
+def list_objects(address: Address, prefix: str | None = None) -> list[StoredObject]:
+    """The objects in `address` (or whose names begin with `prefix`), by name; errors as `failures.told`."""
+    with told(address):
+        found = _client().list_blobs(address.bucket, prefix=address.prefix if prefix is None else prefix, retry=_retry())
+        return [_stored(address, blob) for blob in found if not blob.name.endswith("/")]  # such are folders made by hand
+
+
+def find_object(address: Address) -> StoredObject | None:
+    """The object at `address`; None where there is none."""
+    return next((found for found in list_objects(address, address.name) if found.address == address), None)
+
+
+def download(found: StoredObject, file: IO[bytes]) -> None:
+    """Writes an object's content to the start of `file`; errors as `failures.told`.
+
+    The checksum is compared here: Google's client leaves that out where a transfer was cut off and went on.
+    """
+    with told(found.address):
+        for attempt in range(1, ATTEMPTS + 1):
+            file.seek(0)
+            _blob(found.address, found.generation).download_to_file(file, checksum=None, retry=_retry())
+            file.flush()
+            arrived = _crc32c(file)
+            if arrived == found.crc32c:
+                return
+            logger.warning("%s arrived damaged, attempt %d of %d", found.address, attempt, ATTEMPTS)
+        raise ChecksumError(f"{arrived:08x} instead of {found.crc32c:08x}")
+
+
+def download_all(wanted: Sequence[tuple[StoredObject, Path]]) -> None:
+    """Writes objects to files, several at once, each whole or not at all; errors as `failures.told`, of the first that fails."""
+
+    def fetch(pair: tuple[StoredObject, Path]) -> None:
+        found, path = pair
+        with whole_file(path) as temporary, temporary.open("w+b") as file:
+            download(found, file)
+
+    with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+        for _ in pool.map(fetch, wanted):
+            pass
+
+
+def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
+    """Writes files to objects, several at once, large ones in resumable sessions; errors as `failures.told`, of the first that fails.
+
+    A file that grows meanwhile is written as long as it was at the start.
+    """
+    from google.cloud.storage import transfer_manager
+    from google.cloud.storage.exceptions import DataCorruption
+
+    again = (400, 404, 410)  # damaged on the way; a session that the service forgot
+    left = list(files)
+    for attempt in range(1, ATTEMPTS + 1):
+        with told(left[0][1], writing=True):
+            pairs = [(str(path), _blob(address)) for path, address in left]
+        options = {"checksum": "crc32c", "retry": _retry()}
+        results = transfer_manager.upload_many(
+            pairs, upload_kwargs=options, worker_type=transfer_manager.THREAD, max_workers=PARALLEL_TRANSFERS
+        )
+        failed = [(pair, result) for pair, result in zip(left, results) if isinstance(result, Exception)]
+        for (_, address), error in failed:
+            if attempt == ATTEMPTS or not (isinstance(error, DataCorruption) or getattr(error, "code", None) in again):
+                with told(address, writing=True):
+                    raise error
+            logger.warning("%s was not written, attempt %d of %d", address, attempt, ATTEMPTS)
+        left = [pair for pair, _ in failed]
+        if not left:
+            return
+
+
+def write(address: Address, content: bytes) -> None:
+    """Writes a small object; errors as `failures.told`."""
+    with told(address, writing=True):
+        _blob(address).upload_from_string(content, checksum="crc32c", retry=_retry())
+
+
+def delete(address: Address) -> None:
+    """Deletes an object, if it is there; errors as `failures.told`."""
+    from google.api_core.exceptions import NotFound
+
+    with told(address, writing=True), contextlib.suppress(NotFound):
+        _blob(address).delete(retry=_retry())
+
+
+def _stored(address: Address, blob: Any) -> StoredObject:
+    crc32c = int.from_bytes(base64.b64decode(blob.crc32c), "big")
+    return StoredObject(Address(address.flag, address.bucket, blob.name), int(blob.size), crc32c, int(blob.generation))
+
+
+def _blob(address: Address, generation: int | None = None) -> Any:
+    return _client().bucket(address.bucket).blob(address.name, generation=generation)
+
+
+def _client() -> Any:
+    return _connected(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+@functools.lru_cache(maxsize=1)
+def _connected(emulator: str | None) -> Any:
+    """Google's client with application default credentials, or without any where it talks to an emulator."""
+    from google.cloud import storage
+
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # tells of every retry, and of full pools, which do no harm
+    return storage.Client(project=None)  # objects are found without one
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_delay(initial=0.5, maximum=16.0, multiplier=2.0).with_timeout(failures.RETRY_SECONDS)
+
+
+def _crc32c(file: IO[bytes]) -> int:
+    file.seek(0)
+    crc = 0
+    while block := file.read(_BLOCK_BYTES):
+        crc = google_crc32c.extend(crc, block)
+    return crc
