@@ -163,6 +163,7 @@ def test_the_exported_file_alone_gives_quantiles_to_predict(tf, counts, tmp_path
     from trainer.serving.saved_model import export
 
     task, model = built(counts, tmp_path, "--output=student_t")
+    model.use_portable_kernels()
     config = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--conformal=recent"])
     result = export(task.serving(model, config), str(tmp_path / "export"))
     assert result["signatures"] == ["sample", "serving_default"] and result["max_difference"] < 1e-3
