@@ -70,7 +70,10 @@ def _given(config: PrepareConfig, processes: int) -> dict[str, list[RawSeries]]:
 
 def _read_files(paths: Sequence[str], config: PrepareConfig, processes: int) -> list[RawSeries]:
     size = sum(Path(path).stat().st_size for path in paths)
-    read = read_npy if config.source == "npy" else functools.partial(read_csv, date_column=config.date_column)
+    from_csv = functools.partial(
+        read_csv, date_column=config.date_column, known_columns=config.known_future_columns, static_columns=config.static_columns
+    )
+    read = read_npy if config.source == "npy" else from_csv
     reading = run_jobs(read, paths, processes if size > POOL_BYTES else 1)
     return list(tqdm(reading, total=len(paths), unit=" files", desc="read", disable=not sys.stderr.isatty()))
 

@@ -5,6 +5,7 @@ A record is a chunk of consecutive rows of one group within one split, with the 
   start     int64 scalar   row number of the chunk's first row in its group
   values    float32 [rows, columns]   raw units, 0.0 where missing
   observed  uint8 [rows, columns]     1 where there is a value, 0 where it is missing
+  known     float32 [rows, known columns]   raw units, NaN where missing; absent where no column is known for the future
   time      int64 [rows]   Unix seconds; absent where the series have no dates
 The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`.
 """
@@ -21,6 +22,7 @@ import numpy as np
 import trainer
 from trainer.config import SPLITS
 from trainer.data import intervals, manifest
+from trainer.data.covariates import describe_known, describe_static
 from trainer.data.csv_series import RawSeries
 from trainer.data.manifest import Feature, Manifest, SeriesFacts, SeriesGroup, Shard
 from trainer.data.shards import dataset_name, write_records, write_splits
@@ -48,6 +50,7 @@ class _Chunk:
     group: int
     start: int
     values: np.ndarray
+    known: np.ndarray | None
     times: np.ndarray | None
 
 
@@ -81,7 +84,7 @@ def write_dataset(groups: Sequence[Group], output_dir: str, num_shards: int, pro
       ConfigError: `output_dir` exists and is not empty.
       StorageError: the file system refused; nothing is left behind.
     """
-    facts = SeriesFacts(groups[0].series.columns, groups[0].series.interval, _described(groups))
+    facts = _facts(groups)
     name = dataset_name(output_dir)
     size = sum(group.series.values.nbytes for group in groups)
     with manifest.new_directory(output_dir) as directory:
@@ -92,11 +95,18 @@ def write_dataset(groups: Sequence[Group], output_dir: str, num_shards: int, pro
     return result
 
 
-def _described(groups: Sequence[Group]) -> tuple[SeriesGroup, ...]:
-    """What the manifest says of each group; checks that the groups fit together."""
+def _facts(groups: Sequence[Group]) -> SeriesFacts:
+    """What the manifest says of the groups; checks that they fit together."""
     first = groups[0].series
     for group in groups[1:]:
         _check_alike(first, group.series)
+    trained = [group for group in groups if "train" in group.splits]
+    series = [group.series for group in trained]
+    known = describe_known(series, [slice(*group.splits["train"]) for group in trained])
+    return SeriesFacts(first.columns, first.interval, _described(groups), known, describe_static(series))
+
+
+def _described(groups: Sequence[Group]) -> tuple[SeriesGroup, ...]:
     pooled: tuple[np.ndarray, np.ndarray] | None = None
     described = []
     for group in groups:
@@ -110,7 +120,8 @@ def _described(groups: Sequence[Group]) -> tuple[SeriesGroup, ...]:
                 pooled = standardisation(np.concatenate(parts))
             mean, std = pooled
         first_time = None if series.times is None else int(series.times[0])
-        described.append(SeriesGroup(series.name, len(series.values), first_time, group.splits, tuple(mean.tolist()), tuple(std.tolist())))
+        statistics = tuple(mean.tolist()), tuple(std.tolist())
+        described.append(SeriesGroup(series.name, len(series.values), first_time, group.splits, *statistics, tuple(series.static.values())))
     return tuple(described)
 
 
@@ -133,12 +144,14 @@ def _warn_coarse(series: RawSeries, mean: np.ndarray, std: np.ndarray) -> None:
 
 def _features(facts: SeriesFacts) -> tuple[Feature, ...]:
     columns = len(facts.columns)
-    features = (
+    features: tuple[Feature, ...] = (
         Feature("group", (), "int64", "index"),
         Feature("start", (), "int64", "row"),
         Feature("values", (None, columns), "float32", "raw"),
         Feature("observed", (None, columns), "uint8", "1 = observed"),
     )
+    if facts.known:
+        features += (Feature("known", (None, len(facts.known)), "float32", "raw, NaN where missing"),)
     return features if facts.interval is None else (*features, Feature("time", (None,), "int64", "Unix seconds"))
 
 
@@ -158,7 +171,8 @@ def _shard_plan(groups: Sequence[Group], split: str, num_shards: int) -> list[li
             high = min(end, first + total * (shard + 1) // shards - offset)
             for start in range(low, high, longest):
                 rows = slice(start, min(start + longest, high))
-                plan[shard].append(_Chunk(index, start, series.values[rows], None if series.times is None else series.times[rows]))
+                known = None if series.known is None else series.known.values[rows]
+                plan[shard].append(_Chunk(index, start, series.values[rows], known, None if series.times is None else series.times[rows]))
         offset += end - first
     return plan
 
@@ -176,6 +190,8 @@ def _record(chunk: _Chunk) -> dict[str, FeatureValue]:
         "values": np.where(observed, chunk.values, 0.0).astype("<f4").tobytes(),
         "observed": observed.astype(np.uint8).tobytes(),
     }
+    if chunk.known is not None:
+        features["known"] = chunk.known.astype("<f4").tobytes()
     if chunk.times is not None:
         features["time"] = chunk.times.astype("<i8").tobytes()
     return features

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import covariates
 from trainer.data.manifest import Manifest
 from trainer.data.record_files import read_checked, record_shards
 from trainer.data.segments import Segment
@@ -22,13 +23,19 @@ SPLIT_ORDER = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class GroupSeries:
-    """One group of a dataset: `values: [T, D]` float32 standardised, 0 where missing; `observed: [T, D]` bool; `times: [T]` int64."""
+    """One group of a dataset.
+
+    `values: [T, D]` float32 standardised, 0 where missing; `observed: [T, D]` bool; `times: [T]` int64;
+    `known: [T, K]` and `static: [J]` float32 standardised.
+    """
 
     name: str
     values: np.ndarray
     observed: np.ndarray
     times: np.ndarray | None
     splits: dict[str, tuple[int, int]]
+    known: np.ndarray
+    static: np.ndarray
 
 
 def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
@@ -50,22 +57,28 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     values = [np.zeros((end, columns), np.float32) for end in ends]
     observed = [np.zeros((end, columns), bool) for end in ends]
     times = [np.zeros(end, np.int64) for end in ends] if facts.interval else None
-    for record in read_checked(_parsed(paths, columns, times is not None), paths):
+    known = [np.zeros((end, len(facts.known)), np.float32) for end in ends]
+    for record in read_checked(_parsed(paths, columns, times is not None, len(facts.known)), paths):
         group, start = int(record["group"]), int(record["start"])
         rows = slice(start, start + record["values"].shape[0])
         values[group][rows] = record["values"].numpy()
         observed[group][rows] = record["observed"].numpy() != 0
+        if facts.known:
+            known[group][rows] = covariates.standardised(record["known"].numpy(), facts)
         if times is not None:
             times[group][rows] = record["time"].numpy()
     series = []
+    static = covariates.static_features(facts)
     for index, group_facts in enumerate(facts.groups):
         mean, std = np.asarray(group_facts.mean), np.asarray(group_facts.std)
         standard = np.where(observed[index], (values[index] - mean) / std, 0.0).astype(np.float32)
-        series.append(GroupSeries(group_facts.name, standard, observed[index], times[index] if times else None, group_facts.splits))
+        own_times = times[index] if times else None
+        own = GroupSeries(group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index])
+        series.append(own)
     return series
 
 
-def _parsed(paths: list[str], columns: int, with_times: bool) -> tf.data.Dataset:
+def _parsed(paths: list[str], columns: int, with_times: bool, known_columns: int) -> tf.data.Dataset:
     schema = {
         "group": tf.io.FixedLenFeature([], tf.int64),
         "start": tf.io.FixedLenFeature([], tf.int64),
@@ -74,11 +87,15 @@ def _parsed(paths: list[str], columns: int, with_times: bool) -> tf.data.Dataset
     }
     if with_times:
         schema["time"] = tf.io.FixedLenFeature([], tf.string)
+    if known_columns:
+        schema["known"] = tf.io.FixedLenFeature([], tf.string)
 
     def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_single_example(record, schema)
         parsed["values"] = tf.reshape(tf.io.decode_raw(parsed["values"], tf.float32), [-1, columns])
         parsed["observed"] = tf.reshape(tf.io.decode_raw(parsed["observed"], tf.uint8), [-1, columns])
+        if known_columns:
+            parsed["known"] = tf.reshape(tf.io.decode_raw(parsed["known"], tf.float32), [-1, known_columns])
         if with_times:
             parsed["time"] = tf.io.decode_raw(parsed["time"], tf.int64)
         return parsed
@@ -106,6 +123,8 @@ def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment
                     last_target_end=end,
                     series=tuple(index * columns + channel for channel in channels),
                     times=None if group.times is None else group.times[:end],
+                    known=group.known[:end],
+                    static=group.static,
                 )
             )
     return cut

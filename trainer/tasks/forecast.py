@@ -34,7 +34,7 @@ class ForecastTask(Task):
             lookback=forecast.lookback,
             horizon=forecast.horizon,
             channels=len(manifest.series.columns) if self.joint else 1,
-            features=feature_count(manifest.series.interval is not None, forecast.time_features),
+            features=feature_count(manifest.series, forecast.time_features),
         )
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         self._windows: dict[str, Windows] = {}

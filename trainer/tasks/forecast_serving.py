@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.data.calendar_features import time_features
 from trainer.data.calendar_grid import future_times
+from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.windows import WindowShape
 from trainer.tasks.serving import Serving, Signature
@@ -23,22 +24,31 @@ class ForecastServer(tf.Module):
         self.model, self.shape, self.facts, self.joint = model, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
+        self._static = tf.constant(static_features(facts))  # [G, J]
+        self._known_mean = tf.constant([column.mean for column in facts.known], tf.float32)  # [K]
+        self._known_std = tf.constant([column.std for column in facts.known], tf.float32)
+        self.reads_times = shape.features > len(facts.known) + self._static.shape[1]
 
     def inputs(self) -> tuple[tf.TensorSpec, ...]:
-        """Specs of the arguments of `forecast`: times only if the model reads them, groups only if there are several."""
+        """Specs of the arguments of `forecast`: times and known columns only if the model reads them, groups if there are several."""
         specs = [tf.TensorSpec([None, self.shape.lookback, len(self.facts.columns)], tf.float32, "values")]
-        if self.shape.features:
+        if self.reads_times:
             specs.append(tf.TensorSpec([None, self.shape.lookback], tf.int64, "times"))
+        if self.facts.known:
+            specs.append(tf.TensorSpec([None, self.shape.lookback + self.shape.horizon, len(self.facts.known)], tf.float32, "known"))
         if len(self.facts.groups) > 1:
             specs.append(tf.TensorSpec([None], tf.int32, "group"))
         return tuple(specs)
 
-    def forecast(self, values: tf.Tensor, times: tf.Tensor | None = None, group: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def forecast(
+        self, values: tf.Tensor, times: tf.Tensor | None = None, known: tf.Tensor | None = None, group: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """Forecasts in raw units.
 
         Args:
           values: [B, L, D] float32, raw; NaN where missing.
           times: [B, L] int64, Unix seconds of the rows.
+          known: [B, L + H, K] float32, raw, of the known columns; NaN where missing.
           group: [B] int32, index of the series group.
 
         Returns:
@@ -50,11 +60,8 @@ class ForecastServer(tf.Module):
         observed = tf.math.is_finite(values)
         past = tf.where(observed, (values - mean) / std, 0.0)
         observed = tf.cast(observed, tf.float32)
-        past_features = tf.zeros([batch, self.shape.lookback, 0])
-        future_features = tf.zeros([batch, self.shape.horizon, 0])
-        if times is not None and self.facts.interval is not None:
-            past_features = time_features(times)
-            future_features = time_features(future_times(times[:, -1], self.shape.horizon, self.facts.interval))
+        features = self._features(times, known, group)
+        past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
         if self.joint:
             forecast = self._run(past, observed, past_features, future_features, series)
@@ -63,6 +70,18 @@ class ForecastServer(tf.Module):
             forecast = self._run(_columns_to_batch(past), _columns_to_batch(observed), *known, tf.reshape(series, [-1, 1]))
             forecast = tf.transpose(tf.reshape(forecast, [-1, columns, self.shape.horizon]), [0, 2, 1])
         return {"forecast": forecast * std + mean}
+
+    def _features(self, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor) -> tf.Tensor:
+        """What is known of all steps, [B, L + H, F], in the order of `Windows`."""
+        parts = []
+        if times is not None and self.facts.interval is not None:
+            ahead = future_times(times[:, -1], self.shape.horizon, self.facts.interval)
+            parts.append(time_features(tf.concat([times, ahead], axis=1)))
+        if known is not None:
+            parts.append(tf.where(tf.math.is_finite(known), (known - self._known_mean) / self._known_std, 0.0))
+        steps = self.shape.lookback + self.shape.horizon
+        parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
+        return tf.concat(parts, axis=-1)
 
     def _run(
         self, past: tf.Tensor, observed: tf.Tensor, past_features: tf.Tensor, future_features: tf.Tensor, series: tf.Tensor
@@ -85,11 +104,12 @@ def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
 def forecast_serving(model: keras.Model, shape: WindowShape, facts: SeriesFacts, joint: bool) -> Serving:
     """The signature `serving_default` of a forecaster."""
     server = ForecastServer(model, shape, facts, joint)
-    return Serving(server, {"serving_default": Signature(server.forecast, server.inputs(), _example(server))}, contract(shape, facts))
+    return Serving(server, {"serving_default": Signature(server.forecast, server.inputs(), _example(server))}, contract(server))
 
 
-def contract(shape: WindowShape, facts: SeriesFacts) -> dict[str, object]:
+def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
+    shape, facts = server.shape, server.facts
     return {
         "task": "forecast",
         "lookback": shape.lookback,
@@ -97,7 +117,10 @@ def contract(shape: WindowShape, facts: SeriesFacts) -> dict[str, object]:
         "columns": list(facts.columns),
         "groups": [group.name for group in facts.groups],
         "interval": dataclasses.asdict(facts.interval) if facts.interval else None,
-        "needs_times": bool(shape.features),
+        "needs_times": server.reads_times,
+        "known_columns": [column.name for column in facts.known],
+        "static_columns": [column.name for column in facts.static],
+        "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
     }
 
 
@@ -114,6 +137,10 @@ def _example(server: ForecastServer) -> dict[str, np.ndarray]:
         step = server.facts.interval.count if server.facts.interval and server.facts.interval.unit == "second" else 30 * 86_400
         first = (group.first_time or 0) + np.arange(3)[:, None] * step
         example["times"] = first + np.arange(server.shape.lookback)[None] * step
+    if "known" in names:
+        steps = server.shape.lookback + server.shape.horizon
+        scale = np.array([[column.std, column.mean] for column in server.facts.known])
+        example["known"] = (generator.standard_normal((3, steps, len(scale))) * scale[:, 0] + scale[:, 1]).astype(np.float32)
     if "group" in names:
         example["group"] = np.zeros(3, np.int32)
     return example
