@@ -51,6 +51,11 @@ class ForecastConfig:
         f"time steps that one recurrent step reads and writes; 1 reads step by step; 0 takes the largest up to {LONGEST_SEGMENT} that fits",
         default=0,
     )
+    decoder: str = flag(
+        "parallel: all segments of the horizon at once; autoregressive: one after another, each from the forecast before it",
+        default="parallel",
+        choices=("parallel", "autoregressive"),
+    )
     linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     forecast_loss: str = flag("what training minimises", default="mse", choices=("mse", "mae"))
