@@ -121,7 +121,8 @@ def _measure(arguments: argparse.Namespace, horizons: list[int], work: Path) -> 
         [
             f"`python benchmarks/forecast.py {' '.join(sys.argv[1:])}`, {datetime.date.today()}, on {machine()}.",
             table(header, rows),
-            f"Average over the horizons: {average:.4f}." + (f" To reach with any lookback: {LIMITS[None][0]}." if not arguments.lookback else ""),
+            f"Average over the horizons: {average:.4f}."
+            + (f" To reach with any lookback: {LIMITS[None][0]}." if not arguments.lookback else ""),
             table(["lookback", "horizon", *BASELINES, "ridge as published"], ridge),
         ]
     )

@@ -43,7 +43,9 @@ def stores(tmp_path_factory):
 
 
 def test_columns_get_their_roles(tmp_path):
-    series = read_csv(str(write_store(tmp_path / "a.csv", 20, 0, "city", "100")), known_columns=("promo",), static_columns=("size", "store"))
+    series = read_csv(
+        str(write_store(tmp_path / "a.csv", 20, 0, "city", "100")), known_columns=("promo",), static_columns=("size", "store")
+    )
     assert series.columns == ("sales",) and series.values.shape == (20, 1)
     assert series.known.columns == ("promo",) and np.flatnonzero(np.isnan(series.known.values[:, 0])).tolist() == [3]
     assert series.static == {"size": "100", "store": "city"}
