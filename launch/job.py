@@ -229,9 +229,9 @@ def _training_problems(job: Job) -> Iterator[Problem]:
         yield Problem("devices_per_worker", wanted, told, f"leave it out, or use {gpus}")
     if gpus > 1 and device.strategy == "one_device":
         yield Problem("strategy", device.strategy, f"uses one of --gpus_per_worker={gpus}", "use --strategy=auto or --gpus_per_worker=1")
-    count, size = replicas(job), config.budget.batch_size
-    if size > 0 and job.workers > 0 and size % count:
-        yield batch_problem(size, count, "replicas")
+    count, rows = replicas(job), config.batch_rows
+    if rows is not None and rows > 0 and job.workers > 0 and rows % count:
+        yield batch_problem(rows, count, "replicas")
     if job.grace_seconds and job.deadline_seconds and job.deadline_seconds <= job.grace_seconds:
         told = f"is over before --grace_seconds={job.grace_seconds}"
         yield Problem("deadline_seconds", job.deadline_seconds, told, "use more, or 0")

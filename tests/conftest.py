@@ -36,6 +36,28 @@ def etth1() -> Path:
     return path
 
 
+@pytest.fixture
+def api():
+    """The API of a cluster that has the claim which runs mount."""
+    from kubernetes_api import KubernetesApi
+
+    api = KubernetesApi()
+    api.put("persistentvolumeclaims", {"metadata": {"name": "trainer"}}, "default")
+    return api
+
+
+@pytest.fixture
+def client(api):
+    """The launcher's client of `api`, over HTTP."""
+    from kubernetes.client import Configuration
+    from kubernetes_api import serving
+
+    from launch.client import Client
+
+    with serving(api) as address:
+        yield Client(Configuration(host=address))
+
+
 def write_series_csv(path: Path, rows: int, columns: int = 2, seed: int = 0, missing: float = 0.0) -> Path:
     """An hourly CSV of sines with noise; a share `missing` of its cells is empty."""
     random = np.random.default_rng(seed)

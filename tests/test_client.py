@@ -14,17 +14,6 @@ from launch.client import Client, ClusterError
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "demo", "namespace": "default"}, "data": {"a": "1"}}
 
 
-@pytest.fixture
-def api():
-    return KubernetesApi()
-
-
-@pytest.fixture
-def client(api):
-    with serving(api) as address:
-        yield Client(Configuration(host=address))
-
-
 def test_apply_makes_changes_and_leaves_alone(api, client) -> None:
     first = client.apply(CONFIG_MAP)
     again = client.apply(CONFIG_MAP)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trainer.cluster import Cluster, cluster_from, expand_hosts, host_name
+from trainer.cluster import Cluster, cluster_for, cluster_from, expand_hosts, host_name
 from trainer.errors import ConfigError
 
 
@@ -112,3 +112,9 @@ def test_host_names_of_a_job():
 )
 def test_slurm_host_lists(text, names):
     assert list(expand_hosts(text)) == names
+
+
+def test_a_batch_of_sentences_is_split_evenly_and_one_of_tokens_by_its_rows():
+    with pytest.raises(ConfigError, match="--batch_size=64 cannot be split over 3 workers; use 63 or 66"):
+        cluster_for("auto", 64, JOB)
+    assert len(cluster_for("auto", None, JOB).addresses) == 3

@@ -153,10 +153,10 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     paths = [str(write_store(tmp_path / "south.csv", 50, 5, "village", "40", future=6))]
     forecasts = forecast_predictor.predict(loaded, serving.contract, paths, 8)
     assert forecasts[0].values.shape == (HORIZON, 1) and len(forecasts[0].history.values) == 50
-    promo = np.array([float(row["promo"] or "nan") for row in csv.DictReader(open(paths[0]))][50 : 50 + HORIZON])
+    promo = np.array([float(row["promo"] or "nan") for row in csv.DictReader(Path(paths[0]).read_text().splitlines())][50 : 50 + HORIZON])
     assert np.corrcoef(promo, forecasts[0].values[:, 0])[0, 1] > 0.9 if promo.std() else True
     forecast_predictor.write_csv(forecasts, str(tmp_path / "out.csv"))
-    assert [row["date"][:10] for row in csv.DictReader((tmp_path / "out.csv").open())][0] == "2022-02-20"
+    assert next(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))["date"][:10] == "2022-02-20"
     window = task.windows("test").batch(tf.constant([5], tf.int64), tf.ones([1]))
     group = task.manifest.series.groups[0]
     row = group.splits["test"][0] + 5 - LOOKBACK

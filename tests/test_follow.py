@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 import pytest
 from job_controller import JobController
-from kubernetes.client import Configuration
-from kubernetes_api import KubernetesApi, serving
 
 from launch import submission
 from launch.client import Client, ClusterError
@@ -27,19 +25,6 @@ RUN = Run("demo", "default")
 FLAGS = ["--name=demo", "--image=trainer:0.1.0", "--workers=2", "--retries=1", "--"]
 FLAGS += ["--data_dir=/data/set", "--model_dir=/data/model", "--train_steps=10"]
 PROGRESS = str(ProgressLine(6, 10, 0.25, 3.0, 75.0))
-
-
-@pytest.fixture
-def api():
-    api = KubernetesApi()
-    api.put("persistentvolumeclaims", {"metadata": {"name": "trainer"}}, "default")
-    return api
-
-
-@pytest.fixture
-def client(api):
-    with serving(api) as address:
-        yield Client(Configuration(host=address))
 
 
 @pytest.fixture

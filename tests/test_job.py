@@ -107,6 +107,10 @@ def test_twelve_mistakes_at_once():
     assert set(found) == expected | {"batch_size", "units"}
 
 
+def test_a_batch_of_tokens_is_not_split_by_number():
+    assert jobs.read(JobFlags, arguments({"workers": "3"}, {"batch_unit": "tokens", "batch_size": "4000"}))
+
+
 def test_missing_flags_of_both_sides_are_named():
     with pytest.raises(ConfigError) as caught:
         jobs.read(JobFlags, ["--workers=2", "--", "--train_steps=4"])

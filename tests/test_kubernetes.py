@@ -15,19 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 from job_controller import JobController
-from kubernetes_api import KubernetesApi, serving
+from kubernetes_api import serving
 
 ROOT = Path(__file__).parents[1]
 JOB = ["--name=demo", "--image=trainer:0.1.0", "--workers=2"]
 TRAIN = ["--", "--data_dir=/data/set", "--model_dir=/data/model", "--train_steps=10"]
 NAME = ["--name=demo"]
-
-
-@pytest.fixture
-def api():
-    api = KubernetesApi()
-    api.put("persistentvolumeclaims", {"metadata": {"name": "trainer"}}, "default")
-    return api
 
 
 @pytest.fixture

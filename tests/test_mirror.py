@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
-from kubernetes.client import Configuration
-from kubernetes_api import KubernetesApi, serving
+from kubernetes_api import KubernetesApi
 
 from launch.client import Client
 from launch.mirror import Mirror
-
-
-@pytest.fixture
-def api():
-    return KubernetesApi()
-
-
-@pytest.fixture
-def client(api):
-    with serving(api) as address:
-        yield Client(Configuration(host=address))
 
 
 def put(api: KubernetesApi, name: str) -> None:

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from kubernetes.client import Configuration
-from kubernetes_api import KubernetesApi, serving
+from kubernetes_api import KubernetesApi
 
-from launch.client import Client
 from launch.run_objects import JOB, JOBSET, Run, look, owner_kind
 
 RUN = Run("demo", "default")
 LABELS = {"app.kubernetes.io/name": "recurrent-trainer", "app.kubernetes.io/instance": "demo"}
 FAILED = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy"}
 FAILED["message"] = "Container trainer for pod default/demo-workers-0-0-x failed with exit code 65 matching FailJob rule at index 0"
-
-
-@pytest.fixture
-def api():
-    return KubernetesApi()
-
-
-@pytest.fixture
-def client(api):
-    with serving(api) as address:
-        yield Client(Configuration(host=address))
 
 
 def put_job(api: KubernetesApi, **spec: object) -> dict:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from job_controller import JobController
-from kubernetes.client import Configuration
-from kubernetes_api import KubernetesApi, serving
+from kubernetes_api import KubernetesApi
 
 from launch import submission
-from launch.client import Client, ClusterError
+from launch.client import ClusterError
 from launch.job import JobFlags, read
 from launch.manifests import objects
 from launch.run_objects import KINDS, Run, look
@@ -20,19 +19,6 @@ RUN = Run("demo", "default")
 
 def rendered(*more: str, train: tuple[str, ...] = ()) -> list[dict]:
     return objects(read(JobFlags, ["--name=demo", "--image=trainer:0.1.0", "--workers=2", *more, *TRAIN, *train])[1])
-
-
-@pytest.fixture
-def api():
-    api = KubernetesApi()
-    api.put("persistentvolumeclaims", {"metadata": {"name": "trainer"}}, "default")
-    return api
-
-
-@pytest.fixture
-def client(api):
-    with serving(api) as address:
-        yield Client(Configuration(host=address))
 
 
 def changes(done: list[dict[str, str]]) -> set[str]:

@@ -60,8 +60,8 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
     return found
 
 
-def cluster_for(strategy: str, batch_size: int, environ: Mapping[str, str]) -> Cluster | None:
-    """The cluster that a run with these flags uses.
+def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str]) -> Cluster | None:
+    """The cluster that a run with these flags uses; `batch_rows` is None where the data tells the rows of a global batch.
 
     Raises:
       ConfigError: the environment's cluster is wrong, or the flags do not fit it.
@@ -76,8 +76,8 @@ def cluster_for(strategy: str, batch_size: int, environ: Mapping[str, str]) -> C
         if strategy not in ("auto", "multi_worker"):
             told = f"keeps to one host, but the environment names {count} workers"
             problems.append(Problem("strategy", strategy, told, "use auto or multi_worker, or start one worker"))
-        if batch_size % count:
-            problems.append(batch_problem(batch_size, count, "workers"))
+        if batch_rows is not None and batch_rows % count:
+            problems.append(batch_problem(batch_rows, count, "workers"))
     if problems:
         raise ConfigError(problems)
     return cluster

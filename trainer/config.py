@@ -267,6 +267,11 @@ class TrainConfig:
     device: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
     debug: DebugConfig = dataclasses.field(default_factory=DebugConfig)
 
+    @property
+    def batch_rows(self) -> int | None:
+        """Rows of every global batch; None where `--batch_size` counts tokens and the data tells the rows."""
+        return self.budget.batch_size if self.translation.batch_unit == "sentences" else None
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")
         sections = (self.forecast, self.language, self.translation, self.token, self.model, self.optimization, self.budget, self.device)

@@ -12,6 +12,7 @@ from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.order import shuffled_index
 from trainer.data.segments import Segment, window_starts
+from trainer.data.stretches import Stretches
 from trainer.errors import DataError
 
 Batch = dict[str, tf.Tensor]
@@ -72,10 +73,13 @@ class Windows:
         self._shifts = tf.constant([o + f - lookback - (e - c) for o, f, e, c in zip(offsets, firsts, np.cumsum(counts), counts)], tf.int64)
         self._series = tf.constant([segment.series for segment in segments], tf.int32)
         rows = [slice(0, segment.last_target_end) for segment in segments]
-        with tf.device("/cpu:0"):
-            self._values = tf.constant(np.concatenate([s.values[r] for s, r in zip(segments, rows)]), tf.float32)
-            self._observed = tf.constant(np.concatenate([s.observed[r] for s, r in zip(segments, rows)]), tf.float32)
-            self._features = tf.constant(np.concatenate([_features(segment, shape) for segment in segments]), tf.float32)
+        length = lookback + horizon
+        self._values = Stretches(np.concatenate([s.values[r] for s, r in zip(segments, rows)]).astype(np.float32), length)
+        observed = np.concatenate([s.observed[r] for s, r in zip(segments, rows)]).astype(np.float32)
+        self._observed = None if observed.all() else Stretches(observed, length)
+        self._features: Stretches | None = None
+        if shape.features:
+            self._features = Stretches(np.concatenate([_features(segment, shape) for segment in segments]), length)
 
     def batch(self, numbers: tf.Tensor, weight: tf.Tensor) -> Batch:
         """Cuts windows out.
@@ -90,9 +94,10 @@ class Windows:
         shape = self.shape
         segment = tf.searchsorted(self._ends, numbers, side="right", out_type=tf.int64)
         first = numbers + tf.gather(self._shifts, segment)
-        rows = first[:, None] + tf.range(shape.lookback + shape.horizon, dtype=tf.int64)  # [B, L + H]
-        values, observed = tf.gather(self._values, rows), tf.gather(self._observed, rows)  # [B, L + H, C]
-        features = tf.gather(self._features, rows)  # [B, L + H, F]
+        size = [tf.shape(numbers)[0], shape.lookback + shape.horizon]
+        values = self._values.at(first)  # [B, L + H, C]
+        observed = tf.ones([*size, shape.channels]) if self._observed is None else self._observed.at(first)
+        features = tf.zeros([*size, shape.features]) if self._features is None else self._features.at(first)  # [B, L + H, F]
         cut = shape.lookback
         return {
             "past": values[:, :cut],
@@ -116,7 +121,7 @@ class Windows:
             return self._with_shapes(self.batch(shuffled_index(position, self.count, seed), weight), batch_size)
 
         steps = tf.data.Dataset.range(first_step, 2**62)
-        return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(8)
+        return steps.map(make, num_parallel_calls=1).prefetch(8)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Every window once, in order; the last batch is filled up with windows of weight 0."""
@@ -126,7 +131,7 @@ class Windows:
             weight = tf.cast(position < self.count, tf.float32)
             return self._with_shapes(self.batch(tf.minimum(position, self.count - 1), weight), batch_size)
 
-        return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=1).prefetch(4)
 
     def _with_shapes(self, batch: Batch, batch_size: int) -> Batch:
         return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
@@ -139,7 +144,8 @@ def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
     if segment.static is not None:
         parts.append(np.tile(segment.static, (rows, 1)))
     if segment.times is not None and shape.features == NUM_TIME_FEATURES + sum(part.shape[1] for part in parts):
-        parts.insert(0, time_features(tf.constant(segment.times[:rows], tf.int64)).numpy())
+        with tf.device("/cpu:0"):
+            parts.insert(0, time_features(tf.constant(segment.times[:rows], tf.int64)).numpy())
     return np.concatenate(parts, axis=1)
 
 

@@ -20,7 +20,7 @@ from trainer.training.supervisor import Heartbeat, supervise
 
 def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     """The body of `python -m trainer.train`; with a cluster the process that returns is a child of the one that called."""
-    cluster = cluster_for(config.device.strategy, config.budget.batch_size, os.environ)
+    cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
     manifest = manifests.read(config.data_dir)
     if not config.debug.dry_run:
         run_files.check_resumable(config, manifest)
