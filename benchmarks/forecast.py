@@ -3,7 +3,7 @@
     python benchmarks/forecast.py [--quick] [--horizons=96,192,336,720] [--seeds=3] [--lookback=96] [--work_dir=DIR]
 
 Every window of the test split is counted. With --work_dir, runs that are there are not repeated, and one that was stopped goes on.
-Without --lookback the recipe's own is taken; with it, that many steps instead. Last line on stdout: one JSON object.
+The recipes are etth1_HORIZON, with --lookback=96 etth1_HORIZON_lookback96. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ RIDGE = {96: (0.383, 0.434, 0.474, 0.462), 336: (0.370, 0.403, 0.425, 0.421)}  #
 
 def trained_and_scored(horizon: int, lookback: int | None, seed: int, data: Path, work: Path, more: list[str]) -> dict[str, Any]:
     """One run of a recipe: the last lines of `train` and `evaluate`."""
-    recipe = ROOT / "trainer" / "recipes" / f"etth1_{horizon}.flags"
-    changed = [*([f"--lookback={lookback}"] if lookback else []), *more]
-    settings = zlib.crc32("\n".join([recipe.read_text(encoding="utf-8"), *changed]).encode())
-    model = work / f"etth1_{horizon}-lookback_{lookback or 'own'}-seed_{seed}-{settings:08x}"
+    recipe = ROOT / "trainer" / "recipes" / (f"etth1_{horizon}_lookback{lookback}.flags" if lookback else f"etth1_{horizon}.flags")
+    settings = zlib.crc32("\n".join([recipe.read_text(encoding="utf-8"), *more]).encode())
+    model = work / f"{recipe.stem}-seed_{seed}-{settings:08x}"
     kept = model / "benchmark.json"
     if not kept.exists():
-        train = _command("train", f"--flagfile={recipe}", f"--data_dir={data}", f"--model_dir={model}", f"--seed={seed}", *changed)
+        train = _command("train", f"--flagfile={recipe}", f"--data_dir={data}", f"--model_dir={model}", f"--seed={seed}", *more)
         score = _command("evaluate", f"--model_dir={model}", f"--data_dir={data}")
         kept.write_text(json.dumps({"train": train, "evaluate": score}), encoding="utf-8")
     result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few steps and one seed, to see that all works; RESULTS.md is left alone")
     parser.add_argument("--horizons", default=",".join(map(str, HORIZONS)))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lookback", type=int, default=None)
+    parser.add_argument("--lookback", type=int, choices=(96,), default=None)
     parser.add_argument("--work_dir", type=Path, default=None)
     arguments = parser.parse_args()
     if not SERIES.exists():

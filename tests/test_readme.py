@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from launch.job import JobFlags
-from trainer import config, flags
+from trainer import config, flags, prepare_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    name: getattr(config, f"{name.capitalize()}Config") for name in ("prepare", "inspect", "train", "evaluate", "export", "predict")
+    "prepare": prepare_config.PrepareConfig,
+    "inspect": prepare_config.InspectConfig,
+    **{name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")},
 }
 COMMANDS["kubernetes"] = JobFlags
 

@@ -43,18 +43,21 @@ class Forecaster(Model):
         self._shape, self._rate = shape, model.dropout
         self._segment = segment = forecast.segment
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
-        outputs = (segment if segment > 1 else shape.horizon) * shape.channels
-        self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+        parallel = forecast.decoder == "parallel"
+        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel)
+        if parallel:
+            outputs = (segment if segment > 1 else shape.horizon) * shape.channels
+            self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+        half = model.units // 2
         if segment > 1:
             self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
-        self._rollout = Rollout(shape, segment, model, dtype, kernel) if forecast.decoder == "autoregressive" else None
-        if segment > 1 or self._rollout is not None:
-            half = model.units // 2
+        if segment > 1 and parallel:
             self._position = keras.layers.Embedding(shape.horizon // segment, model.units - half, dtype=dtype, name="position")
+        if segment > 1 or not parallel:
             # joint series are always the same ones; an embedding would be a bias
             count = num_series if shape.channels == 1 else 1
             self._series = keras.layers.Embedding(count, half, dtype=dtype, name="series")
-        if shape.features:
+        if shape.features and parallel:
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
             self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out")
