@@ -39,20 +39,28 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
         if flags.wants_help(sys.argv[1:]):
             return flags.help_text(name, summary, config_class)
-        return json.dumps(body(flags.parse(config_class, sys.argv[1:])), allow_nan=False, default=_plain)
+        return line_of(body(flags.parse(config_class, sys.argv[1:])))
 
     finish(text)
+
+
+def line_of(result: Mapping[str, Any]) -> str:
+    """A command's result as the last line of stdout."""
+    return json.dumps(result, allow_nan=False, default=_plain)
+
+
+def answer(text: str) -> None:
+    """Puts text on stdout. Whoever read our output may have left: the work is done, so that is no error."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def finish(body: Callable[[], str]) -> NoReturn:
     """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit code."""
     _log_to_stderr()
     try:
-        text = body()
-        # Whoever read our output may have left: the work is done, so that is no error.
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+        answer(body())
         code = EXIT_DONE
     except KeyboardInterrupt:
         _tell("interrupted")

@@ -114,14 +114,14 @@ class Loop:
         """
         step = self.checkpoints.step
         self._carried = self._distributed(carried)
-        batches = iter(self.task.training_batches(step, self.plan.total_examples))
+        self._batches = iter(self.task.training_batches(step, self.plan.total_examples))
         if self._validation_due(step):  # stopped while it went on
             self._validate(step)
             if self._ended(step):
                 self._save(step)
         while not self._ended(step):
             if not self._asked:
-                step = self._visit(batches, step)
+                step = self._visit(self._batches, step)
             if self._validation_due(step) and not self._asked:
                 self._validate(step)
             if step % self.plan.save_every == 0 or self._asked or self._ended(step):

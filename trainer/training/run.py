@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 PEER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+# What a worker of a cluster trained with, up to its end by `os._exit`: taking TensorFlow's iterators down, when the peers had left already,
+# was seen to hang.
+_NEVER_TAKEN_DOWN: list[Loop] = []
 PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
 
 
@@ -114,6 +117,8 @@ def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption,
         run_files.write(config, task.manifest)
         report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
+    if workers.count > 1:
+        _NEVER_TAKEN_DOWN.append(loop)
     first, seconds_before = checkpoints.step, state.train_seconds
     try:
         preemption.begin(config.device.grace_seconds)

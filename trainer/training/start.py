@@ -8,9 +8,10 @@ import sys
 from typing import Any, NoReturn
 
 from trainer.cluster import cluster_for
+from trainer.command import answer, line_of
 from trainer.config import TrainConfig
 from trainer.data import manifest as manifests
-from trainer.errors import TrainerError
+from trainer.errors import EXIT_DONE, TrainerError
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
@@ -31,16 +32,20 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
         from trainer.training.run import train
 
     try:
-        return train(config, manifest, cluster, preemption, heartbeat)
+        result = train(config, manifest, cluster, preemption, heartbeat)
     except TrainerError as error:
         if cluster is None:
             raise
-        _leave_at_once(error)
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        _leave_at_once(error.exit_code)
+    if cluster is not None:
+        answer(line_of(result))
+        _leave_at_once(EXIT_DONE)
+    return result
 
 
-def _leave_at_once(error: TrainerError) -> NoReturn:
-    """Ends the process without the interpreter's own end, which waits for collectives that will never come."""
-    sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+def _leave_at_once(code: int) -> NoReturn:
+    """Ends the process without the interpreter's own end, in which TensorFlow can wait for ever for peers that are gone."""
     sys.stderr.flush()
     logging.shutdown()
-    os._exit(error.exit_code)
+    os._exit(code)
