@@ -71,15 +71,12 @@ class Forecaster(Model):
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
         x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
         if self._rollout is not None:
-            return self._rolled_out(x, past, batch, noise) + zero
+            return self._rolled_out(self._rollout, x, past, batch, noise) + zero
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
-        forecast = tf.cast(forecast, tf.float32)
-        if self._skip is not None:
-            forecast += self._skipped(past)
-        return forecast + zero
+        return tf.cast(forecast, tf.float32) + self._skipped(past) + zero
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
@@ -104,11 +101,10 @@ class Forecaster(Model):
         written = dropout(written[:, 0], self._rate, noise, "segment")
         return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels]), outputs[:, -1]
 
-    def _rolled_out(self, x: tf.Tensor, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
+    def _rolled_out(self, rollout: Rollout, x: tf.Tensor, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
         _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)
-        added = tf.zeros([tf.shape(past)[0], self._shape.horizon, self._shape.channels]) if self._skip is None else self._skipped(past)
         last = past[:, -self._segment :]
-        return self._rollout(last, batch["future_features"], self._of_series(batch)[:, 0], added, state, noise=noise)
+        return rollout(last, batch["future_features"], self._of_series(batch)[:, 0], self._skipped(past), state, noise=noise)
 
     def _segments_read(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, Any]:
         """Outputs [B, S, H'] and the last state of the encoder over the segments of `x: [B, L, 2C + F]`."""
@@ -121,5 +117,7 @@ class Forecaster(Model):
         return self._series(series if self._shape.channels == 1 else tf.zeros_like(series))
 
     def _skipped(self, past: tf.Tensor) -> tf.Tensor:
-        """The linear map of the lookback, [B, H, C]."""
+        """The linear map of the lookback, [B, H, C]; zeros where there is none."""
+        if self._skip is None:
+            return tf.zeros([tf.shape(past)[0], self._shape.horizon, self._shape.channels])
         return tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
