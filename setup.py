@@ -38,6 +38,7 @@ setup(
         "launch": LAUNCH,
         "test": [
             *("pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm"),
+            "atheris; python_version >= '3.11' and platform_machine == 'x86_64'",  # has wheels for these
             *(*LAUNCH, "kubernetes-validate>=1.30", "jsonschema", "types-PyYAML"),
         ],
         "bench": ["torch"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("a,b\n1,2\n3,1e39\n", "line 3, column 'b': '1e39' is no finite number"),
         ("a,b\n1,2\n3,1_000\n", "line 3, column 'b': '1_000' is no finite number"),
         ("a,b\n1,2\n3,\x00\n", "line 3"),
-        ("a,a\n1,2\n", "line 1: the column name 'a' is there twice"),
+        ("a,a\n1,2\n", "line 1: the column name 'a' is there 2 times"),
         ("a,\n1,2\n", "the name of column 2 is ''"),
         ("a;b\n1;2\n", "has no comma"),
         ("1.5,2.5\n1,2\n", "line 1 holds data"),
@@ -104,6 +105,10 @@ def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (DATED + "2106-01-01 02:00:00,1,2\n", "line 5: the time jumps 753864 steps"),
         (DATED + "soon,1,2\n", "line 5, column 'date': 'soon' is no date"),
         ("date,a\n2020-01-01,1\n", "1 dated row"),
+        ("date,a\n2020-01-01 00:00" + " " * 100_000 + "x,1\n", "'2020-01-01 00:00" + " " * 24 + "…' is no finite number"),
+        ("date,a\n2020-01-01,1\n2020-01-02 00:00" + " " * 100_000 + "x,1\n", "is no date"),
+        ("a," + "b" * 50_000 + "\n1,x\n", "line 2, column '" + "b" * 40 + "…'"),
+        (b"\xff\xfea\x00,\x00b\x00\n\x00", "is UTF-16 text, by its byte order mark"),
     ],
 )
 def test_bad_files(tmp_path: Path, content: str | bytes, told: str) -> None:
@@ -116,7 +121,37 @@ def test_bad_files(tmp_path: Path, content: str | bytes, told: str) -> None:
 
 
 def test_an_unknown_date_column_and_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column 'when'.* date, a, b"):
+    with pytest.raises(DataError, match=r"no column 'when'.*date, a, b"):
         read(tmp_path, DATED, date_column="when")
     with pytest.raises(DataError, match=r"none\.csv cannot be read \(No such file"):
         read_csv(str(tmp_path / "none.csv"))
+    with pytest.raises(DataError, match=r"takes auto, none or one of '\.\\x00a'$"):
+        read(tmp_path, ".\x00a\n1\n", date_column="when")
+
+
+def test_ten_thousand_columns_and_one_row(tmp_path: Path) -> None:
+    names = ",".join(f"c{index}" for index in range(10_000))
+    cells = [[str(index % 97 + row) for index in range(10_000)] for row in range(3)]
+    series = read(tmp_path, "\n".join([names, *map(",".join, cells)]))
+    assert series.values.tolist() == [[float(cell) for cell in row] for row in cells]
+    assert read(tmp_path, f"{names}\n{','.join(cells[0])}").values.shape == (1, 10_000)
+    with pytest.raises(DataError, match=r"line 1: the column name 'c7' is there 2 times"):
+        read(tmp_path, f"{names},c7\n")
+
+
+def test_wide_tables_are_read_by_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_series, "BLOCK_CELLS", 10)
+    blocks = csv_series._row_blocks("a", iter([[str(row)] * 3 for row in range(7)]), 3)
+    assert [[row[0] for row in rows] for rows in blocks] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+
+
+@pytest.mark.parametrize("line", [b"1" * 10**8, b"1," * (5 * 10**7), b",\xff" * (5 * 10**7)], ids=["one field", "fields", "no text"])
+def test_a_line_of_100_mb_is_told_and_takes_little_memory(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n" + line + b"\n3,4\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"a\.csv line 3: (is longer than \d+ characters|is no UTF-8)"):
+            read_csv(str(tmp_path / "a.csv"))
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()

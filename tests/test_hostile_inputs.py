@@ -180,7 +180,8 @@ def test_any_bytes_as_text(tmp_path: Path, content: bytes) -> None:
     except DataError as error:
         line = re.search(r"line (\d+): is no UTF-8", told(error, path))
         if line is None:
-            assert content in (b"", b"\xef\xbb\xbf")
+            marked = "by its byte order mark" in str(error)
+            assert content.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) if marked else content in (b"", b"\xef\xbb\xbf")
         else:
             lines = content.split(b"\n")
             assert all(not is_bad(lines[index]) for index in range(int(line[1]) - 1)) and is_bad(lines[int(line[1]) - 1])
@@ -238,7 +239,7 @@ def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: 
         return
     text = read_text(path).text
     expected = [text] if documents == "stream" else [line for line in text.split("\n") if line.strip()]
-    shown = [example["text"] for example in found[1]["examples"]["train"]]
+    shown = [example["text"].rstrip("\ufffd") for example in found[1]["examples"]["train"]]  # cut by tokens: within a character, if bytes
     assert [one[: len(two)] for one, two in zip(expected, shown)] == shown and len(shown) == len(expected)
 
 

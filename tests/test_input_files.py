@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from trainer.data.input_files import find_files, find_split_files, undecodable_line
+from trainer.data import input_files
+from trainer.data.input_files import find_files, find_split_files, not_utf8, readable, undecodable_line
 from trainer.errors import ConfigError, DataError
 from trainer.prepare_config import PrepareConfig
 
@@ -37,3 +39,28 @@ def test_a_file_belongs_to_one_split(tmp_path: Path) -> None:
 def test_undecodable_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("é\n\n".encode() + b"a\xff\nb")
     assert undecodable_line(str(tmp_path / "a.txt")) == 3
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 20])
+@pytest.mark.parametrize(
+    "content", [b"\n\xc3\xa9\n\xf0\x9f\n", b"\n\xc3\xa9\n\xf0\x9f", "é\n\n".encode() + b"\xc3", "ab\nç\n".encode() + b"\xff\n\xff"]
+)
+def test_undecodable_line_by_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, content: bytes) -> None:
+    monkeypatch.setattr(input_files, "_BLOCK_BYTES", block)
+    (tmp_path / "a.txt").write_bytes(content)
+    assert undecodable_line(str(tmp_path / "a.txt")) == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_an_encoding_is_told_by_its_byte_order_mark(tmp_path: Path, encoding: str, order: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffé\n".encode(f"{encoding}-{order}"))
+    assert str(not_utf8(str(path))).startswith(f"{path} is {encoding.upper()} text, by its byte order mark; save the file as UTF-8")
+    path.write_bytes(b"\xff")
+    assert str(not_utf8(str(path))) == f"{path} line 1: is no UTF-8 text; save the file as UTF-8"
+
+
+def test_names_of_files_that_are_no_utf8() -> None:
+    assert readable(os.fsdecode(b"caf\xe9.csv")) == "caf\ufffd.csv"
+    assert readable("café.csv") == "café.csv"

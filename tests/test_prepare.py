@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer import inspect
 from trainer.data import forecast_preparation, manifest, tfrecord
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.prepare_config import InspectConfig, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 ETTH1 = ROOT.parent / "shared" / "data" / "ETTh1.csv"
@@ -124,6 +126,14 @@ def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:
         assert told in line
         assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "good.csv"]
+
+
+def test_a_file_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (b"caf\xe9.csv", b"caf\xe8.csv"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("a\n1\n2\n")
+    prepare(config(tmp_path, input=(f"{tmp_path}/*.csv",), splits=("1",)))
+    inspect.main(InspectConfig(str(tmp_path / "out")))
+    assert "/caf\ufffd.csv" in capsys.readouterr().out
 
 
 def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path) -> None:

@@ -9,12 +9,8 @@ from launch.job import JobFlags
 from trainer import config, flags, prepare_config
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {
-    "prepare": prepare_config.PrepareConfig,
-    "inspect": prepare_config.InspectConfig,
-    **{name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")},
-}
-COMMANDS["kubernetes"] = JobFlags
+COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")}
+COMMANDS |= {"prepare": prepare_config.PrepareConfig, "inspect": prepare_config.InspectConfig, "kubernetes": JobFlags}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

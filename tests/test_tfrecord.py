@@ -7,6 +7,8 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
+from trainer.data.manifest import Manifest, Shard, Split
+from trainer.data.shard_files import check_files
 from trainer.data.tfrecord import RecordWriter, encode_example, scan
 from trainer.errors import DataError
 
@@ -71,6 +73,32 @@ def test_a_truncated_file_is_told_from_a_damaged_one(shard: Path, size: int, rec
     shard.write_bytes(shard.read_bytes()[:size])
     with pytest.raises(DataError, match=f"record {record} is truncated"):
         list(scan(shard))
+
+
+def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "b.tfrecord"
+    with RecordWriter(path) as writer:
+        for record in (b"", b"one", b"\x00\xff" * 20):
+            writer.write(record)
+    whole = path.read_bytes()
+    told = Manifest("b", "t", (), {"train": Split(3, (Shard(path.name, 3, writer.bytes, writer.crc32c),))})
+
+    def found(content: bytes) -> bool:
+        path.write_bytes(content)
+        try:
+            check_files(str(tmp_path), told, ("train",))
+            list(scan(path))
+        except DataError as error:
+            assert str(error).startswith(str(path)) and str(error).isprintable()
+            return True
+        return False
+
+    assert not found(whole) and found(whole + b"\0")
+    assert all(found(whole[:size]) for size in range(len(whole)))
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert found(bytes(flipped)), bit
 
 
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_a_lost_or_damaged_vocabulary(kind: str, tmp_path: Path) -> None:
         tokenizers.load(kind, tmp_path, tokenizer.sha256)
 
 
+@pytest.mark.parametrize("entry", ['"ab"', '""', "5", "[]", "null"])
+def test_a_vocabulary_of_something_else(entry: str, tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.txt").write_bytes(make("char").content + f"{entry}\n".encode())
+    with pytest.raises(DataError, match=r"vocabulary\.txt is damaged"):
+        tokenizers.load("char", tmp_path)
+
+
 def test_characters_against_a_loop() -> None:
     tokenizer = make("char")
     ids = {character: index for index, character in enumerate(sorted(set(TRAINING)), 4)}

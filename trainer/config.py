@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from trainer.errors import Problem
+from trainer.errors import ConfigError, Problem
 
 Config = TypeVar("Config")
 
 TASKS = ("forecast", "language_model", "seq2seq")
 LONGEST_SEGMENT = 24
 SPLITS = ("train", "validation", "test")
+OUTPUTS = ("point", "quantiles", "normal", "student_t", "negative_binomial")
+CONFORMAL = ("none", "validation", "recent")
+LEVELS = ("0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
 
 
 def flag(text: str, *, default: Any = dataclasses.MISSING, choices: tuple[str, ...] = ()) -> Any:
@@ -58,7 +62,14 @@ class ForecastConfig:
     )
     linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
-    forecast_loss: str = flag("what training minimises", default="mse", choices=("mse", "mae"))
+    output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
+    quantiles: tuple[str, ...] = flag("levels of the quantiles that are forecast (every output but point)", default=LEVELS)
+    forecast_loss: str = flag("what training minimises with --output=point", default="mse", choices=("mse", "mae"))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the forecast's quantiles; none for a point forecast."""
+        return () if self.output == "point" else tuple(float(level) for level in self.quantiles)
 
     @property
     def segment(self) -> int:
@@ -76,6 +87,28 @@ class ForecastConfig:
             near = sorted(fitting, key=lambda step: abs(step - length))[:2]
             told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
             yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
+        if self.decoder == "autoregressive" and self.output != "point":
+            remedy = "use --decoder=parallel, or --output=point"
+            yield Problem("decoder", self.decoder, f"forecasts one value a step, no --output={self.output}", remedy)
+        if self.output == "point" and self.quantiles != LEVELS:
+            yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
+        elif self.output != "point":
+            yield from self._quantile_problems()
+
+    def _quantile_problems(self) -> Iterator[Problem]:
+        given = ",".join(self.quantiles)
+        if self.forecast_loss != "mse":
+            told = f"has no effect with --output={self.output}"
+            yield Problem("forecast_loss", self.forecast_loss, told, "leave it out: the output decides on the loss")
+        try:
+            levels = self.levels
+        except ValueError:
+            yield Problem("quantiles", given, "is no list of numbers", "give levels as in 0.1,0.5,0.9")
+            return
+        if not all(0 < level < 1 for level in levels) or any(high <= low for low, high in itertools.pairwise(levels)):
+            yield Problem("quantiles", given, "does not rise between 0 and 1", "give levels as in 0.1,0.5,0.9")
+        elif 0.5 not in levels:
+            yield Problem("quantiles", given, "lacks the median, which is the point forecast", "add 0.5")
 
 
 @dataclass(frozen=True)
@@ -306,6 +339,11 @@ class EvaluateConfig:
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
+    conformal: str = flag(
+        "forecasts: calibrate the quantiles on the validation split, or each window on the last seven days that were over before it",
+        default="none",
+        choices=CONFORMAL,
+    )
     report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -313,6 +351,11 @@ class EvaluateConfig:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
+        if self.conformal != "none" and (self.split == "train" or self.split == self.conformal):
+            told = f"would measure --split={self.split} by what it was fitted on"
+            yield Problem(
+                "conformal", self.conformal, told, "use --split=test" + (" or --conformal=recent" if self.split != "train" else "")
+            )
 
 
 @dataclass(frozen=True)
@@ -325,6 +368,12 @@ class ExportConfig:
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
     average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
+    conformal: str = flag(
+        "forecasts: export quantiles calibrated on the validation split, or on the last seven days of the dataset",
+        default="none",
+        choices=CONFORMAL,
+    )
+    data_dir: str = flag("dataset of --conformal; empty is where the training run had it", default="")
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -332,6 +381,8 @@ class ExportConfig:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
+        if self.data_dir and self.conformal == "none":
+            yield Problem("data_dir", self.data_dir, "has no effect with --conformal=none", "use --conformal=recent or leave it out")
         if self.n_best > self.search.beam_size:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
@@ -364,6 +415,17 @@ class PredictConfig:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")
         if not self.input:
             yield Problem("input", None, "is missing", "name the files to read")
+
+
+def check_conformal(wanted: str, forecast: ForecastConfig) -> None:
+    """Raises ConfigError where a model trained with these flags has no intervals to calibrate."""
+    if wanted == "none":
+        return
+    if forecast.output == "point":
+        raise ConfigError([Problem("conformal", wanted, "needs a model that forecasts quantiles", "train one with --output=quantiles")])
+    if not any(abs(low + high - 1) < 1e-9 for low, high in itertools.combinations(forecast.levels, 2)):
+        remedy = "train with --quantiles that bound an interval, as in 0.1,0.5,0.9"
+        raise ConfigError([Problem("conformal", wanted, f"finds no interval in the levels {','.join(forecast.quantiles)}", remedy)])
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -27,6 +27,12 @@ class Problem:
         return f"{shown} {self.reason}; {self.remedy}"
 
 
+def one_line(text: object, most: int = 200) -> str:
+    """Foreign text as a part of an error: one line, nothing in it that a terminal would not show, at most `most` characters of it."""
+    shown = str(text)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown[:most]) + "…" * (len(shown) > most)
+
+
 class TrainerError(Exception):
     """A foreseen failure; its text is one line with cause and remedy."""
 

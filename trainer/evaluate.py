@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import EvaluateConfig
+from trainer.config import EvaluateConfig, check_conformal
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.tables import write_tables
@@ -17,6 +17,7 @@ from trainer.training import run_files
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
     run_config, trained_on = run_files.read(config.model_dir)
+    check_conformal(config.conformal, run_config.forecast)
     manifest = manifests.read(config.data_dir)
     if manifest.task != trained_on.task:
         raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")

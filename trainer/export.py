@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import ExportConfig
+from trainer.config import ExportConfig, check_conformal
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
@@ -14,12 +14,14 @@ from trainer.training import run_files
 
 def main(config: ExportConfig) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
+    check_conformal(config.conformal, run_config.forecast)
     with banner_hidden(), without_matplotlib():
         from trainer.serving.restored import restored_model
         from trainer.serving.saved_model import export
 
-    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone
-    run_config = dataclasses.replace(run_config, data_dir=config.model_dir)
+    # whatever a task needs besides the weights lies in the model directory; the dataset may be gone, but for a calibration
+    data_dir = (config.data_dir or run_config.data_dir) if config.conformal != "none" else config.model_dir
+    run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
     return {**export(task.serving(model, config), config.export_dir), "step": step}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from trainer.data.csv_series import RawSeries
-from trainer.errors import DataError
+from trainer.data.input_files import readable
+from trainer.errors import DataError, one_line
 
 
 def read_npy(path: str) -> RawSeries:
@@ -19,19 +21,22 @@ def read_npy(path: str) -> RawSeries:
       DataError: the file is missing or damaged, holds pickled objects or an archive, or no such array; the text names the file.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy tells of headers that Python 2 wrote
+            array = np.load(file, allow_pickle=False)
+            more = isinstance(array, np.ndarray) and len(file.read(1)) > 0
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
     except (ValueError, EOFError, SyntaxError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} is no array of numpy's .npy format ({reason}); write it with numpy.save, without objects") from None
+        raise DataError(f"{path} is no array of numpy's .npy format ({one_line(error)}); write it with numpy.save") from None
     except Exception as error:  # a damaged header or archive: numpy hands on what its parsers raise
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise DataError(f"{path} is damaged ({reason}); write it again with numpy.save") from None
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {one_line(error)}); write it again with numpy.save") from None
     if not isinstance(array, np.ndarray):
         array.close()
         raise DataError(f"{path} is an archive of several arrays; write each with numpy.save to a file of its own")
-    return array_series(array, Path(path).stem, path)
+    if more:  # of a shape that is wrong, or of another array
+        raise DataError(f"{path} goes on after its array {list(array.shape)} of {array.dtype}; write one array a file with numpy.save")
+    return array_series(array, readable(Path(path).stem), path)
 
 
 def array_series(array: np.ndarray, name: str, source: str, column: str = "value") -> RawSeries:

@@ -7,19 +7,22 @@ import dataclasses
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
 from trainer.data import intervals
-from trainer.data.input_files import undecodable_line
+from trainer.data.input_files import not_utf8, readable
 from trainer.data.manifest import Interval
 from trainer.errors import DataError
 
 BLOCK_ROWS = 4096
+BLOCK_CELLS = 1 << 20  # of wide tables, fewer rows: a block's texts take far more memory than its numbers
+LONGEST_LINE = 1 << 24  # characters; a row of a million columns has fewer
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "null", "None", "-")  # a missing value, in any case of letters
 _MISSING = frozenset(text.lower() for text in MISSING)
 
@@ -70,21 +73,33 @@ def read_csv(
       static_columns: columns that have one text in all rows.
 
     Raises:
-      DataError: the file is missing, empty, no UTF-8, ragged, lacks a named column, holds text or an infinity where a number should
-        be or two texts in a static column, or its dates repeat, fall or are irregular. The text names the file and the line.
+      DataError: the file is missing, empty, no UTF-8, ragged, lacks a named column, has a line of more than LONGEST_LINE characters,
+        holds text or an infinity where a number should be or two texts in a static column, or its dates repeat, fall or are irregular.
+        The text names the file and the line.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(_lines(path, file), strict=True)
             try:
                 series = _read(path, reader, date_column, interval, static_columns)
                 return _with_known(series, known_columns) if known_columns else series
             except csv.Error as error:
                 raise DataError(f"{path} line {reader.line_num}: is no CSV ({error}); check quotes and stray bytes there") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+        raise not_utf8(path) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def _lines(path: str, file: TextIO) -> Iterator[str]:
+    """The lines of a file for `csv.reader`, which by itself would take one of any length into memory."""
+    for number in itertools.count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
+            raise DataError(f"{path} line {number}: is longer than {LONGEST_LINE} characters; end each row by a line feed")
+        yield line
 
 
 def _read(path: str, reader: Any, date_column: str, interval: Interval | None, static_columns: Sequence[str]) -> RawSeries:
@@ -113,7 +128,7 @@ def _read(path: str, reader: Any, date_column: str, interval: Interval | None, s
         raise DataError(f"{path} has a header and no rows; add the data")
     names = tuple(header[index] for index in numeric)
     values = np.concatenate(blocks)
-    name = Path(path).stem
+    name = readable(Path(path).stem)
     static = {header[index]: text for index, text in constant.items()}
     if not with_times:
         return RawSeries(name, names, values, None, None, path, static=static)
@@ -153,11 +168,11 @@ def _header(path: str, reader: Any) -> list[str]:
     if fields is None:
         raise DataError(f"{path} is empty; give a header line and rows of numbers")
     header = [name.strip() for name in fields]
-    twice = next((name for index, name in enumerate(header) if name in header[:index]), None)
-    if twice is not None:
-        raise DataError(f"{path} line {reader.line_num}: the column name {twice!r} is there twice; rename one of the columns")
+    [(often, times)] = Counter(header).most_common(1)
+    if times > 1:
+        raise DataError(f"{path} line {reader.line_num}: the column name {_shown(often)} is there {times} times; give each its own")
     if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
-        raise DataError(f"{path} line {reader.line_num}: the header {header[0][:40]!r} has no comma; separate fields by commas")
+        raise DataError(f"{path} line {reader.line_num}: the header {_shown(header[0])} has no comma; separate fields by commas")
     return header
 
 
@@ -166,7 +181,7 @@ def _check_names(path: str, header: Sequence[str], numeric: Sequence[int]) -> No
         raise DataError(f"{path} has no column of numbers beside the dates; add one")
     for index in numeric:
         if not header[index] or not header[index].isprintable():
-            raise DataError(f"{path}: the name of column {index + 1} is {header[index]!r}; name it, or remove the column")
+            raise DataError(f"{path}: the name of column {index + 1} is {_shown(header[index])}; name it, or remove the column")
     # Whole numbers are usual column names, a date or a row of decimals is not: that is data without a header.
     if intervals.is_time(header[0]) or ("." in "".join(header) and all(_is_number(name) for name in header)):
         raise DataError(f"{path} line {_line_of(path, -1)} holds data where column names should be; put a header line before it")
@@ -174,22 +189,26 @@ def _check_names(path: str, header: Sequence[str], numeric: Sequence[int]) -> No
 
 def _row_blocks(path: str, reader: Any, width: int) -> Iterator[list[list[str]]]:
     """Yields the rows by blocks, blank lines left out, each of `width` fields."""
+    most = max(1, min(BLOCK_ROWS, BLOCK_CELLS // width))
+    rows: list[list[str]] = []
     first = 0
     blank = False
-    while lines := list(itertools.islice(reader, BLOCK_ROWS)):
-        rows = [fields for fields in lines if fields]
-        if not rows:
+    for fields in reader:
+        if not fields:
             blank = True
             continue
-        if width == 1 and (blank or [] in lines[: len(rows)]):
+        if blank and width == 1:
             # Skipping it would shift all later rows by one step, where a missing value may be meant.
             raise DataError(f"{path} has a blank line among its rows; with one column write NA for a missing value, or delete the line")
-        blank = len(rows) < len(lines)
-        if set(map(len, rows)) != {width}:
-            row = next(index for index, fields in enumerate(rows) if len(fields) != width)
-            _fail(path, first + row, f"has {len(rows[row])} fields, expected {width} as in the header; add or remove fields")
+        if len(fields) != width:
+            _fail(path, first + len(rows), f"has {len(fields)} fields, expected {width} as in the header; add or remove fields")
+        rows.append(fields)
+        if len(rows) == most:
+            yield rows
+            first += most
+            rows = []
+    if rows:
         yield rows
-        first += len(rows)
 
 
 def _date_index(path: str, header: Sequence[str], row: Sequence[str], date_column: str) -> tuple[int | None, bool]:
@@ -197,7 +216,7 @@ def _date_index(path: str, header: Sequence[str], row: Sequence[str], date_colum
     if date_column in ("auto", "none"):
         return (0, date_column == "auto") if intervals.is_time(row[0]) else (None, False)
     if date_column not in header:
-        raise DataError(f"{path} has no column {date_column!r}; --date_column takes auto, none or one of {', '.join(header)[:200]}")
+        raise DataError(f"{path} has no column {date_column!r}; --date_column takes auto, none or one of {_shown(', '.join(header), 200)}")
     return header.index(date_column), True
 
 
@@ -265,12 +284,12 @@ def _on_grid(path: str, name: str, columns: tuple[str, ...], values: np.ndarray,
     return RawSeries(name, columns, full, intervals.grid_times(times, rows, interval), interval, path)
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")
+def _shown(text: str, most: int = 40) -> str:
+    return repr(text if len(text) <= most else text[:most] + "…")
 
 
 def _fail(path: str, row: int, text: str, column: str | None = None) -> NoReturn:
-    place = f"line {_line_of(path, row)}" + ("" if column is None else f", column {column!r}")
+    place = f"line {_line_of(path, row)}" + ("" if column is None else f", column {_shown(column)}")
     raise DataError(f"{path} {place}: {text}")
 
 

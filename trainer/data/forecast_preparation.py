@@ -16,7 +16,7 @@ from trainer.data import forecast_records, tfds_source
 from trainer.data.array_series import read_npy
 from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.forecast_records import Group
-from trainer.data.input_files import find_split_files
+from trainer.data.input_files import find_split_files, readable
 from trainer.data.manifest import Manifest
 from trainer.data.parallel import run_jobs
 from trainer.data.sample_series import SAMPLE_FILE, sample_series, write_csv
@@ -81,4 +81,4 @@ def _read_files(paths: Sequence[str], config: PrepareConfig, processes: int) -> 
 def _distinct(series: Sequence[RawSeries]) -> list[RawSeries]:
     """The series, named by their paths where file names alone would not tell them apart."""
     counts = Counter(each.name for each in series)
-    return [each if counts[each.name] == 1 else replace(each, name=each.source) for each in series]
+    return [each if counts[each.name] == 1 else replace(each, name=readable(each.source)) for each in series]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections import Counter
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.prepare_config import PrepareConfig
+
+_BLOCK_BYTES = 1 << 20
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)  # the first begins with one of UTF-16
 
 
 def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
@@ -52,12 +57,32 @@ def find_split_files(config: PrepareConfig) -> dict[str, list[str]]:
     return given
 
 
+def readable(path: str) -> str:
+    """A path or a part of one as a name in a dataset: bytes that are no UTF-8 become U+FFFD."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def not_utf8(path: str) -> DataError:
+    """The error that tells of a file that is no UTF-8 text: its encoding where a byte order mark tells it, else the line."""
+    with Path(path).open("rb") as file:
+        start = file.read(4)
+    for marks, encoding in ((_UTF32_MARKS, "UTF-32"), (_UTF16_MARKS, "UTF-16")):
+        if start.startswith(marks):
+            return DataError(f"{path} is {encoding} text, by its byte order mark; save the file as UTF-8 (iconv -f {encoding} -t UTF-8)")
+    return DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8")
+
+
 def undecodable_line(path: str) -> int:
     """The first line, from 1, of a file that is no UTF-8 text."""
-    with Path(path).open("rb") as file:
-        for line, content in enumerate(file, start=1):
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    with Path(path).open("rb") as file:  # by blocks: a line may be longer than the memory
+        while True:
+            block = file.read(_BLOCK_BYTES)
             try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return line + error.object[: error.start].count(b"\n")
+            if not block:
                 return line
-    return 1
+            line += block.count(b"\n")

@@ -60,8 +60,9 @@ def _inspect_text(data_dir: str, manifest: Manifest, examples: int) -> dict[str,
             for number, part in zip(range(document, min(document + len(own), examples)), np.split(tokens, np.cumsum(own)[:-1])):
                 beginning = beginnings.setdefault(number, [])
                 beginning += part[: EXAMPLE_TOKENS - len(beginning)].tolist()
+            used = _token_counts(tokens, tokenizer)
             if split == "train":
-                counts[:] += _token_counts(tokens, tokenizer)
+                counts[:] += used
 
         _read_split(data_dir, manifest, split, read)
         _check_total(data_dir, split, int(lengths.sum()), facts.splits[split].tokens, "tokens")
@@ -92,8 +93,9 @@ def _inspect_pairs(data_dir: str, manifest: Manifest, examples: int) -> dict[str
                 raise ValueError(f"it is pair {record['pair'][0]} where pair {len(lengths['source'])} should be")
             for side in sides:
                 lengths[side].append(len(ids[side]))
+                used = _token_counts(ids[side], own[side])
                 if split == "train":
-                    counts[side] += _token_counts(ids[side], own[side])
+                    counts[side] += used
             if len(first) < examples:
                 first.append({side: own[side].decode(ids[side]) for side in sides})
 
@@ -123,11 +125,16 @@ def _inspect_series(data_dir: str, manifest: Manifest, examples: int) -> dict[st
         seen = np.zeros((), np.int64)
         first: list[dict[str, Any]] = []
 
-        def read(record: Record, rows: np.ndarray = rows, seen: np.ndarray = seen, first: list[dict[str, Any]] = first) -> None:
+        def read(
+            record: Record, rows: np.ndarray = rows, seen: np.ndarray = seen, first: list[dict[str, Any]] = first, split: str = split
+        ) -> None:
             group = record["group"][0]
             values, there = (_array(record, name, manifest).reshape(-1, shape[1]) for name in ("values", "observed"))
             if not 0 <= group < shape[0] or values.shape != there.shape:
                 raise ValueError("its group or its shape is none of the dataset's")
+            expected = facts.groups[group].splits[split][0] + int(rows[group])
+            if record["start"][0] != expected:
+                raise ValueError(f"it begins with row {record['start'][0]} where row {expected} should be")
             there = there.astype(bool)
             low[group] = np.minimum(low[group], np.where(there, values, np.inf).min(axis=0, initial=np.inf))
             high[group] = np.maximum(high[group], np.where(there, values, -np.inf).max(axis=0, initial=-np.inf))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import string
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -17,7 +18,7 @@ LineOf = Callable[[int], int]  # row number -> line of the file
 
 _PLAIN = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", re.ASCII)
 _TIME = re.compile(
-    r"\s*(\d{4})[-/](\d\d?)(?:[-/](\d\d?)(?:[ T]+(\d\d?):(\d\d)(?::(\d\d)(?:\.0+)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?)?\s*",
+    r"(\d{4})[-/](\d\d?)(?:[-/](\d\d?)(?:[ T]+(\d\d?):(\d\d)(?::(\d\d)(?:\.0+)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?)?",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -44,7 +45,7 @@ def is_time(text: str) -> bool:
 
 
 def _parse_time(text: str) -> int:
-    match = _TIME.fullmatch(text)
+    match = _TIME.fullmatch(text.strip(string.whitespace))
     if not match:
         raise ValueError(text)
     *numbers, zone = match.groups()

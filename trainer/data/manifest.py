@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.data import tfds_files
-from trainer.data.pair_facts import PairFacts
-from trainer.errors import ConfigError, DataError, Problem, StorageError
-from trainer.prepare_config import TOKENIZERS
+import google_crc32c
 
-FORMAT_VERSION = 1
+from trainer.data import tfds_files
+from trainer.data.manifest_checks import check_manifest
+from trainer.data.pair_facts import PairFacts
+from trainer.errors import ConfigError, DataError, Problem, StorageError, one_line
+
+FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
+CHECKSUM = "crc32c"  # the entry of the file that is no field of the manifest
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,17 @@ class Manifest:
         return own if self.pairs is None else self.pairs.vocabulary_files
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+        return sealed(dataclasses.asdict(self))
+
+
+def sealed(values: dict[str, Any]) -> str:
+    """The text of a dataset.json of these values: with their checksum, by which `read` finds that any of them changed."""
+    return json.dumps({**values, CHECKSUM: _checksum(values)}, indent=1, allow_nan=False) + "\n"
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """CRC32C of JSON without regard to its layout, eight hexadecimal digits."""
+    return f"{google_crc32c.value(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def read(data_dir: str) -> Manifest:
@@ -190,44 +203,25 @@ def read(data_dir: str) -> Manifest:
         raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
-        raise DataError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; prepare the dataset again")
+        told = f"has format version {one_line(version)}, this program reads {FORMAT_VERSION}"
+        raise DataError(f"{path} {told}; prepare the dataset again")
+    if values.pop(CHECKSUM, None) != _checksum(values):
+        raise DataError(f"{path} was changed after it was written (its checksum is wrong); restore it or prepare the dataset again")
     try:
         manifest = decode(values)
-        _check_whole(manifest)
+        check_manifest(manifest)
         return manifest
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
-
-
-def _check_whole(manifest: Manifest) -> None:
-    """Raises ValueError where parts of a manifest do not fit together: names of splits, features and tokenizers."""
-    facts = [one for one in (manifest.series, manifest.text, manifest.pairs) if one is not None]
-    if len(facts) != 1:
-        raise ValueError("it tells of no series, text or pairs, or of several")
-    if isinstance(facts[0], SeriesFacts):
-        told = {split for group in facts[0].groups for split in group.splits}
-        needed = {"group", "start", "values", "observed"} | ({"time"} if facts[0].interval else set())
-        needed |= {"known"} if facts[0].known else set()
-        if any(len(group.static) != len(facts[0].static) for group in facts[0].groups):
-            raise ValueError("a group has other static columns than the dataset")
-    else:
-        told = set(facts[0].splits)
-        needed = {"document", "start", "lengths", "tokens"} if manifest.text else {"pair", "source", "target"}
-        if facts[0].tokenizer not in TOKENIZERS:
-            raise ValueError(f"{facts[0].tokenizer!r} is no tokenizer")
-    if told != set(manifest.splits):
-        raise ValueError(f"the splits {sorted(manifest.splits)} are told of as {sorted(told)}")
-    if missing := needed - {feature.name for feature in manifest.features}:
-        raise ValueError(f"the feature {sorted(missing)[0]} is missing")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); prepare the dataset again") from None
 
 
 def decode(values: dict[str, Any]) -> Manifest:
-    """Rebuilds a manifest from its JSON; ValueError, KeyError or TypeError where something does not fit."""
-    manifest: Manifest = _decode(Manifest, values, "")
+    """Rebuilds a manifest from its JSON, whatever its checksum; ValueError, KeyError or TypeError where something does not fit."""
+    manifest: Manifest = _decode(Manifest, {name: value for name, value in values.items() if name != CHECKSUM}, "")
     return manifest
 
 
@@ -255,7 +249,9 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f"{path[:-1]} is {value!r}, not of type {hint.__name__}")
+        raise ValueError(f"{path[:-1]} is {one_line(value)}, not of type {hint.__name__}")
+    if hint is str:
+        value.encode()  # ValueError where it holds half of a character, which no file name or terminal takes
     return value
 
 

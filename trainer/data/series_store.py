@@ -58,15 +58,21 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     observed = [np.zeros((end, columns), bool) for end in ends]
     times = [np.zeros(end, np.int64) for end in ends] if facts.interval else None
     known = [np.zeros((end, len(facts.known)), np.float32) for end in ends]
+    read = [np.zeros(end, np.int64) for end in ends]  # how often each row was there
     for record in read_checked(_parsed(paths, columns, times is not None, len(facts.known)), paths):
         group, start = int(record["group"]), int(record["start"])
         rows = slice(start, start + record["values"].shape[0])
+        if not (0 <= group < len(ends) and start >= 0 and rows.stop <= ends[group]):
+            raise DataError(f"{paths[0]} and its siblings hold rows that dataset.json tells nothing of; prepare the dataset again")
+        read[group][rows] += 1
         values[group][rows] = record["values"].numpy()
         observed[group][rows] = record["observed"].numpy() != 0
         if facts.known:
             known[group][rows] = covariates.standardised(record["known"].numpy(), facts)
         if times is not None:
             times[group][rows] = record["time"].numpy()
+    if any((counts != 1).any() for counts in read):
+        raise DataError(f"{paths[0]} and its siblings lack rows, or hold some twice; prepare the dataset again")
     series = []
     static = covariates.static_features(facts)
     for index, group_facts in enumerate(facts.groups):

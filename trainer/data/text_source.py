@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import SPLITS
-from trainer.data.input_files import undecodable_line
+from trainer.data.input_files import not_utf8
 from trainer.data.split_borders import split_borders
 from trainer.errors import DataError
 
@@ -44,7 +44,7 @@ def read_text(path: str) -> SourceText:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+        raise not_utf8(path) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
     if not text:

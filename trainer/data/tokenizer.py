@@ -46,12 +46,17 @@ class Tokenizer(abc.ABC):
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(f"{self.kind}\n".encode() + self.content).hexdigest()
+        return checksum(self.kind, self.content)
 
     def save(self, directory: str | Path, file: str | None = None) -> None:
         """Writes the vocabulary's file, if it has one, into a directory, under its own name or as `file`; raises OSError."""
         if self.file is not None:
             (Path(directory) / (file or self.file)).write_bytes(self.content)
+
+
+def checksum(kind: str, content: bytes) -> str:
+    """SHA-256 of a vocabulary, by which a dataset and a model know theirs."""
+    return hashlib.sha256(f"{kind}\n".encode() + content).hexdigest()
 
 
 def without_marks(ids: Sequence[int] | np.ndarray) -> np.ndarray:

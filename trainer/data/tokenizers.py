@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.sentencepiece_tokenizer import SentencepieceTokenizer
-from trainer.data.tokenizer import DEFAULT_SIZE, SPECIAL, UNKNOWN, UNKNOWN_TEXT, Tokenizer, without_marks
+from trainer.data.tokenizer import DEFAULT_SIZE, SPECIAL, UNKNOWN, UNKNOWN_TEXT, Tokenizer, checksum, without_marks
 from trainer.errors import DataError
 
 # Characters above U+007F that are no part of a word, first and last of each range: punctuation and signs of Latin-1 (NEL and the
@@ -162,14 +162,15 @@ def load(kind: str, directory: str | Path, sha256: str | None = None, file: str 
     files = {"byte": None, "sentencepiece": SentencepieceTokenizer.file, "char": CharTokenizer.file, "word": WordTokenizer.file}
     path = Path(directory) / (file or files[kind] or ".")
     try:
-        tokenizer = from_content(kind, path.read_bytes() if files[kind] else b"")
+        content = path.read_bytes() if files[kind] else b""
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again") from None
-    except (ValueError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged ({error}); restore it or prepare the dataset again") from None
-    if sha256 is not None and tokenizer.sha256 != sha256:
+    if sha256 is not None and checksum(kind, content) != sha256:
         raise DataError(f"{path} is another vocabulary than was written with this dataset; restore it or prepare the dataset again")
-    return tokenizer
+    try:
+        return from_content(kind, content)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged ({error}); restore it or prepare the dataset again") from None
 
 
 def _most_frequent(counts: Counter[str], size: int | None) -> list[str]:

@@ -1,8 +1,11 @@
-"""Scores a forecaster and its baselines on the same windows."""
+"""Scores a forecaster and its baselines on the same windows.
+
+Legend: B windows of a batch, H horizon steps, C channels, Q levels of quantiles, S series of the dataset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +15,9 @@ from trainer.data.manifest import Interval
 from trainer.data.segments import Segment
 from trainer.evaluation.forecast_baselines import Baseline, fit_baselines
 from trainer.evaluation.forecast_metrics import ForecastMetrics, mase_scales
+from trainer.evaluation.quantile_metrics import QuantileMetrics
+from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
+from trainer.models.levels import MEDIAN
 
 DAY_SECONDS = 86_400
 
@@ -65,28 +71,97 @@ def baselines_for(
     return {name.replace("day", season.name) if season else name: baseline for name, baseline in fitted.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What is forecast for a batch of windows, in standardised units."""
+
+    mean: np.ndarray  # [B, H, C]: least squared error
+    median: np.ndarray  # [B, H, C]: least absolute error; of a point forecast, the same
+    quantiles: np.ndarray | None = None  # [B, H, C, Q], not falling along Q; None of a point forecast
+    levels: tuple[float, ...] = ()  # of the quantiles
+
+
+Adjust = Callable[[int, Prediction], Prediction]
+"""From the number of a batch's first window and its forecast to the one that counts."""
+
+
+def forecast_windows(
+    predict: Callable[[Any], Prediction], batches: Iterable[Any], adjust: Adjust | None = None
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, Prediction]]:
+    """Forecasts every window of `batches`, in order: what a report or a backtest goes through.
+
+    Args:
+      predict: as `ForecastTask.predictor` gives it.
+      batches: as `WindowShape.signature` tells, of one size; the last may be filled up with windows of target weight 0.
+      adjust: changes forecasts afterwards, such as `RecentConformal.adjust`.
+
+    Yields:
+      The batch as arrays, which of its targets are observed (bool [B, H, C]; none of a window that only fills up), and the forecast.
+    """
+    first = 0
+    for batch in batches:
+        arrays = {name: value.numpy() for name, value in batch.items()}
+        forecast = predict(batch)
+        yield arrays, arrays["target_weight"] > 0, forecast if adjust is None else adjust(first, forecast)
+        first += len(forecast.median)
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """The forecasts that a model has to beat."""
+
+    points: dict[str, Baseline]
+    recent: RecentQuantiles | None = None  # beside quantile forecasts, where there is a season
+    season: Season | None = None
+
+    def forecasts(self, arrays: dict[str, np.ndarray], first: int, levels: tuple[float, ...]) -> Iterator[tuple[str, Prediction]]:
+        """Names and forecasts for a batch whose first window has number `first`; a point forecast is every quantile of itself."""
+        for name, baseline in self.points.items():
+            point = baseline(arrays["past"], arrays["past_observed"] > 0)
+            yield name, Prediction(point, point, np.broadcast_to(point[..., None], (*point.shape, len(levels))), levels)
+        if self.recent is not None and self.season is not None:
+            name = f"last_{SEASONS}_{self.season.name}s"
+            middle = levels.index(MEDIAN)
+            for suffix, quantiles in zip(("", "_by_step"), self.recent.batch(first, len(arrays["past"]))):
+                yield name + suffix, Prediction(quantiles[..., middle], quantiles[..., middle], quantiles, levels)
+
+
+class _Scores:
+    """Scores of one forecaster: of its points, and of its quantiles where it has any."""
+
+    def __init__(self, horizon: int, scale: SeriesScale, levels: tuple[float, ...]):
+        self._points = ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
+        self._quantiles = QuantileMetrics(levels, horizon, scale.mean, scale.std, scale.names) if levels else None
+
+    def add(self, forecast: Prediction, arrays: dict[str, np.ndarray], observed: np.ndarray) -> None:
+        self._points.add(forecast.mean, arrays["target"], observed, arrays["series"], forecast.median)
+        if self._quantiles is not None and forecast.quantiles is not None:
+            self._quantiles.add(forecast.quantiles, arrays["target"], observed, arrays["series"])
+
+    def results(self) -> dict[str, Any]:
+        return self._points.results() | (self._quantiles.results() if self._quantiles is not None else {})
+
+
 def score(
-    forecast: Callable[[Any], np.ndarray],
+    predict: Callable[[Any], Prediction],
     batches: Iterable[Any],
     horizon: int,
     scale: SeriesScale,
-    baselines: dict[str, Baseline],
+    rivals: Rivals,
+    adjust: Adjust | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Metrics of the model and of each baseline over all windows of `batches` (as `WindowShape.signature` tells).
 
     Raises:
       TrainerError: a forecast is no number; the text names the window.
     """
-
-    def fresh() -> ForecastMetrics:
-        return ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
-
-    model, others = fresh(), {name: fresh() for name in baselines}
-    for batch in batches:
-        arrays = {name: value.numpy() for name, value in batch.items()}
-        observed = arrays["target_weight"] > 0
-        model.add(forecast(batch), arrays["target"], observed, arrays["series"])
-        for name, baseline in baselines.items():
-            guess = baseline(arrays["past"], arrays["past_observed"] > 0)
-            others[name].add(guess, arrays["target"], observed, arrays["series"])
-    return model.results(), {name: metrics.results() for name, metrics in others.items()}
+    found: dict[str, _Scores] = {}
+    first = 0
+    for arrays, observed, forecast in forecast_windows(predict, batches, adjust):
+        for name, one in (("", forecast), *rivals.forecasts(arrays, first, forecast.levels)):
+            if name not in found:
+                found[name] = _Scores(horizon, scale, forecast.levels)
+            found[name].add(one, arrays, observed)
+        first += len(observed)
+    results = {name: scores.results() for name, scores in found.items()}
+    return results.pop(""), results

@@ -6,10 +6,14 @@ observed targets, which without missing values is the mean over windows, steps a
 (raw = standardised * std + mean):
 
 - `mae_raw`, `rmse`: over all observed targets, so series of a large unit weigh most.
+- `nd` (normalised deviation): the sum of `|y - f|` over the sum of `|y|`.
 - `mase` (Hyndman and Koehler 2006): `mae_raw` of a series over its mean absolute seasonal-naive error on the training
   rows, then the mean over the series that have such a scale.
 - `smape`: `100 * mean(2 |y - f| / (|y| + |f|))` percent, 0 to 200 (Makridakis, M3 and M4); 0/0 counts as 0,
   where 0 is anything within float32 rounding of the series' mean.
+
+Where a forecast has a mean and a median, squared errors are those of the mean and absolute ones those of the median, as each is the
+forecast with the least of them.
 
 A score that nothing defines (no observed target, no series with a scale) is None, never NaN.
 """
@@ -35,18 +39,27 @@ class _Sums:
     squared: np.ndarray
     absolute: np.ndarray
     relative: np.ndarray  # 2 |y - f| / (|y| + |f|)
+    size: np.ndarray  # raw |y|
 
     @classmethod
     def zeros(cls, series: int, horizon: int) -> _Sums:
-        return cls(*(np.zeros((series, horizon)) for _ in range(4)))
+        return cls(*(np.zeros((series, horizon)) for _ in range(5)))
 
     def all_steps(self) -> _Sums:
         """`[S, H] -> [S]`."""
-        return _Sums(self.count.sum(1), self.squared.sum(1), self.absolute.sum(1), self.relative.sum(1))
+        return _Sums(*(part.sum(1) for part in self.parts))
 
     def at_step(self, step: int) -> _Sums:
         """`[S, H] -> [S]`."""
-        return _Sums(self.count[:, step], self.squared[:, step], self.absolute[:, step], self.relative[:, step])
+        return _Sums(*(part[:, step] for part in self.parts))
+
+    def of_series(self, index: int) -> _Sums:
+        """`[S] -> [1]`."""
+        return _Sums(*(part[index : index + 1] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[np.ndarray, ...]:
+        return self.count, self.squared, self.absolute, self.relative, self.size
 
 
 class ForecastMetrics:
@@ -81,7 +94,9 @@ class ForecastMetrics:
         self._windows = np.zeros(self._mean.size, dtype=np.int64)
         self._rows_seen = 0
 
-    def add(self, forecast: np.ndarray, target: np.ndarray, observed: np.ndarray, series: np.ndarray) -> None:
+    def add(
+        self, forecast: np.ndarray, target: np.ndarray, observed: np.ndarray, series: np.ndarray, median: np.ndarray | None = None
+    ) -> None:
         """Score one batch. A padded window counts for nothing if its `observed` is 0.
 
         Args:
@@ -89,6 +104,7 @@ class ForecastMetrics:
             target: `[B, H, C]` standardised; not read where missing.
             observed: `[B, H, C]` bool or 0/1.
             series: `[B, C]` int, index of each channel's series, 0 to S - 1.
+            median: `[B, H, C]` standardised, what absolute errors are taken of; the forecast itself if not given.
 
         Raises:
             TrainerError: the forecast has a NaN or an infinity; the text names window, step and series.
@@ -105,13 +121,14 @@ class ForecastMetrics:
         if series.min() < 0 or series.max() >= self._mean.size:
             raise ValueError(f"series indices from {series.min()} to {series.max()} for {self._mean.size} series")
         present = np.asarray(observed, dtype=bool)
-        where = self._first(~np.isfinite(forecast), series)
+        median = forecast if median is None else median
+        where = self._first(~(np.isfinite(forecast) & np.isfinite(median)), series)
         if where:
             raise TrainerError(f"the forecast is NaN or infinite at {where}; the model has diverged: train with a lower learning rate")
         where = self._first(present & ~np.isfinite(target), series)
         if where:
             raise DataError(f"the target is NaN or infinite at {where} but marked as observed; prepare the data again")
-        self._accumulate(forecast, target, present, series)
+        self._accumulate(forecast, median, target, present, series)
         self._rows_seen += batch
 
     def _first(self, bad: np.ndarray, series: np.ndarray) -> str:
@@ -123,7 +140,9 @@ class ForecastMetrics:
         name = f" ({self._names[index]})" if self._names else ""
         return f"window {self._rows_seen + row}, horizon step {step + 1}, series {index}{name}"
 
-    def _accumulate(self, forecast: np.ndarray, target: np.ndarray, present: np.ndarray, series: np.ndarray) -> None:
+    def _accumulate(
+        self, mean_forecast: np.ndarray, median: np.ndarray, target: np.ndarray, present: np.ndarray, series: np.ndarray
+    ) -> None:
         flat = series.reshape(-1)
         order = np.argsort(flat, kind="stable")
         which, begins = np.unique(flat[order], return_index=True)
@@ -134,7 +153,8 @@ class ForecastMetrics:
 
         scored = rows(present)
         y = np.where(scored, rows(target), 0).astype(np.float64)
-        f = np.where(scored, rows(forecast), 0).astype(np.float64)
+        squared = (y - np.where(scored, rows(mean_forecast), 0)) ** 2
+        f = np.where(scored, rows(median), 0).astype(np.float64)
         error = np.abs(y - f)
         mean, std = (a[flat[order]][:, None] for a in (self._mean, self._std))
         size = np.abs(y * std + mean) + np.abs(f * std + mean)
@@ -143,9 +163,10 @@ class ForecastMetrics:
         relative = np.divide(2 * error * std, size, out=np.zeros_like(size), where=scored & (size > noise))
         for total, part in (
             (self._sums.count, scored.astype(np.float64)),
-            (self._sums.squared, error**2),
+            (self._sums.squared, squared),
             (self._sums.absolute, error),
             (self._sums.relative, relative),
+            (self._sums.size, np.where(scored, np.abs(y * std + mean), 0)),
         ):
             total[which] += np.add.reduceat(part, begins, axis=0)
         self._windows[which] += np.add.reduceat(scored.any(axis=1).astype(np.int64), begins)
@@ -154,7 +175,7 @@ class ForecastMetrics:
         """All scores, ready for JSON.
 
         Returns:
-            `mse`, `mae`, `mae_raw`, `rmse`, `mase`, `smape` overall; `targets` (values scored) and `series_windows` (windows
+            `mse`, `mae`, `mae_raw`, `rmse`, `nd`, `mase`, `smape` overall; `targets` (values scored) and `series_windows` (windows
             with a scored target, one for each series); `per_step`: each score's list over the H steps; `per_series`: a list
             over the S series, each with `series` (index), `name` (if names were given), `windows`, `targets` and the scores.
 
@@ -174,8 +195,7 @@ class ForecastMetrics:
         }
 
     def _one_series(self, index: int, sums: _Sums) -> dict[str, Any]:
-        one = slice(index, index + 1)
-        own = _Sums(sums.count[one], sums.squared[one], sums.absolute[one], sums.relative[one])
+        one, own = slice(index, index + 1), sums.of_series(index)
         return {
             "series": index,
             **({"name": self._names[index]} if self._names else {}),
@@ -189,7 +209,7 @@ def _scores(sums: _Sums, std: np.ndarray, scale: np.ndarray) -> Scores:
     """Scores over some series, from sums `[S]`."""
     targets = sums.count.sum()
     if targets == 0:
-        return dict.fromkeys(("mse", "mae", "mae_raw", "rmse", "mase", "smape"))
+        return dict.fromkeys(("mse", "mae", "mae_raw", "rmse", "nd", "mase", "smape"))
     absolute_raw = sums.absolute * std
     scaled = (scale > 0) & (sums.count > 0)
     return {
@@ -197,6 +217,7 @@ def _scores(sums: _Sums, std: np.ndarray, scale: np.ndarray) -> Scores:
         "mae": float(sums.absolute.sum() / targets),
         "mae_raw": float(absolute_raw.sum() / targets),
         "rmse": float(np.sqrt((sums.squared * std**2).sum() / targets)),
+        "nd": float(absolute_raw.sum() / sums.size.sum()) if sums.size.any() else None,
         "mase": float(np.mean(absolute_raw[scaled] / sums.count[scaled] / scale[scaled])) if scaled.any() else None,
         "smape": float(100 * sums.relative.sum() / targets),
     }

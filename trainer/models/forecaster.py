@@ -15,6 +15,7 @@ from trainer.models.recurrent import RecurrentStack
 from trainer.models.rollout import Rollout
 
 FUTURE_UNITS = 32
+SMALLEST_UNIT = 0.05  # of a series' standard deviation: a window without changes does not make its future certain
 
 
 def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
@@ -23,6 +24,13 @@ def last_observed(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
     latest = tf.reduce_max(steps * observed, axis=1, keepdims=True)  # from 1; 0 where none is
     chosen = tf.cast(tf.equal(steps, latest), past.dtype) * observed
     return tf.reduce_sum(tf.where(chosen > 0, past, 0.0), axis=1, keepdims=True)
+
+
+def usual_change(past: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
+    """Each window's mean absolute change from one step to the next, both observed; `SMALLEST_UNIT` is added: [B, L, C] -> [B, 1, C]."""
+    both = observed[:, 1:] * observed[:, :-1]
+    changes = tf.reduce_sum(tf.abs(past[:, 1:] - past[:, :-1]) * both, axis=1, keepdims=True)
+    return changes / tf.maximum(tf.reduce_sum(both, axis=1, keepdims=True), 1.0) + SMALLEST_UNIT
 
 
 class Forecaster(Model):
@@ -36,17 +44,30 @@ class Forecaster(Model):
     the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known
     features of the future say is added, and a linear map of the lookback can be. The autoregressive decoder (`Rollout`) writes segment
     after segment instead.
+
+    Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
+    more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
+    the network having to learn it.
     """
 
-    def __init__(self, shape: WindowShape, num_series: int, forecast: ForecastConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
+    def __init__(
+        self,
+        shape: WindowShape,
+        num_series: int,
+        forecast: ForecastConfig,
+        model: ModelConfig,
+        dtype: str,
+        kernel: str = "auto",
+        numbers: int = 1,
+    ):
         super().__init__("forecaster")
-        self._shape, self._rate = shape, model.dropout
+        self._shape, self._rate, self._numbers = shape, model.dropout, numbers
         self._segment = segment = forecast.segment
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         parallel = forecast.decoder == "parallel"
         self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel)
         if parallel:
-            outputs = (segment if segment > 1 else shape.horizon) * shape.channels
+            outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
             self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
         half = model.units // 2
         if segment > 1:
@@ -60,13 +81,16 @@ class Forecaster(Model):
         if shape.features and parallel:
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
-            self._time_out = keras.layers.Dense(shape.channels, dtype=dtype, name="future_out")
+            self._time_out = keras.layers.Dense(shape.channels * numbers, dtype=dtype, name="future_out")
         self._skip = None
         if forecast.linear_skip:
             self._skip = keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip")
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
-        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`."""
+        """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.
+
+        With several numbers for each value they are the last dimension, `[B, H, C, P + 1]`, the window's usual change behind them.
+        """
         zero = last_observed(batch["past"], batch["past_observed"])
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
         x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
@@ -76,7 +100,19 @@ class Forecaster(Model):
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
-        return tf.cast(forecast, tf.float32) + self._skipped(past) + zero
+        forecast, others = self._numbered(tf.cast(forecast, tf.float32))
+        forecast += self._skipped(past) + zero
+        if others is None:
+            return forecast
+        unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(forecast))
+        return tf.concat([forecast[..., None], others, unit[..., None]], axis=-1)
+
+    def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
+        if self._numbers == 1:
+            return x, None
+        x = tf.reshape(x, [-1, self._shape.horizon, self._shape.channels, self._numbers])
+        return x[..., 0], x[..., 1:]
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
@@ -87,7 +123,7 @@ class Forecaster(Model):
     def _by_steps(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         outputs, _ = self.stack.run(x, noise=noise)
         last = dropout(outputs[:, -1], self._rate, noise, "state")
-        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels]), last
+        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels * self._numbers]), last
 
     def _by_segments(self, x: tf.Tensor, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         shape, segment = self._shape, self._segment
@@ -99,7 +135,7 @@ class Forecaster(Model):
         asked = tf.reshape(asked, [-1, 1, asked.shape[-1]])
         written, _ = self.stack.run(asked, noise=noise, state=tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state))
         written = dropout(written[:, 0], self._rate, noise, "segment")
-        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels]), outputs[:, -1]
+        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels * self._numbers]), outputs[:, -1]
 
     def _rolled_out(self, rollout: Rollout, x: tf.Tensor, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
         _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.models.levels import pairs
 from trainer.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ HISTORY_PER_HORIZON = 3
 
 
 def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
-    """Writes a PNG, which appears whole, with one panel a series (the first `MOST_PANELS`): the end of the history, then the forecast."""
+    """Writes a PNG, which appears whole, with one panel a series (the first `MOST_PANELS`): the end of the history, then the forecast.
+
+    Of a probabilistic model, bands between the quantiles that belong together lie behind the median, the widest palest.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -36,6 +40,7 @@ def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
         axis.plot(past_x, past, color="#4a5568", linewidth=1.0, label="history")
         joined = np.concatenate([past[-1:], forecast.values[:, column]])  # starts at the last known value
         axis.plot(np.concatenate([past_x[-1:], future_x]), joined, color="#d9480f", linewidth=1.5, label="forecast")
+        _bands(axis, forecast, column, future_x)
         axis.axvline(past_x[-1], color="#a0aec0", linewidth=0.8, linestyle=":")
         several = len({f.history.source for f, _ in panels}) > 1
         name = forecast.history.columns[column]
@@ -50,6 +55,17 @@ def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
     with whole_file(output) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     pyplot.close(figure)
+
+
+def _bands(axis: Any, forecast: Forecast, column: int, x: np.ndarray) -> None:
+    """Fills between each pair of quantiles, `a` and `1 - a`."""
+    if forecast.quantiles is None:
+        return
+    bounds = pairs(forecast.levels)
+    for rank, (low, high) in enumerate(bounds):
+        told = f"{100 * (forecast.levels[high] - forecast.levels[low]):.3g}%" if rank == 0 else None
+        edges = forecast.quantiles[:, column, low], forecast.quantiles[:, column, high]
+        axis.fill_between(x, *edges, color="#d9480f", alpha=0.4 / len(bounds), linewidth=0, label=told)
 
 
 def _axes(forecast: Forecast, shown: int) -> tuple[np.ndarray, np.ndarray]:

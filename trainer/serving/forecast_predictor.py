@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from trainer.whole_file import whole_file
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """The forecast for one file: `values: [H, D]` raw, `times: [H]` Unix seconds or None without dates."""
+    """The forecast for one file: `values: [H, D]` raw, `times: [H]` Unix seconds or None without dates.
+
+    A probabilistic model has its median there, and `quantiles: [H, D, Q]` raw of `levels` beside it.
+    """
 
     history: RawSeries
     values: np.ndarray
     times: np.ndarray | None
+    quantiles: np.ndarray | None = None
+    levels: tuple[float, ...] = ()
 
 
 def read_history(path: str, contract: dict[str, Any]) -> RawSeries:
@@ -108,11 +114,13 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
             inputs["known"] = tf.constant(np.stack([series.known.values[-steps:] for series in part if series.known is not None]))
         if len(contract["groups"]) > 1:
             inputs["group"] = tf.constant(groups[first : first + batch_size])
-        values = function(**inputs)["forecast"].numpy()
-        for series, forecast in zip(part, values):
-            if not np.isfinite(forecast).all():
+        outputs = {name: value.numpy() for name, value in function(**inputs).items()}
+        for row, series in enumerate(part):
+            own = {name: value[row] for name, value in outputs.items()}
+            if not all(np.isfinite(value).all() for value in own.values()):
                 raise TrainerError(f"the forecast for {series.source} is no number; check its last {lookback} rows for extreme values")
-            forecasts.append(Forecast(series, forecast, _times(series, contract["horizon"])))
+            times = _times(series, contract["horizon"])
+            forecasts.append(Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"])))
     return forecasts
 
 
@@ -125,19 +133,27 @@ def _times(series: RawSeries, horizon: int) -> np.ndarray | None:
 def write_csv(forecasts: list[Forecast], output: str) -> int:
     """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows.
 
-    Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series.
+    Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
+    median stands there, and behind it `NAME_q0.1` and so on for every level.
     """
     several, rows = len(forecasts) > 1, 0
     dated = forecasts[0].times is not None
+    names = [[column, *(f"{column}_q{level:g}" for level in forecasts[0].levels)] for column in forecasts[0].history.columns]
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(["file"] if several else []), "date" if dated else "step", *forecasts[0].history.columns])
+        writer.writerow([*(["file"] if several else []), "date" if dated else "step", *itertools.chain(*names)])
         for forecast in forecasts:
-            for step, values in enumerate(forecast.values):
+            for step, numbers in enumerate(_numbers(forecast)):
                 when = format_time(int(forecast.times[step])) if forecast.times is not None else step + 1
-                numbers = [
-                    np.format_float_positional(value, unique=True, trim="-") for value in values
-                ]  # shortest that reads back the same
-                writer.writerow([*([forecast.history.source] if several else []), when, *numbers])
+                # shortest that reads back the same
+                shown = [np.format_float_positional(number, unique=True, trim="-") for number in numbers]
+                writer.writerow([*([forecast.history.source] if several else []), when, *shown])
                 rows += 1
     return rows
+
+
+def _numbers(forecast: Forecast) -> np.ndarray:
+    """The columns of the file for each step: `[H, D]`, or `[H, D * (1 + Q)]` with quantiles."""
+    if forecast.quantiles is None:
+        return forecast.values
+    return np.concatenate([forecast.values[..., None], forecast.quantiles], axis=-1).reshape(len(forecast.values), -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,12 +12,24 @@ import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data import series_store
+from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.evaluation.forecast_evaluation import baselines_for, score, season_of, series_scale
+from trainer.evaluation.conformal_fit import (
+    RecentConformal,
+    ScoredWindows,
+    newest_conformal,
+    scored_windows,
+    window_moments,
+)
+from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, baselines_for, score, season_of, series_scale
+from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
+from trainer.models.conformal import Conformal
+from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
+from trainer.models.readout import Readout
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
@@ -23,7 +37,6 @@ from trainer.tasks.task import Batch, State, Sums, Task
 
 class ForecastTask(Task):
     name = "forecast"
-    score_name = "mse"
 
     def __init__(self, config: TrainConfig, manifest: Manifest):
         super().__init__(config, manifest)
@@ -36,6 +49,13 @@ class ForecastTask(Task):
             channels=len(manifest.series.columns) if self.joint else 1,
             features=feature_count(manifest.series, forecast.time_features),
         )
+        groups = manifest.series.groups
+        self.mean, self.std = (np.asarray([getattr(group, name) for group in groups]).reshape(-1) for name in ("mean", "std"))  # [S] raw
+        self.distribution: Distribution | None = None
+        if forecast.output != "point":
+            self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
+        self.readout = Readout(self.distribution)
+        self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         self._windows: dict[str, Windows] = {}
 
@@ -43,6 +63,8 @@ class ForecastTask(Task):
         """The stretches of a split that windows are cut from; read from the shards at the first call."""
         if split not in self._groups:
             self._groups[split] = series_store.load(self.config.data_dir, self.manifest, split)
+            if self.config.forecast.output == "negative_binomial":
+                check_counts(self.manifest, self._groups[split])
         return series_store.segments(self._groups[split], split, joint)
 
     def windows(self, split: str) -> Windows:
@@ -72,38 +94,98 @@ class ForecastTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
-        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel)
+        numbers = 1 if self.distribution is None else self.distribution.size
+        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel, numbers)
 
     @property
     def nominal_weight(self) -> float:
         return float(self.config.budget.batch_size * self.shape.horizon * self.shape.channels)
 
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        error = model(batch, noise=noise) - batch["target"]
-        each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
+        numbers = model(batch, noise=noise)
+        if self.distribution is not None:
+            each = self.distribution.loss(numbers, batch["target"], batch["series"])
+        else:
+            error = numbers - batch["target"]
+            each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
-        error = model(batch) - batch["target"]
-        weight = batch["target_weight"]
+        numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
+        forecast = self.readout.forecast(numbers, batch["series"])
+        squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
-        squared, absolute = tf.reduce_sum(tf.square(error) * weight), tf.reduce_sum(tf.abs(error) * weight)
-        return {"mse": (squared, total), "mae": (absolute, total)}, state
+        sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
+        if self.distribution is not None:
+            std, mean = (tf.gather(tf.constant(each, tf.float32), batch["series"])[:, None] for each in (self.std, self.mean))
+            loss = quantile_loss(forecast["quantiles"], target, self.distribution.levels)
+            size = tf.abs(target * std + mean)
+            sums["weighted_quantile_loss"] = tf.reduce_sum(loss * std * weight), tf.reduce_sum(size * weight)
+            sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
+        return sums, state
+
+    def predictor(self, model: keras.Model, readout: Readout) -> Callable[[Batch], Prediction]:
+        """A function that forecasts a batch of windows, as `evaluation_batches` gives them; compiled once."""
+
+        @tf.function(reduce_retracing=True)
+        def run(batch: Batch) -> dict[str, tf.Tensor]:
+            return readout.forecast(model(batch), batch["series"])
+
+        return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
+
+    def scored(self, model: keras.Model, split: str) -> ScoredWindows:
+        """How far the targets of a split lie outside the raw intervals; takes a pass over it."""
+        _, ends = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
+        batches = self.evaluation_batches(split, self.evaluation_batch_size)
+        return scored_windows(self.predictor(model, self.readout), batches, self.readout.levels, ends)
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
-        return forecast_serving(model, self.shape, self.manifest.series, self.joint)
+        levels, conformal = self.readout.levels, None
+        if config.conformal == "validation":
+            conformal = Conformal(levels, self.scored(model, "validation").growth(levels))
+        elif config.conformal == "recent":
+            newest = "test" if "test" in self.splits else "validation"
+            conformal = newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
+        readout = dataclasses.replace(self.readout, conformal=conformal)
+        return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
+
+    @property
+    def _season_steps(self) -> int:
+        """Steps of the calendar's season; without one, those of a forecast."""
+        assert self.manifest.series is not None
+        season = season_of(self.manifest.series.interval)
+        return season.steps if season is not None else self.shape.horizon
+
+    def _recent(self, model: keras.Model, split: str) -> RecentConformal:
+        """Calibration of a split's windows by those before them, in it and in the validation split."""
+        parts = [self.scored(model, name) for name in dict.fromkeys(["validation", split]) if name in self.splits]
+        scored = ScoredWindows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("ends", "scores")))
+        begins, _ = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
+        return RecentConformal(scored, begins, self.readout.levels, self._season_steps)
+
+    def _recent_quantiles(self, split: str, season: Season | None) -> RecentQuantiles | None:
+        """The baseline beside a probabilistic forecast, where there is a season."""
+        if self.distribution is None or season is None:
+            return None
+        segments = self.segments(split, self.joint)
+        return RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
         facts = self.manifest.series
         assert facts is not None
         season = season_of(facts.interval)
-        mean, std = (np.asarray([getattr(group, name) for group in facts.groups]).reshape(-1) for name in ("mean", "std"))
         train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
-        scale = series_scale(series_store.series_names(self.manifest), mean, std, train, season)
+        scale = series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
         baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
-        run = tf.function(lambda batch: model(batch), reduce_retracing=True)
         batches = self.evaluation_batches(config.split, config.batch_size)
-        metrics, others = score(lambda batch: run(batch).numpy(), batches, self.shape.horizon, scale, baselines)
+        readout, adjust = self.readout, None
+        if config.conformal == "validation":
+            conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
+            readout = dataclasses.replace(readout, conformal=conformal)
+        elif config.conformal == "recent":
+            adjust = self._recent(model, config.split).adjust
+        rivals = Rivals(baselines, self._recent_quantiles(config.split, season), season)
+        metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
         return {"count": count, "metrics": metrics, "baselines": others}

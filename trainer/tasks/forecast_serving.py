@@ -1,4 +1,4 @@
-"""The forecaster behind a signature on raw values: standardisation, missing values and time features inside."""
+"""The forecaster behind signatures on raw values: standardisation, missing values, time features and calibration inside."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from trainer.data.calendar_grid import future_times
 from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.windows import WindowShape
+from trainer.models.readout import Readout
 from trainer.tasks.serving import Serving, Signature
+
+DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], tf.int64, "seed"))
 
 
 class ForecastServer(tf.Module):
     """Maps raw lookbacks of all columns to raw forecasts."""
 
-    def __init__(self, model: keras.Model, shape: WindowShape, facts: SeriesFacts, joint: bool):
+    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool):
         super().__init__()
-        self.model, self.shape, self.facts, self.joint = model, shape, facts, joint
+        self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
         self._static = tf.constant(static_features(facts))  # [G, J]
@@ -52,24 +55,72 @@ class ForecastServer(tf.Module):
           group: [B] int32, index of the series group.
 
         Returns:
-          `forecast`: [B, H, D] float32, raw.
+          `forecast`: [B, H, D] float32, raw. A probabilistic model gives the median there, and `mean`: [B, H, D] and
+          `quantiles`: [B, H, D, Q] beside it.
         """
+        numbers, series = self._numbers(values, times, known, group)
+        found = self.readout.forecast(numbers, series)
+        mean, std = self._scale(values, group)
+        raw = {"forecast": self._by_column(found["median"]) * std + mean}
+        if "quantiles" in found:
+            raw["mean"] = self._by_column(found["mean"]) * std + mean
+            raw["quantiles"] = self._by_column(found["quantiles"]) * std[..., None] + mean[..., None]
+        return raw
+
+    def sample(
+        self,
+        values: tf.Tensor,
+        num_samples: tf.Tensor,
+        seed: tf.Tensor,
+        times: tf.Tensor | None = None,
+        known: tf.Tensor | None = None,
+        group: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
+        numbers, series = self._numbers(values, times, known, group)
+        mean, std = self._scale(values, group)
+        drawn = tf.transpose(self.readout.draw(numbers, series, num_samples, seed), [1, 2, 3, 0])  # [B or B * D, H, C, N]
+        return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
+
+    def _scale(self, values: tf.Tensor, group: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and standard deviation of the columns of each row, [B, 1, D]."""
+        group = tf.zeros([tf.shape(values)[0]], tf.int32) if group is None else group
+        return tf.gather(self._mean, group)[:, None], tf.gather(self._std, group)[:, None]
+
+    def _numbers(
+        self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the model gives, and the series that it is of: rows are windows, or windows by columns where series are shared."""
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
+        mean, std = self._scale(values, group)
         group = tf.zeros([batch], tf.int32) if group is None else group
-        mean, std = tf.gather(self._mean, group)[:, None], tf.gather(self._std, group)[:, None]  # [B, 1, D]
         observed = tf.math.is_finite(values)
         past = tf.where(observed, (values - mean) / std, 0.0)
         observed = tf.cast(observed, tf.float32)
         features = self._features(times, known, group)
         past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
+        if not self.joint:
+            past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
+            past_features, future_features = (tf.repeat(part, columns, axis=0) for part in (past_features, future_features))
+        numbers = self.model(
+            {
+                "past": past,
+                "past_observed": observed,
+                "past_features": past_features,
+                "future_features": future_features,
+                "series": series,
+            }
+        )
+        return numbers, series
+
+    def _by_column(self, x: tf.Tensor) -> tf.Tensor:
+        """`[B * D, H, 1, ...] -> [B, H, D, ...]` where series are shared."""
         if self.joint:
-            forecast = self._run(past, observed, past_features, future_features, series)
-        else:
-            known = tf.repeat(past_features, columns, axis=0), tf.repeat(future_features, columns, axis=0)
-            forecast = self._run(_columns_to_batch(past), _columns_to_batch(observed), *known, tf.reshape(series, [-1, 1]))
-            forecast = tf.transpose(tf.reshape(forecast, [-1, columns, self.shape.horizon]), [0, 2, 1])
-        return {"forecast": forecast * std + mean}
+            return x
+        rest = tf.shape(x)[3:]
+        x = tf.reshape(x, tf.concat([[-1, len(self.facts.columns), self.shape.horizon], rest], axis=0))
+        return tf.transpose(x, [0, 2, 1, *range(3, x.shape.rank)])
 
     def _features(self, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor) -> tf.Tensor:
         """What is known of all steps, [B, L + H, F], in the order of `Windows`."""
@@ -83,33 +134,26 @@ class ForecastServer(tf.Module):
         parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
         return tf.concat(parts, axis=-1)
 
-    def _run(
-        self, past: tf.Tensor, observed: tf.Tensor, past_features: tf.Tensor, future_features: tf.Tensor, series: tf.Tensor
-    ) -> tf.Tensor:
-        batch = {
-            "past": past,
-            "past_observed": observed,
-            "past_features": past_features,
-            "future_features": future_features,
-            "series": series,
-        }
-        return self.model(batch)
-
 
 def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
     """[B, L, D] -> [B * D, L, 1]."""
     return tf.reshape(tf.transpose(x, [0, 2, 1]), [-1, x.shape[1], 1])
 
 
-def forecast_serving(model: keras.Model, shape: WindowShape, facts: SeriesFacts, joint: bool) -> Serving:
-    """The signature `serving_default` of a forecaster."""
-    server = ForecastServer(model, shape, facts, joint)
-    return Serving(server, {"serving_default": Signature(server.forecast, server.inputs(), _example(server))}, contract(server))
+def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool) -> Serving:
+    """The signature `serving_default` of a forecaster, and `sample` of a probabilistic one."""
+    server = ForecastServer(model, readout, shape, facts, joint)
+    example = _example(server)
+    signatures = {"serving_default": Signature(server.forecast, server.inputs(), example)}
+    if readout.levels:
+        drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
+        signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
+    return Serving(server, signatures, contract(server))
 
 
 def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
-    shape, facts = server.shape, server.facts
+    shape, facts, readout = server.shape, server.facts, server.readout
     return {
         "task": "forecast",
         "lookback": shape.lookback,
@@ -121,6 +165,8 @@ def contract(server: ForecastServer) -> dict[str, object]:
         "known_columns": [column.name for column in facts.known],
         "static_columns": [column.name for column in facts.static],
         "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
+        "levels": list(readout.levels),
+        "calibrated": readout.conformal is not None,
     }
 
 
