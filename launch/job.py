@@ -37,7 +37,7 @@ class JobFlags:
     namespace: str = flag("Kubernetes namespace", default="default")
     command: str = flag("which of the trainer's commands runs", default="train", choices=tuple(COMMANDS))
     overlay: str = flag("files of k8s/overlays to start from; auto takes them by workers and GPUs", default="auto", choices=OVERLAYS)
-    workers: int = flag("pods that train together", default=1)
+    workers: int = flag("pods that train together, or prepare a dataset (as many as --num_tasks)", default=1)
     gpus_per_worker: int = flag("GPUs of a pod; 0 trains on CPUs", default=0)
     gpu_type: str = flag(
         "kind of GPU: GKE's name for it (nvidia-l4), or the product that NVIDIA's feature discovery tells (NVIDIA-A100-SXM4-80GB)",
@@ -118,7 +118,9 @@ class JobFlags:
             "multi-gpu": ((1, 1), (2, None)),
             "multi-worker": ((2, None), (0, None)),
         }
-        if self.overlay not in fits:
+        if self.command == "prepare" and self.overlay in ("multi-worker", "jobset"):
+            yield Problem("overlay", self.overlay, "is for workers that train together", "leave it out with --command=prepare")
+        if self.overlay not in fits or self.command == "prepare":
             return
         wrong = [
             (field, low)
@@ -135,6 +137,8 @@ class JobFlags:
         """The overlay that fits workers and GPUs, where none is given."""
         if self.overlay != "auto":
             return self.overlay
+        if self.command == "prepare":
+            return "base"
         if self.workers > 1:
             return "multi-worker"
         return ("base", "single-gpu")[self.gpus_per_worker] if self.gpus_per_worker < 2 else "multi-gpu"
@@ -192,7 +196,9 @@ def problems(job: Job) -> Iterator[Problem]:
 def local_command(job: Job) -> list[str]:
     """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
     if job.command != "train":
-        return ["-m", f"trainer.{job.command}", *job.trainer_flags]
+        # One process tree does what the tasks of a preparation do: the dataset is the same.
+        own = [line for line in job.trainer_flags if not line.startswith("--num_tasks=")]
+        return ["-m", f"trainer.{job.command}", *own]
     devices = job.config.device.devices_per_worker or max(job.gpus_per_worker, 1)
     settings = {"workers": job.workers, "devices_per_worker": devices, "restarts": job.retries}
     trainers = [line for line in job.trainer_flags if not line.startswith("--devices_per_worker=")]  # launch.local's own flag
@@ -210,14 +216,29 @@ def replicas(job: Job) -> int:
 def _joint_problems(job: Job) -> Iterator[Problem]:
     if job.command == "train":
         yield from _training_problems(job)
+    elif job.command == "prepare":
+        yield from _preparation_problems(job)
     elif job.workers > 1:
         yield Problem("workers", job.workers, f"has no effect with --command={job.command}", "use --workers=1")
     yield from _place_problems(job)
 
 
+def _preparation_problems(job: Job) -> Iterator[Problem]:
+    config: PrepareConfig = job.config
+    wanted = 1 if config.finish else config.num_tasks
+    if job.workers != wanted:
+        told = f"does not fit --num_tasks={config.num_tasks}{' --finish' * config.finish}"
+        again = f"use --workers={wanted}" if config.finish or job.workers < 1 else f"use --workers={wanted} or --num_tasks={job.workers}"
+        yield Problem("workers", job.workers, told, again)
+    if config.task_index is not None:
+        yield Problem("task_index", config.task_index, "would be that of every pod", "leave it out: each pod knows its own")
+
+
 def _training_problems(job: Job) -> Iterator[Problem]:
     config: TrainConfig = job.config
     device = config.device
+    if device.kernel == "cudnn" and not job.gpus_per_worker:
+        yield Problem("kernel", device.kernel, "needs GPUs, but --gpus_per_worker=0", "use --gpus_per_worker=1 or more, or --kernel=auto")
     if job.workers > 1 and device.strategy in ("one_device", "mirrored"):
         told = f"uses one of --workers={job.workers} only"
         yield Problem("strategy", device.strategy, told, "leave it out: auto takes all workers")

@@ -88,11 +88,11 @@ def _patch(objects: list[Object], change: Object, source: Path) -> None:
 
 
 def merge(base: Any, change: Any, field: str = "") -> Any:
-    """`base` with a strategic merge patch: mappings are merged, lists by their key (new and changed items first) or replaced."""
+    """`base` with a strategic merge patch: mappings are merged (null removes), lists by their key (what is new first) or replaced."""
     if isinstance(base, dict) and isinstance(change, dict):
         merged = {name: merge(base[name], change[name], name) if name in change else value for name, value in base.items()}
         merged.update((name, value) for name, value in change.items() if name not in base)
-        return merged
+        return {name: value for name, value in merged.items() if value is not None}
     key = MERGE_KEYS.get(field)
     if key and isinstance(base, list) and isinstance(change, list):
         before = {item[key]: item for item in base}

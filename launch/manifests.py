@@ -16,7 +16,7 @@ CONTAINER = "trainer"
 GPU = "nvidia.com/gpu"
 GKE_GPU_LABEL, FEATURE_DISCOVERY_GPU_LABEL = "cloud.google.com/gke-accelerator", "nvidia.com/gpu.product"
 GRACE_MARGIN_SECONDS = 10  # between the trainer's own end and the kubelet's SIGKILL
-COMPONENTS = ("gke-spot", "kueue", "jobset")  # in the order in which they apply
+COMPONENTS = ("tasks", "gke-spot", "kueue", "jobset")  # in the order in which they apply
 
 
 def objects(job: Job) -> list[Object]:
@@ -38,7 +38,8 @@ def _template(job: Job) -> list[Object]:
     files = kustomize.k8s_files()
     directory = files / ("base" if job.layers == "base" else f"overlays/{job.layers}")
     wanted = {path.split("/")[-1] for path in kustomize.read(directory).get("components", ())}
-    wanted |= {name for name, asked in (("gke-spot", job.spot), ("kueue", job.queue)) if asked}
+    asked = {"tasks": job.command == "prepare", "gke-spot": job.spot, "kueue": job.queue}
+    wanted |= {name for name, value in asked.items() if value}
     return kustomize.build(directory, [files / "components" / name for name in COMPONENTS if name in wanted])
 
 

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trainer import flags
-from trainer.data import inspection, manifest, pair_source
+from trainer.data import inspection, manifest
 from trainer.data.csv_series import RawSeries, read_csv
-from trainer.data.text_source import read_text
+from trainer.data.pair_source import align
+from trainer.data.text_pieces import Indexed, count_pieces, open_text
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
 from trainer.prepare_config import PrepareConfig
@@ -176,7 +177,7 @@ TEXTS = st.one_of(
 def test_any_bytes_as_text(tmp_path: Path, content: bytes) -> None:
     path = place(tmp_path, "a.txt", content)
     try:
-        text = read_text(path).text
+        text = read_text(path)
     except DataError as error:
         line = re.search(r"line (\d+): is no UTF-8", told(error, path))
         if line is None:
@@ -187,6 +188,16 @@ def test_any_bytes_as_text(tmp_path: Path, content: bytes) -> None:
             assert all(not is_bad(lines[index]) for index in range(int(line[1]) - 1)) and is_bad(lines[int(line[1]) - 1])
     else:
         assert text.encode() == content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+
+
+def index(kind: str, path: str) -> list[Indexed]:
+    file = open_text(path, kind)
+    return [Indexed(file, count_pieces([(file, piece) for piece in range(file.pieces)]))]
+
+
+def read_text(path: str) -> str:
+    (source,) = index("stream", path)
+    return "".join(map(str, source.read(0, source.units)))
 
 
 def is_bad(line: bytes) -> bool:
@@ -202,7 +213,7 @@ def is_bad(line: bytes) -> bool:
 def test_any_bytes_as_pairs_with_tabs(tmp_path: Path, content: bytes) -> None:
     path = place(tmp_path, "a.tsv", content)
     try:
-        pairs = pair_source.read_pairs([path], "input", False)
+        pairs = list(align(index("tabs", path), "input", False).pairs())
     except DataError as error:
         text = told(error, path)
         if number := re.search(r"line (\d+): has (\d+) tabs", text):
@@ -210,7 +221,7 @@ def test_any_bytes_as_pairs_with_tabs(tmp_path: Path, content: bytes) -> None:
             assert line.count(b"\t") == int(number[2]) != 1
     else:
         lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
-        both = [f"{source}\t{target}".encode() for source, target in zip(pairs.source, pairs.target)]
+        both = [f"{source}\t{target}".encode() for source, target in pairs]
         assert [line or b"\t" for line in lines] == both
 
 
@@ -237,7 +248,7 @@ def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: 
     if isinstance(found, TrainerError):
         assert found.exit_code == 65 and path in str(found)
         return
-    text = read_text(path).text
+    text = read_text(path)
     expected = [text] if documents == "stream" else [line for line in text.split("\n") if line.strip()]
     shown = [example["text"].rstrip("\ufffd") for example in found[1]["examples"]["train"]]  # cut by tokens: within a character, if bytes
     assert [one[: len(two)] for one, two in zip(expected, shown)] == shown and len(shown) == len(expected)
@@ -284,6 +295,6 @@ def test_odd_text_for_sentencepiece(tmp_path: Path, content: bytes) -> None:
     kind = ["--task=language_model", "--source=text", "--tokenizer=sentencepiece", "--vocab_size=9"]
     found = whole(tmp_path, *kind, f"--input={path}")
     if not isinstance(found, TrainerError):
-        text = read_text(path).text.replace("\u2581", " ")
+        text = read_text(path).replace("\u2581", " ")
         shown = found[1]["examples"]["train"][0]["text"]
         assert shown == text[: len(shown)] or "\ufffd" in shown

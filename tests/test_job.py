@@ -82,6 +82,7 @@ MISTAKES = [
     ({"tolerations": "dedicated=ml:Never"}, {}, "tolerations", "NoSchedule"),
     ({"deadline_seconds": "-1"}, {}, "deadline_seconds", "is below 0"),
     ({"command": "export"}, {}, "workers", "--workers=4 has no effect with --command=export"),
+    ({"gpus_per_worker": "0"}, {"kernel": "cudnn"}, "kernel", "--kernel=cudnn needs GPUs, but --gpus_per_worker=0; use"),
     ({}, {"lerning_rate": "1"}, "lerning_rate", "did you mean --learning_rate?"),
     ({"wrokers": "2"}, {}, "wrokers", "did you mean --workers?"),
 ]
@@ -141,6 +142,33 @@ def test_other_commands_of_the_trainer():
         jobs.read(JobFlags, [*prepare, "--input=/data/a/*.csv,b.csv"])
     read_only = jobs.read(JobFlags, [*own, "--volumes=m:/data:ro,e:/out", "--", "--model_dir=/data/m", "--export_dir=/out/e"])[1]
     assert read_only.volumes == ("m:/data:ro", "e:/out")
+
+
+PREPARE = ["--task=forecast", "--source=sample", "--output_dir=/data/p"]
+
+
+@pytest.mark.parametrize(
+    ("own", "trainers", "flag", "told"),
+    [
+        ([], ["--num_tasks=4"], "workers", "--workers=1 does not fit --num_tasks=4; use --workers=4 or --num_tasks=1"),
+        (["--workers=2"], [], "workers", "--workers=2 does not fit --num_tasks=1; use --workers=1 or --num_tasks=2"),
+        (["--workers=4"], ["--num_tasks=4", "--finish"], "workers", "does not fit --num_tasks=4 --finish; use --workers=1"),
+        (["--workers=2"], ["--num_tasks=2", "--task_index=0"], "task_index", "would be that of every pod; leave it out"),
+        (["--workers=2", "--overlay=jobset"], ["--num_tasks=2"], "overlay", "is for workers that train together"),
+    ],
+)
+def test_mistakes_of_a_preparation(own, trainers, flag, told):
+    with pytest.raises(ConfigError) as caught:
+        jobs.read(JobFlags, ["--name=p", "--image=t:1", "--command=prepare", *own, "--", *PREPARE, *trainers])
+    (problem,) = caught.value.problems
+    assert problem.flag == flag and told in str(problem)
+
+
+def test_a_preparation_in_several_pods():
+    own = ["--name=p", "--image=t:1", "--command=prepare", "--workers=4", "--", *PREPARE, "--num_tasks=4"]
+    job = jobs.read(JobFlags, own)[1]
+    assert job.layers == "base" and "--num_tasks=4" in job.trainer_flags
+    assert not any("num_tasks" in argument for argument in jobs.local_command(job))
 
 
 def test_the_same_flags_reach_local_processes():

@@ -17,7 +17,7 @@ from pod_security import violations  # noqa: E402
 
 from launch import job as jobs  # noqa: E402
 from launch import kustomize, manifests  # noqa: E402
-from trainer import flags  # noqa: E402
+from trainer import flags, prepare  # noqa: E402
 from trainer.config import ExportConfig, TrainConfig  # noqa: E402
 from trainer.prepare_config import PrepareConfig  # noqa: E402
 
@@ -115,6 +115,31 @@ def test_every_rendered_object_is_valid_and_restricted(own):
     pods = [pod for one in found for pod in pod_specs(one)]
     assert len(pods) == 1
     assert list(violations(pods[0])) == []
+
+
+def test_a_preparation_is_done_when_all_its_tasks_are():
+    own = ["--name=p", "--image=t:1", "--command=prepare", "--workers=3", "--queue=q", "--spot"]
+    flags_of_prepare = ["--task=forecast", "--source=sample", "--output_dir=/data/p", "--num_tasks=3"]
+    objects = {found["kind"]: found for found in manifests.objects(jobs.read(jobs.JobFlags, [*own, "--", *flags_of_prepare])[1])}
+    for one in objects.values():
+        check_schemas(one)
+    spec = spec_of(objects)
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
+    assert "successPolicy" not in spec and spec_of(made())["successPolicy"]
+    assert spec["template"]["spec"]["containers"][0]["command"] == ["python", "-m", "trainer.prepare"]
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
+    tasks = [prepare.task_of(config, environment(spec, "p", index)) for index in range(3)]
+    assert [(task.index, task.count) for task in tasks] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_the_files_of_a_preparation_fit_each_other(tmp_path):
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl here")
+    built = subprocess.run(["kubectl", "kustomize", str(FILES / "prepare")], capture_output=True, text=True, check=True).stdout
+    objects = {found["kind"]: found for found in yaml.safe_load_all(built)}
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
+    assert config.num_tasks == spec_of(objects)["completions"] > 1
+    assert "successPolicy" not in spec_of(objects)
 
 
 @pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=lambda path: path.name)

@@ -104,7 +104,7 @@ def test_rules_that_leave_nothing(tmp_path: Path) -> None:
     given = files(tmp_path, ["aaaa", ""], ["b", "c"])
     with pytest.raises(DataError, match="every training pair is over --max_source_tokens"):
         prepare(config(tmp_path, input=given, drop_pairs=("empty",), max_source_tokens=3))
-    with pytest.raises(DataError, match="every pair has a blank side"):
+    with pytest.raises(DataError, match="every pair of the train split has a blank side"):
         prepare(config(tmp_path, input=files(tmp_path, ["", " "], ["b", "c"]), drop_pairs=("empty",)))
     assert not (tmp_path / "out").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 from trainer.data import manifest, tokenizers
 from trainer.data.manifest import Manifest
 from trainer.data.pair_facts import PairCounts, VocabularyFacts
-from trainer.data.pair_records import EncodedPairs, write_dataset
-from trainer.data.token_records import encode_documents, token_dtype
+from trainer.data.pair_preparation import plan_pairs
+from trainer.data.preparation import make_dataset
+from trainer.data.text_pieces import Memory
+from trainer.data.tokenizer import token_dtype
 from trainer.errors import DataError
+from trainer.prepare_config import PrepareConfig
 
 SOURCES = [f"sentence {number} " + "of some words, " * (number % 7) for number in range(200)]
 TARGETS = [f"Satz {number} " + "aus Wörtern, " * (number % 5) for number in range(200)]
@@ -23,16 +27,16 @@ SPLITS = {"train": slice(0, 150), "validation": slice(150, 200)}
 
 def dataset(directory: Path, kind: str = "char", joint: bool = False, shards: int = 3, targets: list[str] = TARGETS) -> Manifest:
     size = 120 if kind == "sentencepiece" else None
-    training = SOURCES[:150], targets[:150]
-    source = tokenizers.build(kind, training[0] + training[1] if joint else training[0], size)
-    target = source if joint else tokenizers.build(kind, training[1], size)
-    encoded = {
-        split: EncodedPairs(
-            SOURCES[part], targets[part], encode_documents(source, SOURCES[part]), encode_documents(target, targets[part]), {"empty": 0}
-        )
-        for split, part in SPLITS.items()
-    }
-    return write_dataset(encoded, source, target, joint, "seq2seq", str(directory), shards)
+    pairs = {split: list(zip(SOURCES[part], targets[part])) for split, part in SPLITS.items()}
+    return written_pairs(directory, pairs, tokenizer=kind, vocab_size=size, joint_vocabulary=joint, num_shards=shards)
+
+
+def written_pairs(directory: Path, pairs: dict[str, list[tuple[str, str]]], **settings: Any) -> Manifest:
+    config = PrepareConfig(task="seq2seq", source="pairs", output_dir=str(directory), splits=("1",), **settings)
+    given = {split: [Memory(split, own)] for split, own in pairs.items()}
+    written = make_dataset(str(directory), {}, functools.partial(plan_pairs, given, config), 1).manifest
+    assert written is not None
+    return written
 
 
 @pytest.mark.parametrize("joint", [False, True])
@@ -78,18 +82,15 @@ def test_tfds_reads_the_very_pairs(tf: Any, tmp_path: Path) -> None:
 
 def test_the_manifest_counts(tmp_path: Path) -> None:
     source, target = tokenizers.build("char", ["aab", "b"]), tokenizers.build("char", ["xy"])
-    texts = {"train": (["aab", "b"], ["xy", "x"]), "test": (["abc"], ["éü"])}
-    encoded = {
-        split: EncodedPairs(*sides, encode_documents(source, sides[0]), encode_documents(target, sides[1]), {"empty": 2})
-        for split, sides in texts.items()
-    }
-    written = write_dataset(encoded, source, target, False, "seq2seq", str(tmp_path / "d"), 8)
+    pairs = {"train": [("aab", "xy"), ("", "xx"), ("b", "x")], "test": [("abc", "éü")]}
+    written = written_pairs(tmp_path / "d", pairs, drop_pairs=("empty",), num_shards=8)
     facts = written.pairs
     assert facts is not None and (facts.tokenizer, facts.joint) == ("char", False)
     assert facts.source == VocabularyFacts("source_vocabulary.txt", 6, source.sha256)
     assert facts.target == VocabularyFacts("target_vocabulary.txt", 6, target.sha256)
-    assert facts.splits == {"train": PairCounts(2, 4, 3, 0, 0, {"empty": 2}), "test": PairCounts(1, 3, 2, 1, 2, {"empty": 2})}
-    assert [len(split.shards) for split in written.splits.values()] == [2, 1]
+    none = {"empty": 0, "surplus": 0, "over_long": 0}
+    assert facts.splits == {"train": PairCounts(2, 4, 3, 0, 0, none | {"empty": 1}), "test": PairCounts(1, 3, 2, 1, 2, none)}
+    assert [[shard.records for shard in split.shards] for split in written.splits.values()] == [[1, 0, 1], [1]]
     assert written.vocabulary_files == ("source_vocabulary.txt", "target_vocabulary.txt")
     assert dataset(tmp_path / "e", joint=True).vocabulary_files == ("vocabulary.txt",)
     assert dataset(tmp_path / "f", "byte").vocabulary_files == ()

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import trainer.prepare as prepare_command
 from trainer import inspect
-from trainer.data import forecast_preparation, manifest, tfrecord
+from trainer.data import manifest, tfrecord
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
 from trainer.prepare_config import InspectConfig, PrepareConfig
@@ -79,7 +80,7 @@ def test_several_files_read_by_processes_are_groups(tmp_path: Path, monkeypatch:
     for name in ("north", "south"):
         (tmp_path / name).mkdir()
         write_csv(tmp_path / name / "load.csv", offset=len(name))
-    monkeypatch.setattr(forecast_preparation, "POOL_BYTES", 0)
+    monkeypatch.setattr(prepare_command, "POOL_BYTES", 0)
     result = prepare(config(tmp_path, input=(f"{tmp_path}/*/load.csv",), num_processes=2))
     assert result["series"] == 4
     facts = manifest.read(str(tmp_path / "out")).series

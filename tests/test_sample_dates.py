@@ -10,21 +10,22 @@ import pytest
 from trainer.data.sample_dates import FIRST, LAST, MONTHS, SAMPLE_PAIRS, WEEKDAYS, sample_dates
 
 PAIRS = sample_dates(0)
+SOURCE, TARGET = zip(*PAIRS)
 
 
 def test_no_date_comes_twice_and_the_seed_decides() -> None:
-    assert len(PAIRS.source) == len(PAIRS.target) == len(set(PAIRS.target)) == len(set(PAIRS.source)) == SAMPLE_PAIRS
-    dates = [datetime.date.fromisoformat(text) for text in PAIRS.target]
+    assert len(SOURCE) == len(TARGET) == len(set(TARGET)) == len(set(SOURCE)) == SAMPLE_PAIRS
+    dates = [datetime.date.fromisoformat(text) for text in TARGET]
     assert min(dates) >= FIRST and max(dates) <= LAST
     assert {date.day for date in dates} == set(range(1, 32)) and len({date.year for date in dates}) == 100
-    assert sample_dates(0) == PAIRS and sample_dates(1).target[:10] != PAIRS.target[:10]
+    assert sample_dates(0) == PAIRS and sample_dates(1)[:10] != PAIRS[:10]
 
 
 def test_dateutil_reads_the_same_dates() -> None:
     parser = pytest.importorskip("dateutil.parser")
     known = {name.lower()[:size] for name in MONTHS for size in (3, 4, len(name))} | {"st", "nd", "rd", "th"}
     read = 0
-    for text, iso in zip(PAIRS.source[:5000], PAIRS.target):
+    for text, iso in zip(SOURCE[:5000], TARGET):
         figures = re.sub(r"(?i)\b(of|the|(mon|tue|wed|thu|fri|sat|sun)[a-z]*)\b|[()']", " ", text)
         if not set(re.findall(r"[a-z]{2,}", figures.lower())) <= known:
             continue  # numbers in words
@@ -39,7 +40,7 @@ def test_dateutil_reads_the_same_dates() -> None:
 
 def test_weekdays_are_those_of_the_dates() -> None:
     found = 0
-    for text, iso in zip(PAIRS.source, PAIRS.target):
+    for text, iso in zip(SOURCE, TARGET):
         weekday = re.search(r"\b(mon|tue|wed|thu|fri|sat|sun)", text.lower())
         if weekday:
             assert WEEKDAYS[datetime.date.fromisoformat(iso).weekday()].lower().startswith(weekday[1]), text
@@ -48,7 +49,7 @@ def test_weekdays_are_those_of_the_dates() -> None:
 
 
 def test_numbers_in_words() -> None:
-    pairs = {iso: text.lower() for text, iso in zip(PAIRS.source, PAIRS.target)}
+    pairs = {iso: text.lower() for text, iso in zip(SOURCE, TARGET)}
     years = {"1950": "nineteen fifty", "1999": "nineteen ninety-nine", "2000": "two thousand", "2007": "two thousand seven"}
     years |= {"2010": "twenty ten", "2013": "twenty thirteen", "2045": "twenty forty-five"}
     for year, words in years.items():

@@ -1,62 +1,69 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from trainer.data.sample_text import sample_text
-from trainer.data.text_source import SourceText, read_text, split_documents
+from trainer.data.text_pieces import Indexed, Memory, TextFile, count_pieces, split_text
+from trainer.data.text_source import Stretch, shard_parts, split_texts
 from trainer.errors import DataError
 
 
-def write(tmp_path: Path, content: bytes, name: str = "a.txt") -> str:
-    (tmp_path / name).write_bytes(content)
-    return str(tmp_path / name)
+def index(name: str, text: str, kind: str = "stream") -> Indexed:
+    source = Memory(name, split_text(text, kind)[0])
+    return Indexed(source, count_pieces([(source, 0)]))
 
 
-def test_marks_and_line_ends_are_cleaned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "trainer")
-    path = write(tmp_path, "\ufeffé\r\nb\rc\n\u2028d\r\n".encode())
-    assert read_text(path) == SourceText(path, "é\nb\rc\n\u2028d\n")
-    assert "a.txt: 2 lines end with CR LF" in caplog.text
-
-
-def test_files_that_are_no_text(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.txt line 2: is no UTF-8 text; save the file as UTF-8"):
-        read_text(write(tmp_path, b"a\n\xe9\n"))
-    for content in (b"", b"\xef\xbb\xbf"):
-        with pytest.raises(DataError, match=r"a\.txt is empty"):
-            read_text(write(tmp_path, content))
-    with pytest.raises(DataError, match=r"none\.txt cannot be read \(No such file"):
-        read_text(str(tmp_path / "none.txt"))
+def texts(found: dict[str, list[Stretch]]) -> dict[str, list[str]]:
+    return {split: [text for stretch in own for text in stretch.texts()] for split, own in found.items()}
 
 
 def test_each_stream_is_split_by_characters() -> None:
-    given = {"train": [SourceText("a", "0123456789"), SourceText("b", "é" * 20)], "validation": [], "test": []}
-    found = split_documents(given, "stream", ("0.7", "0.1", "0.2"))
-    assert found == {"train": ["0123456", "é" * 14], "validation": ["7", "é" * 2], "test": ["89", "é" * 4]}
-    assert split_documents(given, "stream", ("8", "2")) == {"train": ["01234567", "é" * 8], "validation": ["89", "é" * 2]}
+    given = {"train": [index("a", "0123456789"), index("b", "é" * 20)], "validation": [], "test": []}
+    found = split_texts(given, "stream", ("0.7", "0.1", "0.2"))
+    assert texts(found) == {"train": ["0123456", "é" * 14], "validation": ["7", "é" * 2], "test": ["89", "é" * 4]}
+    assert [[stretch.document for stretch in own] for own in found.values()] == [[0, 1]] * 3
+    found = split_texts(given, "stream", ("8", "2"))
+    assert texts(found) == {"train": ["01234567", "é" * 8], "validation": ["89", "é" * 2]}
     with pytest.raises(DataError, match="a has 10 characters, --splits=18,2 needs 20"):
-        split_documents(given, "stream", ("18", "2"))
+        split_texts(given, "stream", ("18", "2"))
 
 
-def test_lines_are_documents_and_blank_ones_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_documents_and_blank_ones_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "trainer")
-    text = SourceText("a", "one\n\n two\u2028x\n \t\nthree\nfour")
-    assert split_documents({"train": [text]}, "lines", ("0.5", "0.5")) == {"train": ["one", " two\u2028x"], "validation": ["three", "four"]}
-    assert "a: 2 blank lines were skipped" in caplog.text
+    (tmp_path / "a").write_bytes("one\n\n two\u2028x\r\n \t\nthree\nfour".encode())
+    file = TextFile(str(tmp_path / "a"), "documents", 33, 7)
+    text = Indexed(file, count_pieces([(file, piece) for piece in range(file.pieces)]))
+    found = split_texts({"train": [text, index("c", "x\ny", "documents")]}, "lines", ("0.5", "0.5"))
+    assert texts(found) == {"train": ["one", " two\u2028x", "x"], "validation": ["three", "four", "y"]}
+    assert [[stretch.document for stretch in own] for own in found.values()] == [[0, 2], [0, 2]]
+    assert "a: 2 blank lines were skipped" in caplog.text and "a: 1 lines end with CR LF" in caplog.text
     with pytest.raises(DataError, match="a has 4 documents, too few for the validation split"):
-        split_documents({"train": [text]}, "lines", ("0.9", "0.01"))
+        split_texts({"train": [text]}, "lines", ("0.9", "0.01"))
     with pytest.raises(DataError, match="b holds blank lines only"):
-        split_documents({"train": [text], "test": [SourceText("b", "\n \n")]}, "lines", ("1",))
+        split_texts({"train": [text], "test": [index("b", "\n \n", "documents")]}, "lines", ("1",))
 
 
 def test_files_of_their_own() -> None:
-    given = {"train": [SourceText("a", "0123456789")], "validation": [SourceText("b", "vv")], "test": [SourceText("c", "t")]}
-    assert split_documents(given, "stream", ("0.7", "0.1", "0.2")) == {"train": ["0123456789"], "validation": ["vv"], "test": ["t"]}
+    given = {"train": [index("a", "0123456789")], "validation": [index("b", "vv")], "test": [index("c", "t")]}
+    found = split_texts(given, "stream", ("0.7", "0.1", "0.2"))
+    assert texts(found) == {"train": ["0123456789"], "validation": ["vv"], "test": ["t"]}
+
+
+@pytest.mark.parametrize("sizes", [(10,), (1, 1, 1), (7, 1, 5, 1, 1, 30), (100, 3)])
+def test_shards_are_equal_parts_of_the_units(sizes: tuple[int, ...]) -> None:
+    sources = [index(f"{number}", "".join(chr(65 + number) for _ in range(size))) for number, size in enumerate(sizes)]
+    stretches = [Stretch(source, 0, size, number, (0, size)) for number, (source, size) in enumerate(zip(sources, sizes))]
+    units = "".join(text for stretch in stretches for text in stretch.texts())
+    for shards in range(1, min(len(units), 12) + 1):
+        parts = ["".join(text for stretch in own for text in stretch.texts()) for own in shard_parts(stretches, shards)]
+        borders = [len(units) * shard // shards for shard in range(shards + 1)]
+        assert parts == [units[first:end] for first, end in pairwise(borders)]
 
 
 def test_the_sample_is_english() -> None:
-    text = sample_text().text
-    assert len(text) > 200_000 and text == sample_text().text
+    text = sample_text()
+    assert len(text) > 200_000 and text == sample_text()
     assert text.lower().count(" the ") > 1000 and "\r" not in text

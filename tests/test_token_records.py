@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from itertools import chain
 from pathlib import Path
@@ -11,23 +12,34 @@ import numpy as np
 import pytest
 
 from trainer.data import manifest, token_records, tokenizers
-from trainer.data.token_records import encode_documents, token_dtype, write_dataset
+from trainer.data.preparation import make_dataset
+from trainer.data.text_pieces import Memory
+from trainer.data.text_preparation import plan_text
+from trainer.data.tokenizer import token_dtype
 from trainer.errors import DataError
+from trainer.prepare_config import PrepareConfig
 
 LINES = [f"document {number} " + "of some words, " * (number % 7) for number in range(200)]
 
 
 def dataset(
-    directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3
+    directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3, **options: Any
 ) -> manifest.Manifest:
-    tokenizer = tokenizers.build(kind, documents["train"], 300 if kind == "sentencepiece" else None)
-    encoded = {split: encode_documents(tokenizer, own) for split, own in documents.items()}
-    return write_dataset(encoded, tokenizer, mode, "language_model", str(directory), shards)
+    size = 300 if kind == "sentencepiece" else None
+    settings = {"documents": mode, "tokenizer": kind, "vocab_size": size, "splits": ("1",), "num_shards": shards, **options}
+    config = PrepareConfig(task="language_model", source="text", output_dir=str(directory), **settings)
+    given = {
+        split: [Memory(split, own)] if mode == "lines" else [Memory(f"{split} {text[:9]}", text) for text in own]
+        for split, own in documents.items()
+    }
+    written = make_dataset(str(directory), {}, functools.partial(plan_text, given, config), 1).manifest
+    assert written is not None
+    return written
 
 
 @pytest.fixture
 def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_records, "RECORD_TOKENS", 333)
+    monkeypatch.setattr(token_records, "RECORD_CHARACTERS", 333)
 
 
 def expected_tokens(directory: Path, kind: str, documents: list[str]) -> list[list[int]]:
@@ -48,8 +60,9 @@ def test_tfds_reads_the_very_tokens(tf: Any, tmp_path: Path, kind: str, small_re
         assert len(records) == written.splits[split].records == builder.info.splits[split].num_examples
         for record in records:
             assert record["tokens"].dtype == token_dtype(tokenizers.load(kind, tmp_path / "d").size)
-            assert 0 < len(record["tokens"]) == record["lengths"].sum() <= 333
-            assert record["start"] == len(rebuilt[record["document"]])
+            assert 0 < len(record["tokens"]) == record["lengths"].sum()
+            before = documents[record["document"]][: record["start"]]
+            assert tokenizers.load(kind, tmp_path / "d").encode(before).tolist() == rebuilt[record["document"]]
             parts = np.split(record["tokens"], np.cumsum(record["lengths"])[:-1])
             for document, part in enumerate(parts, record["document"]):
                 rebuilt[document] += part.tolist()
@@ -107,7 +120,7 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
     facts = written.text
     assert (facts.tokenizer, facts.vocabulary_file, facts.vocabulary_size, facts.documents) == ("char", "vocabulary.txt", 6, "lines")
     assert facts.vocabulary_sha256 == tokenizers.load("char", tmp_path / "d").sha256
-    assert len(written.splits["train"].shards) == 4  # one token each
+    assert len(written.splits["train"].shards) == 2  # one document each
     other = dataset(tmp_path / "e" / "d", {"train": ["xxy", "y"], "validation": ["xyc", "aé"]}, shards=8)
     assert [split.shards for split in other.splits.values()] == [split.shards for split in written.splits.values()]
     assert other.fingerprint != written.fingerprint  # the same ids of other characters
@@ -125,18 +138,39 @@ def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
         manifest.decode(values)
 
 
+@pytest.mark.parametrize("unigram", [False, True])
 @pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
-def test_pieces_and_processes_encode_as_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    documents = ["\n".join(LINES), LINES[0], "x" * 5000, "\n\n \n".join(LINES[:50])]
-    tokenizer = tokenizers.build(kind, documents, 300 if kind == "sentencepiece" else None)
-    expected = [tokenizer.encode(document) for document in documents]
-    monkeypatch.setattr(token_records, "JOB_CHARACTERS", 1000)
-    monkeypatch.setattr(token_records, "POOL_CHARACTERS", 0)
-    for processes in (1, 2) if kind == "word" else (1,):
-        encoded = encode_documents(tokenizer, documents, processes)
-        np.testing.assert_array_equal(encoded.tokens, np.concatenate(expected))
-        assert encoded.lengths.tolist() == [len(ids) for ids in expected]
-        assert encoded.characters == sum(map(len, documents))
+def test_cuts_of_streams_encode_as_the_whole(tf: Any, tmp_path: Path, kind: str, unigram: bool, small_records: None) -> None:
+    from trainer.data import token_store
+
+    if unigram and kind != "sentencepiece":
+        pytest.skip("a type of sentencepiece")
+    random = np.random.default_rng(0)
+    words = ["the", "of", "cat", "  two", "é", "x-y", "\n", "\n\n", "wonderful", "(so)", "3.14", "\u2028", "won't"]
+    texts = [" ".join(random.choice(words, size)) for size in (9000, 50, 3000)]
+    documents = {"train": texts, "validation": [texts[0][777:5000]]}
+    options = {"sentencepiece_type": "unigram"} if unigram else {}
+    written = dataset(tmp_path / "d", documents, kind, "stream", 5, vocab_size=35 if kind == "sentencepiece" else None, **options)
+    for split, own in documents.items():
+        expected = expected_tokens(tmp_path / "d", kind, own)
+        store = token_store.load(str(tmp_path / "d"), written, split)
+        assert store.lengths.tolist() == [len(document) for document in expected]
+        assert store.tokens.tolist() == list(chain.from_iterable(expected))
+        assert written.text is not None and written.text.splits[split].characters == sum(map(len, own))
+        assert len(written.splits[split].shards) == (5 if split == "train" or kind in ("char", "byte") else 1)
+
+
+@pytest.mark.parametrize("kind", ["word", "sentencepiece"])
+def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
+    from trainer.data import token_store
+
+    text = "a word " * 2000 + "ab" * 20_000 + " a word" * 100
+    written = dataset(tmp_path / "d", {"train": [text]}, kind, "stream", 5, vocab_size=20)
+    tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
+    store = token_store.load(str(tmp_path / "d"), written, "train")
+    assert written.text is not None and written.text.splits["train"].characters == len(text)
+    assert tokenizer.decode(store.tokens[:4000]) == text[: len(tokenizer.decode(store.tokens[:4000]))]
+    assert kind == "word" or tokenizer.decode(store.tokens) == text
 
 
 def test_token_types() -> None:
@@ -146,7 +180,11 @@ def test_token_types() -> None:
 def test_large_ids_survive(tf: Any, tmp_path: Path) -> None:
     from trainer.data import token_store
 
-    tokenizer = tokenizers.WordTokenizer([str(number) for number in range(70000)])
-    split = encode_documents(tokenizer, ["69999\n0\n65000"])
-    written = write_dataset({"train": split}, tokenizer, "stream", "language_model", str(tmp_path / "d"), 1)
-    assert token_store.load(str(tmp_path / "d"), written, "train").tokens.tolist() == [70003, 1, 4, 1, 65004]
+    words = " ".join(str(number) for number in range(70000))
+    settings = {"tokenizer": "word", "vocab_size": 80000, "splits": ("1",)}
+    config = PrepareConfig(task="language_model", source="text", output_dir=str(tmp_path / "d"), **settings)
+    written = make_dataset(str(tmp_path / "d"), {}, functools.partial(plan_text, {"train": [Memory("a", words)]}, config), 1).manifest
+    assert written is not None
+    store = token_store.load(str(tmp_path / "d"), written, "train")
+    assert store.tokens.dtype == "int32" and store.tokens.max() == 70003
+    assert token_store.load_tokenizer(str(tmp_path / "d"), written).decode(store.tokens) == words

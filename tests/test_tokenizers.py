@@ -43,7 +43,7 @@ def make(kind: str, text: str = TRAINING, size: int | None = None) -> Tokenizer:
 def test_known_text_comes_back(kind: str) -> None:
     tokenizer = make(kind)
     ids = tokenizer.encode(TRAINING)
-    assert ids.dtype == np.int32
+    assert np.issubdtype(ids.dtype, np.integer)
     assert ids.min() > END and ids.max() < tokenizer.size
     assert tokenizer.decode(ids) == TRAINING
     assert tokenizer.decode([START, *ids.tolist(), END, PAD, PAD]) == TRAINING

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from trainer.command import run_command
-from trainer.data import manifest
-from trainer.data.forecast_preparation import prepare_forecast
-from trainer.data.pair_preparation import prepare_pairs
+from trainer.config import SPLITS
+from trainer.data import manifest, tfds_source
+from trainer.data.forecast_preparation import plan_series, series_sources
+from trainer.data.input_files import find_split_files
+from trainer.data.pair_preparation import pair_sources, plan_pairs
 from trainer.data.parallel import available_cores
-from trainer.data.text_preparation import prepare_text
+from trainer.data.parts import Task
+from trainer.data.preparation import make_dataset
+from trainer.data.text_preparation import plan_text, text_sources
+from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
 
 SUMMARY = """
@@ -19,30 +29,95 @@ Turns raw series, text or pairs of texts into a dataset directory for trainer.tr
 
 Each file of --input is split in its order by --splits. Files of --validation_input and --test_input lie wholly in that split;
 --input then has no part in it, and its share of --splits goes to train.
+
+Several tasks, on hosts that share the output directory: the same command with --num_tasks=N and --task_index=0 to N-1, in any order or at
+once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the tasks that are missing.
 """
-PREPARERS = {"forecast": prepare_forecast, "language_model": prepare_text, "seq2seq": prepare_pairs}
+PLANNERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "forecast": (series_sources, plan_series),
+    "language_model": (text_sources, plan_text),
+    "seq2seq": (pair_sources, plan_pairs),
+}
+INPUTS = {"train": "input", "validation": "validation_input", "test": "test_input"}
+# Flags that change no record: places, which may differ between hosts, and who does the work.
+NOT_OF_THE_DATA = (*INPUTS.values(), "tfds_dir", "output_dir", "num_processes", "num_tasks", "task_index", "finish")
+POOL_BYTES = 8 << 20  # of input; reading less takes no longer than starting processes
 
 _log = logging.getLogger("trainer.prepare")
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:
-    """Writes the dataset; gives records, shards and what the task counts. Errors are those of the task's preparer."""
+    """Writes the dataset, or the part of a task; gives records, shards and what the task counts.
+
+    Raises:
+      ConfigError, DataError, StorageError: as `make_dataset` and the plans.
+    """
     started = time.perf_counter()
-    manifest.check_new(config.output_dir)  # before the work, not after it
-    written, counts = PREPARERS[config.task](config, config.num_processes or available_cores())
-    splits = written.splits
-    size = sum(split.bytes for split in splits.values())
-    shards = sum(len(split.shards) for split in splits.values())
-    _log.info("wrote %s: %d shards, %.1f MB", config.output_dir, shards, size / 1e6)
+    task = task_of(config, os.environ)
+    if task is None:
+        manifest.check_new(config.output_dir)  # before the work, not after it
+    find, plan = PLANNERS[config.task]
+    sizes = _sizes(config)
+    sources = find(config)
+    pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
+    processes = (config.num_processes or available_cores()) if pays else 1
+    request = _request(config, tfds_source.described(config) if config.source == "tfds" else sizes)
+    outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task)
+    shards = [shard for split in outcome.splits.values() for shard in split.shards]
+    size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
+    rate = f", {sum(sizes.values()) / seconds / 1e6:.0f} MB/s of input" if sizes and task is None else ""
+    _log.info("wrote %s: %d shards, %.1f MB%s", config.output_dir, len(shards), size / 1e6, rate)
     return {
         "output_dir": config.output_dir,
-        "records": {name: split.records for name, split in splits.items()},
-        **counts,
-        "shards": shards,
+        "complete": outcome.manifest is not None,
+        "records": {name: split.records for name, split in outcome.splits.items()},
+        **outcome.told,
+        "shards": len(shards),
         "bytes": size,
-        "fingerprint": written.fingerprint,
-        "seconds": round(time.perf_counter() - started, 3),
+        "fingerprint": outcome.manifest.fingerprint if outcome.manifest else None,
+        "seconds": round(seconds, 3),
     }
+
+
+def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:
+    """Which task of several this process is, by --task_index or an Indexed Job's JOB_COMPLETION_INDEX; None where there is one only.
+
+    Raises:
+      ConfigError: neither tells it, or it is none of --num_tasks.
+    """
+    if config.num_tasks == 1:
+        return None
+    if config.finish:
+        return Task(None, config.num_tasks)
+    flag, text = "task_index", str(config.task_index)
+    if config.task_index is None:
+        flag, text = "JOB_COMPLETION_INDEX", environ.get("JOB_COMPLETION_INDEX", "")
+    if not text:
+        remedy = f"give 0 to {config.num_tasks - 1}, or --finish once all tasks have run"
+        raise ConfigError(
+            [Problem("task_index", None, f"is missing, as is JOB_COMPLETION_INDEX, with --num_tasks={config.num_tasks}", remedy)]
+        )
+    if not text.isdigit() or int(text) >= config.num_tasks:
+        raise ConfigError([Problem(flag, text, f"is no task of --num_tasks={config.num_tasks}", f"use 0 to {config.num_tasks - 1}")])
+    return Task(int(text), config.num_tasks)
+
+
+def _sizes(config: PrepareConfig) -> dict[str, int]:
+    """The files that are read, by split, place and name, and their sizes in bytes."""
+    if not config.reads_files:
+        return {}
+    files = find_split_files(config).items()
+    return {
+        f"{Path(path).name} (--{INPUTS[split]}, {place})": Path(path).stat().st_size
+        for split, own in files
+        for place, path in enumerate(own)
+    }
+
+
+def _request(config: PrepareConfig, inputs: Mapping[str, int]) -> dict[str, Any]:
+    """All that decides what the dataset holds: flags and inputs."""
+    flags = {f"--{field.name}": getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in NOT_OF_THE_DATA}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()} | dict(inputs)
 
 
 if __name__ == "__main__":

@@ -78,25 +78,52 @@ class PrepareConfig:
     max_target_tokens: int | None = flag("pairs: leave pairs with longer targets out of the training split", default=None)
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
+    num_tasks: int = flag("tasks that prepare this dataset together, on hosts that share --output_dir", default=1)
+    task_index: int | None = flag(
+        "which of the tasks this is, from 0; without it the index of the pod in an Indexed Job (JOB_COMPLETION_INDEX)", default=None
+    )
+    finish: bool = flag("make nothing, but complete the dataset if all --num_tasks have run; else name those that have not", default=False)
     seed: int = flag("seed of --source=sample", default=0)
 
+    @property
+    def reads_files(self) -> bool:
+        return self.source not in ("sample", "tfds")
+
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "num_shards")
-        yield from at_least(self, 0, "num_processes", "seed")
+        yield from at_least(self, 1, "num_shards", "num_tasks")
+        yield from at_least(self, 0, "num_processes", "seed", "task_index")
         yield from at_least(self, 8, "vocab_size")
         yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
         fitting = [source for source, tasks in SOURCES.items() if self.task in tasks]
         if self.source not in fitting:
             remedy = f"use {' or '.join(f'--source={source}' for source in fitting)}"
             yield Problem("source", self.source, f"is nothing for --task={self.task}", remedy)
-        if self.source not in ("sample", "tfds") and not self.input:
+        if self.reads_files and not self.input:
             yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
             yield Problem("source", self.source, "reads no files", f"leave out --input, or use --source={fitting[0]}")
+        yield from self._task_problems()
         yield from self._tfds_problems()
         yield from self._text_problems()
         yield from self._pair_problems()
         yield from self._split_problems()
+
+    def _task_problems(self) -> Iterator[Problem]:
+        if self.num_tasks == 1:
+            for name, value in (("task_index", self.task_index), ("finish", self.finish or None)):
+                if value is not None:
+                    yield Problem(name, value, "has no effect with --num_tasks=1", "leave it out, or use --num_tasks=2 or more")
+            return
+        if "://" in self.output_dir:
+            remedy = "give a directory that all hosts have mounted, then copy it (gcloud storage cp -r)"
+            yield Problem("output_dir", self.output_dir, f"is no place that --num_tasks={self.num_tasks} can share", remedy)
+        if self.finish and self.task_index is not None:
+            yield Problem("task_index", self.task_index, "has no effect with --finish", "leave one of them out")
+        elif self.task_index is not None and self.task_index >= self.num_tasks > 1:
+            yield Problem("task_index", self.task_index, f"is none of --num_tasks={self.num_tasks}", f"use 0 to {self.num_tasks - 1}")
+        if self.num_tasks > self.num_shards > 0:
+            told = f"is more than --num_shards={self.num_shards}, so some have nothing to write"
+            yield Problem("num_tasks", self.num_tasks, told, f"use --num_shards={self.num_tasks} or more")
 
     def _tfds_problems(self) -> Iterator[Problem]:
         shown = ",".join(self.feature_map)

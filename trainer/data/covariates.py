@@ -7,27 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.data.csv_series import RawSeries
 from trainer.data.manifest import KnownColumn, SeriesFacts, StaticColumn
+from trainer.data.series_spool import Group
 from trainer.errors import DataError
 
 
-def describe_known(series: Sequence[RawSeries], training_rows: Sequence[slice]) -> tuple[KnownColumn, ...]:
-    """The known columns, standardised by the training rows of all files together, so that a number means the same in each.
-
-    Args:
-      series: the files, of equal known columns; those that have training rows come first.
-      training_rows: of the first files, one slice each.
+def describe_known(groups: Sequence[Group]) -> tuple[KnownColumn, ...]:
+    """The known columns, standardised by the training rows of all groups together, so that a number means the same in each.
 
     Raises:
       DataError: a known column has no value in the training rows.
     """
-    if series[0].known is None:
-        return ()
+    parts = [known for group in groups if "train" in group.splits and (known := group.known(*group.splits["train"])) is not None]
     described = []
-    for index, name in enumerate(series[0].known.columns):
-        parts = [each.known.values[rows, index] for each, rows in zip(series, training_rows) if each.known is not None]
-        values = np.concatenate(parts).astype(np.float64)
+    for index, name in enumerate(groups[0].known_columns):
+        values = np.concatenate([part[:, index] for part in parts]).astype(np.float64)
         values = values[~np.isnan(values)]
         if not len(values):
             raise DataError(f"the column {name} has no value in the training rows of any file; leave it out of --known_future_columns")
@@ -35,15 +29,15 @@ def describe_known(series: Sequence[RawSeries], training_rows: Sequence[slice]) 
     return tuple(described)
 
 
-def describe_static(series: Sequence[RawSeries]) -> tuple[StaticColumn, ...]:
-    """The static columns of the files that have training rows: numbers where all their texts are finite numbers, else categories.
+def describe_static(groups: Sequence[Group]) -> tuple[StaticColumn, ...]:
+    """The static columns, by the groups that have training rows: numbers where all their texts are finite numbers, else categories.
 
     Raises:
       DataError: a column has the same text in all files.
     """
     described = []
-    for name in series[0].static:
-        texts = [each.static[name] for each in series]
+    for name in groups[0].static:
+        texts = [group.static[name] for group in groups if "train" in group.splits]
         if len(set(texts)) == 1:
             told = f"the column {name} is {texts[0]!r} in all training files"
             raise DataError(f"{told}, which tells them not apart; leave it out of --static_columns")

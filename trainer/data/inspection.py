@@ -50,11 +50,19 @@ def _inspect_text(data_dir: str, manifest: Manifest, examples: int) -> dict[str,
     for split in manifest.splits:
         lengths = np.zeros(facts.splits[split].documents, np.int64)
         beginnings: dict[int, list[int]] = {}
+        last = [(-1, 0)]  # document and start of the record before
 
-        def read(record: Record, lengths: np.ndarray = lengths, beginnings: dict[int, list[int]] = beginnings, split: str = split) -> None:
+        def read(
+            record: Record,
+            lengths: np.ndarray = lengths,
+            beginnings: dict[int, list[int]] = beginnings,
+            split: str = split,
+            last: list = last,
+        ) -> None:
             tokens, own = _array(record, "tokens", manifest), _array(record, "lengths", manifest)
-            document = record["document"][0]
-            if document < 0 or document + len(own) > len(lengths) or own.sum() != len(tokens) or record["start"][0] != lengths[document]:
+            document, before = record["document"][0], last.pop()
+            last.append((document, record["start"][0]))
+            if document + len(own) > len(lengths) or own.sum() != len(tokens) or last[0] <= before:
                 raise ValueError(f"its tokens are not those that document {document} goes on with")
             lengths[document : document + len(own)] += own
             for number, part in zip(range(document, min(document + len(own), examples)), np.split(tokens, np.cumsum(own)[:-1])):
@@ -86,11 +94,19 @@ def _inspect_pairs(data_dir: str, manifest: Manifest, examples: int) -> dict[str
         told = facts.splits[split]
         lengths: dict[str, list[int]] = {side: [] for side in sides}
         first: list[dict[str, str]] = []
+        last = [-1]  # number of the pair before
 
-        def read(record: Record, lengths: dict[str, list[int]] = lengths, first: list[dict[str, str]] = first, split: str = split) -> None:
-            ids = {side: _array(record, side, manifest) for side in sides}
-            if record["pair"][0] != len(lengths["source"]):
-                raise ValueError(f"it is pair {record['pair'][0]} where pair {len(lengths['source'])} should be")
+        def read(
+            record: Record,
+            lengths: dict[str, list[int]] = lengths,
+            first: list[dict[str, str]] = first,
+            split: str = split,
+            last: list = last,
+        ) -> None:
+            ids, before = {side: _array(record, side, manifest) for side in sides}, last.pop()
+            last.append(record["pair"][0])
+            if last[0] <= before:
+                raise ValueError(f"it is pair {last[0]} after pair {before}")
             for side in sides:
                 lengths[side].append(len(ids[side]))
                 used = _token_counts(ids[side], own[side])

@@ -23,6 +23,7 @@ from trainer.data import tfds_files
 from trainer.data.manifest_checks import check_manifest
 from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError, one_line
+from trainer.whole_file import whole_file
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "dataset.json"
@@ -145,6 +146,7 @@ class Manifest:
     pairs: PairFacts | None = None
     format_version: int = FORMAT_VERSION
     created_by: str = field(default="")
+    prepared_from: str = field(default="")  # digest of the flags and inputs
 
     @property
     def fingerprint(self) -> str:
@@ -262,7 +264,7 @@ def write(manifest: Manifest, directory: Path) -> None:
         ("features.json", json.dumps(tfds_files.features(manifest.features), indent=2)),
         (MANIFEST_FILE, manifest.to_json()),
     ):
-        with (directory / name).open("w", encoding="utf-8") as file:
+        with whole_file(directory / name) as path, path.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -296,20 +298,28 @@ def new_directory(output_dir: str) -> Iterator[Path]:
     mark = f".{target.name}.incomplete-{socket.gethostname()}-"
     temporary = target.parent / f"{mark}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in target.parent.glob(f"{mark}*"):
-            if not _is_running(leftover.name[len(mark) :].partition("-")[0]):
-                shutil.rmtree(leftover, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        _sync(temporary)
-        temporary.rename(target)
-        _sync(target.parent)
+        with storage_errors(output_dir):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in target.parent.glob(f"{mark}*"):
+                if not _is_running(leftover.name[len(mark) :].partition("-")[0]):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            _sync(temporary)
+            temporary.rename(target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def storage_errors(output_dir: str) -> Iterator[None]:
+    """Makes a StorageError that names the directory of an OSError in its context."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"{output_dir} cannot be written ({reason}); free the space or choose another --output_dir") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_running(process: str) -> bool:

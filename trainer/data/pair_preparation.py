@@ -1,127 +1,149 @@
-"""`prepare --task=seq2seq`: line-aligned texts, TensorFlow Datasets or the sample -> a dataset of pairs."""
+"""`prepare --task=seq2seq`: line-aligned texts, TensorFlow Datasets or the sample -> the plan of a dataset of pairs."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trainer.data import tfds_source, tokenizers
+import trainer
+from trainer.data import tfds_source, vocabulary
 from trainer.data.input_files import find_split_files
-from trainer.data.manifest import Manifest
-from trainer.data.pair_records import EncodedPairs, write_dataset
-from trainer.data.pair_source import TextPairs, read_pairs, split_pairs
+from trainer.data.manifest import Manifest, Split
+from trainer.data.pair_facts import PairCounts, PairFacts, VocabularyFacts
+from trainer.data.pair_records import Rules, pair_features, pair_shards
+from trainer.data.pair_source import PairStretch, PairTexts, align, open_pairs, split_pairs
+from trainer.data.parts import Parts
+from trainer.data.preparation import Plan
 from trainer.data.sample_dates import sample_dates
-from trainer.data.token_records import EncodedSplit, encode_documents
+from trainer.data.text_pieces import Memory, Source
+from trainer.data.text_source import index_sources
 from trainer.data.tokenizer import Tokenizer
 from trainer.errors import DataError
 from trainer.prepare_config import PrepareConfig
 
+FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input"}
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """What a split holds that may be wrong, counted whether or not a rule leaves it out."""
+def pair_sources(config: PrepareConfig) -> dict[str, list[Source]]:
+    """The sources of each split's pairs; those of train are to be split. Raises DataError or ConfigError as `open_pairs`, `open_source`."""
+    if config.source == "sample":
+        return {"train": [Memory("the sample", sample_dates(config.seed))]}
+    if config.source == "tfds":
+        return tfds_source.pieces(config)
+    files = find_split_files(config)
+    return {split: open_pairs(paths, FLAGS[split]) for split, paths in files.items() if paths}
 
-    empty: int  # pairs with a blank side
-    over_long: int  # pairs above --max_source_tokens or --max_target_tokens
-    longest_source: int  # tokens
-    longest_target: int
 
-
-def prepare_pairs(config: PrepareConfig, processes: int) -> tuple[Manifest, dict[str, Any]]:
-    """Writes the dataset; gives its manifest and, split by split, tokens, unknown ones, lengths, and what was left out by which rule.
+def plan_pairs(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+    """The dataset of pairs. Counts them and makes the vocabularies, from the training split alone.
 
     Raises:
-      DataError, ConfigError, StorageError: as `read_pairs`, `split_pairs`, `tokenizers.build` and `write_dataset`; DataError where a rule
-        leaves no pair of a split.
+      DataError, ConfigError: as `Source.read`, `align`, `split_pairs` and `vocabulary.build`.
     """
-    splits = {split: _without_empty(own, config) for split, own in split_pairs(_given(config), config.splits).items()}
-    source, target = _build_tokenizers(splits["train"][0], config)
-    encoded, findings = {}, {}
-    for split, (pairs, empty) in splits.items():
-        sides = encode_documents(source, pairs.source, processes), encode_documents(target, pairs.target, processes)
-        encoded[split], findings[split] = _encoded(split, pairs, sides, empty, config)
-    written = write_dataset(encoded, source, target, config.joint_vocabulary, config.task, config.output_dir, config.num_shards)
-    _log_findings(encoded, findings)
-    return written, _results(written, findings)
+    indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
+    aligned = {
+        split: align([next(indexed) for _ in sources], FLAGS[split], "surplus" in config.drop_pairs) for split, sources in given.items()
+    }
+    stretches = split_pairs(aligned, config.splits)
+    tokenizers = _vocabularies(stretches["train"], config, parts)
+    shards = {}
+    for split, stretch in stretches.items():
+        limits = config.max_source_tokens, config.max_target_tokens
+        # A score counts every pair of its split, so only training leaves out what is long.
+        rules = Rules("empty" in config.drop_pairs, *limits, drop_long=split == "train")
+        shards[split] = pair_shards(*tokenizers, stretch, rules, config.num_shards)
+    files = _files(tokenizers, config.joint_vocabulary)
+    return Plan(shards, partial(_describe, config, tokenizers, stretches), partial(_save, tokenizers, files))
 
 
-def _given(config: PrepareConfig) -> dict[str, TextPairs]:
-    if config.source == "sample":
-        return {"train": sample_dates(config.seed)}
-    if config.source == "tfds":
-        return tfds_source.read_pairs(tfds_source.open_source(config))
-    flags = {"train": "input", "validation": "validation_input", "test": "test_input"}
-    files = find_split_files(config)
-    return {split: read_pairs(paths, flags[split], "surplus" in config.drop_pairs) for split, paths in files.items() if paths}
-
-
-def _without_empty(pairs: TextPairs, config: PrepareConfig) -> tuple[TextPairs, int]:
-    """The pairs, less those with a blank side where that is a rule, and how many have one."""
-    whole = [bool(source.strip() and target.strip()) for source, target in zip(pairs.source, pairs.target)]
-    empty = len(whole) - sum(whole)
-    if not empty or "empty" not in config.drop_pairs:
-        return pairs, empty
-    source, target = ([text for text, keep in zip(side, whole) if keep] for side in (pairs.source, pairs.target))
-    if not source:
-        raise DataError(f"{pairs.name}: every pair has a blank side; correct the files")
-    return TextPairs(pairs.name, source, target, pairs.surplus), empty
-
-
-def _build_tokenizers(training: TextPairs, config: PrepareConfig) -> tuple[Tokenizer, Tokenizer]:
-    """The vocabularies of source and target, from the training split alone."""
+def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Parts) -> tuple[Tokenizer, Tokenizer]:
+    """The vocabularies of source and target; one object where they are joint."""
     options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
+
+    def build(name: str, sides: tuple[tuple[int, ...], ...]) -> Tokenizer:
+        texts = [PairTexts(training, own, "empty" in config.drop_pairs) for own in sides]
+        return vocabulary.build(parts, name, config.tokenizer, texts, config.vocab_size, **options)
+
     if config.joint_vocabulary:
-        joint = tokenizers.build(config.tokenizer, training.source + training.target, config.vocab_size, **options)
+        joint = build("vocabulary", ((0,), (1,)))
         return joint, joint
-    source = tokenizers.build(config.tokenizer, training.source, config.vocab_size, **options)
-    return source, tokenizers.build(config.tokenizer, training.target, config.vocab_size, **options)
+    return build("source_vocabulary", ((0,),)), build("target_vocabulary", ((1,),))
 
 
-def _encoded(
-    split: str, pairs: TextPairs, sides: tuple[EncodedSplit, EncodedSplit], empty: int, config: PrepareConfig
-) -> tuple[EncodedPairs, _Findings]:
-    """The pairs and what was found in them; of the training split over-long ones are left out (a score counts every pair)."""
-    source, target = sides
-    limits = [np.iinfo(np.int64).max if limit is None else limit for limit in (config.max_source_tokens, config.max_target_tokens)]
-    long = (source.lengths > limits[0]) | (target.lengths > limits[1])
-    findings = _Findings(empty, int(long.sum()), int(source.lengths.max()), int(target.lengths.max()))
-    dropped = {"empty": empty if "empty" in config.drop_pairs else 0, "surplus": pairs.surplus, "over_long": 0}
-    texts = pairs.source, pairs.target
-    if split == "train" and long.any():
-        if long.all():
-            raise DataError(f"{pairs.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them")
-        dropped["over_long"] = findings.over_long
-        source, target = _kept(source, ~long), _kept(target, ~long)
-        kept = np.flatnonzero(~long).tolist()
-        texts = [texts[0][pair] for pair in kept], [texts[1][pair] for pair in kept]
-    return EncodedPairs(texts[0], texts[1], source, target, dropped), findings
+def _files(tokenizers: tuple[Tokenizer, Tokenizer], joint: bool) -> tuple[str | None, str | None]:
+    """The names of the vocabularies' files; None where the tokenizer needs none."""
+    source, target = (tokenizer.file for tokenizer in tokenizers)
+    if joint or source is None or target is None:
+        return source, target
+    return f"source_{source}", f"target_{target}"
 
 
-def _kept(side: EncodedSplit, keep: np.ndarray) -> EncodedSplit:
-    return EncodedSplit(side.tokens[np.repeat(keep, side.lengths)], side.lengths[keep], side.characters)
+def _save(tokenizers: tuple[Tokenizer, Tokenizer], files: tuple[str | None, str | None], directory: Path) -> None:
+    for tokenizer, file in zip(tokenizers, files):
+        tokenizer.save(directory, file)
 
 
-def _log_findings(encoded: dict[str, EncodedPairs], findings: dict[str, _Findings]) -> None:
-    for split, pairs in encoded.items():
-        found, dropped = findings[split], pairs.dropped
+def _describe(
+    config: PrepareConfig,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    stretches: dict[str, PairStretch],
+    name: str,
+    splits: dict[str, Split],
+    found: dict[str, Counter[str]],
+) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest and, split by split, tokens, unknown ones, lengths, and what was left out by which rule.
+
+    Raises:
+      DataError: a rule left no pair of a split.
+    """
+    dropped = {}
+    for split, own in found.items():
+        out = {"empty": own["empty"] if "empty" in config.drop_pairs else 0, "surplus": stretches[split].surplus}
+        dropped[split] = {**out, "over_long": own["over_long"] if split == "train" else 0}
+        _check_left(split, stretches[split], own)
+    _log_findings(found, dropped)
+    counts = {
+        split: PairCounts(
+            own["pairs"], own["source_tokens"], own["target_tokens"], own["source_unknown"], own["target_unknown"], dropped[split]
+        )
+        for split, own in found.items()
+    }
+    files = _files(tokenizers, config.joint_vocabulary)
+    source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
+    facts = PairFacts(config.tokenizer, config.joint_vocabulary, source, target, counts)
+    features = pair_features(source.size, target.size)
+    written = Manifest(name, config.task, features, splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
+    return written, _results(facts, found)
+
+
+def _check_left(split: str, stretch: PairStretch, found: Counter[str]) -> None:
+    if found["pairs"]:
+        return
+    if found["over_long"]:
+        raise DataError(f"{stretch.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them")
+    raise DataError(f"{stretch.name}: every pair of the {split} split has a blank side; correct the files")
+
+
+def _log_findings(found: dict[str, Counter[str]], dropped: dict[str, dict[str, int]]) -> None:
+    for split, own in found.items():
+        out = dropped[split]
         told = {
-            "pairs have a blank side": (found.empty, dropped["empty"]),
-            "pairs are over --max_source_tokens or --max_target_tokens": (found.over_long, dropped["over_long"]),
-            "lines have no partner": (dropped["surplus"], dropped["surplus"]),
+            "pairs have a blank side": (own["empty"], out["empty"]),
+            "pairs are over --max_source_tokens or --max_target_tokens": (own["over_long"], out["over_long"]),
+            "lines have no partner": (out["surplus"], out["surplus"]),
         }
-        for what, (count, out) in told.items():
+        for what, (count, left_out) in told.items():
             if count:
-                _log.warning("%s: %d %s, %s", split, count, what, "left out" if out else "kept")
+                _log.warning("%s: %d %s, %s", split, count, what, "left out" if left_out else "kept")
 
 
-def _results(written: Manifest, findings: dict[str, _Findings]) -> dict[str, Any]:
-    facts = written.pairs
-    assert facts is not None
+def _results(facts: PairFacts, found: dict[str, Counter[str]]) -> dict[str, Any]:
     counts = facts.splits
     return {
         "tokens": {split: {"source": own.source_tokens, "target": own.target_tokens} for split, own in counts.items()},
@@ -132,9 +154,9 @@ def _results(written: Manifest, findings: dict[str, _Findings]) -> dict[str, Any
             }
             for split, own in counts.items()
         },
-        "longest": {split: {"source": own.longest_source, "target": own.longest_target} for split, own in findings.items()},
-        "empty": {split: own.empty for split, own in findings.items()},
-        "over_long": {split: own.over_long for split, own in findings.items()},
+        "longest": {split: {"source": own["longest_source"], "target": own["longest_target"]} for split, own in found.items()},
+        "empty": {split: own["empty"] for split, own in found.items()},
+        "over_long": {split: own["over_long"] for split, own in found.items()},
         "dropped": {split: own.dropped for split, own in counts.items()},
         "vocabulary_size": {"source": facts.source.size, "target": facts.target.size},
     }

@@ -1,7 +1,7 @@
-"""Pairs of texts -> a dataset directory, one record a pair.
+"""Pairs of texts -> the shards of a dataset, one record a pair.
 
 A record holds
-  pair                      int64 scalar   number of the pair within the split, from 0
+  pair                      int64 scalar   number of the pair within the split, from 0; those that rules leave out are counted too
   source, target            [n] uint8, uint16 or int32 ids, the smallest type that holds every id, without start and end
   source_text, target_text  the texts as they were read
 The ids are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`.
@@ -9,86 +9,87 @@ The ids are little-endian bytes, which TFDS reads as `Tensor(..., encoding='byte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice, pairwise
 
 import numpy as np
 
-import trainer
-from trainer.data import manifest
-from trainer.data.manifest import Feature, Manifest, Shard
-from trainer.data.pair_facts import PairCounts, PairFacts, VocabularyFacts
-from trainer.data.shards import dataset_name, write_records, write_splits
+from trainer.data.manifest import Feature
+from trainer.data.pair_source import PairStretch, is_whole
 from trainer.data.tfrecord import FeatureValue
-from trainer.data.token_records import EncodedSplit, token_dtype
-from trainer.data.tokenizer import UNKNOWN, Tokenizer
+from trainer.data.tokenizer import UNKNOWN, Tokenizer, token_dtype
+
+PAIRS_AT_ONCE = 4096  # encoded; whole texts are short
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
-class EncodedPairs:
-    """The pairs of a split: text `i` of each side and its ids, one "document" a text; `dropped` counts what rules left out."""
+@dataclass(frozen=True)
+class Rules:
+    """What is left out: pairs with a blank side, and pairs with more tokens than these."""
 
-    source_text: list[str]
-    target_text: list[str]
-    source: EncodedSplit
-    target: EncodedSplit
-    dropped: dict[str, int]
-
-
-@dataclass(frozen=True, eq=False)
-class _Content:
-    """One shard: the pairs `[first, end)` of a split."""
-
-    pairs: EncodedPairs
-    first: int
-    end: int
+    drop_empty: bool = False
+    max_source_tokens: int | None = None
+    max_target_tokens: int | None = None
+    drop_long: bool = False  # long ones are only counted otherwise
 
 
-def write_dataset(
-    encoded: Mapping[str, EncodedPairs], source: Tokenizer, target: Tokenizer, joint: bool, task: str, output_dir: str, num_shards: int
-) -> Manifest:
-    """Writes encoded pairs and their vocabularies as a new dataset directory, which appears whole or not at all.
+@dataclass(frozen=True)
+class PairShard:
+    """The pairs of a stretch, as rules leave them."""
 
-    Args:
-      encoded: split -> its pairs, at least one.
-      source: what encoded the source texts.
-      target: what encoded the target texts; of the same kind, and the same where `joint`.
-      joint: whether both sides share one vocabulary.
-      task: what the dataset is for.
-      output_dir: directory to make; its base name in snake case names the dataset.
-      num_shards: shards a split; fewer where a split has fewer pairs.
+    source: Tokenizer
+    target: Tokenizer
+    stretch: PairStretch
+    rules: Rules
 
-    Raises:
-      ConfigError: `output_dir` exists and is not empty.
-      StorageError: the file system refused; nothing is left behind.
-    """
-    files = (source.file, source.file) if joint else (_own_file(source, "source"), _own_file(target, "target"))
-    sides = [VocabularyFacts(file, side.size, side.sha256) for file, side in zip(files, (source, target))]
-    facts = PairFacts(source.kind, joint, sides[0], sides[1], {name: _counts(pairs) for name, pairs in encoded.items()})
-    name = dataset_name(output_dir)
-    plans = {split: _shard_plan(pairs, num_shards) for split, pairs in encoded.items()}
-    with manifest.new_directory(output_dir) as directory:
-        source.save(directory, files[0])
-        target.save(directory, files[1])
-        splits = write_splits(directory, name, plans, _write_shard)
-        features = _features(source.size, target.size)
-        result = Manifest(name, task, features, splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
-        manifest.write(result, directory)
-    return result
+    def records(self, counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
+        """Yields the records.
+
+        Counts what they hold (`pairs`, and `tokens` and `unknown` of each side), and of all pairs those with a blank side (`empty`) or
+        too many tokens (`over_long`) and the longest of each side, in tokens.
+        """
+        numbered = enumerate(self.stretch.pairs(), self.stretch.first - self.stretch.begin)
+        while batch := list(islice(numbered, PAIRS_AT_ONCE)):
+            empty = [not is_whole(pair) for _, pair in batch]
+            counts["empty"] += sum(empty)
+            if self.rules.drop_empty:
+                batch = [entry for entry, blank in zip(batch, empty) if not blank]
+            if batch:
+                yield from self._encoded(batch, counts)
+
+    def _encoded(self, batch: list[tuple[int, tuple[str, str]]], counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
+        sides = [_ids(tokenizer, [pair[side] for _, pair in batch]) for side, tokenizer in enumerate((self.source, self.target))]
+        limits = self.rules.max_source_tokens, self.rules.max_target_tokens
+        for (number, texts), *ids in zip(batch, *sides):
+            long = any(limit is not None and len(own) > limit for own, limit in zip(ids, limits))
+            counts["over_long"] += long
+            for name, own in zip(("source", "target"), ids):
+                counts[f"longest_{name}"] = max(counts[f"longest_{name}"], len(own))
+                if not (long and self.rules.drop_long):
+                    counts[f"{name}_tokens"] += len(own)
+                    counts[f"{name}_unknown"] += int(np.count_nonzero(own == UNKNOWN))
+            if long and self.rules.drop_long:
+                continue
+            counts["pairs"] += 1
+            yield {
+                "pair": number,
+                "source": ids[0].tobytes(),
+                "target": ids[1].tobytes(),
+                "source_text": texts[0].encode(),
+                "target_text": texts[1].encode(),
+            }
 
 
-def _own_file(tokenizer: Tokenizer, side: str) -> str | None:
-    return None if tokenizer.file is None else f"{side}_{tokenizer.file}"
+def pair_shards(source: Tokenizer, target: Tokenizer, stretch: PairStretch, rules: Rules, num_shards: int) -> list[PairShard]:
+    """The shards of a split, of equal numbers of pairs; fewer than `num_shards` of few pairs."""
+    pairs = stretch.end - stretch.first
+    shards = min(num_shards, pairs)
+    borders = [stretch.first + pairs * shard // shards for shard in range(shards + 1)]
+    return [PairShard(source, target, stretch.part(first, end), rules) for first, end in pairwise(borders)]
 
 
-def _counts(pairs: EncodedPairs) -> PairCounts:
-    sides = (pairs.source.tokens, pairs.target.tokens)
-    tokens, unknown = [len(ids) for ids in sides], [int(np.count_nonzero(ids == UNKNOWN)) for ids in sides]
-    return PairCounts(len(pairs.source_text), tokens[0], tokens[1], unknown[0], unknown[1], dict(pairs.dropped))
-
-
-def _features(source_size: int, target_size: int) -> tuple[Feature, ...]:
+def pair_features(source_size: int, target_size: int) -> tuple[Feature, ...]:
     return (
         Feature("pair", (), "int64", "index"),
         Feature("source", (None,), token_dtype(source_size), "id"),
@@ -98,33 +99,8 @@ def _features(source_size: int, target_size: int) -> tuple[Feature, ...]:
     )
 
 
-def _shard_plan(pairs: EncodedPairs, num_shards: int) -> list[_Content]:
-    total = len(pairs.source_text)
-    shards = min(num_shards, total)
-    return [_Content(pairs, total * shard // shards, total * (shard + 1) // shards) for shard in range(shards)]
-
-
-def _write_shard(job: tuple[Path, _Content]) -> Shard:
-    path, content = job
-    return write_records(path, _records(content))
-
-
-def _records(content: _Content) -> Iterator[dict[str, FeatureValue]]:
-    pairs = content.pairs
-    sides = (_texts_ids(pairs.source, content), _texts_ids(pairs.target, content))
-    for number, source, target in zip(range(content.first, content.end), *sides):
-        yield {
-            "pair": number,
-            "source": source,
-            "target": target,
-            "source_text": pairs.source_text[number].encode(),
-            "target_text": pairs.target_text[number].encode(),
-        }
-
-
-def _texts_ids(side: EncodedSplit, content: _Content) -> Iterator[bytes]:
-    """The ids of each text of the shard, as little-endian bytes."""
-    ends = np.cumsum(side.lengths)
-    ids = side.tokens.astype(side.tokens.dtype.newbyteorder("<"))
-    for number in range(content.first, content.end):
-        yield ids[ends[number] - side.lengths[number] : ends[number]].tobytes()
+def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    """The ids of each text, in the type and byte order of the records."""
+    ids, lengths = tokenizer.encode_all(texts)
+    dtype = np.dtype(token_dtype(tokenizer.size)).newbyteorder("<")
+    return np.split(ids.astype(dtype, copy=False), np.cumsum(lengths)[:-1])

@@ -79,7 +79,7 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
     source, source_lengths = _joined(records["source"][order], dtypes["source"])
     target, target_lengths = _joined(records["target"][order], dtypes["target"])
     found = (len(order), len(source), len(target))
-    complete = np.array_equal(records["pair"][order], np.arange(expected.pairs))
+    complete = len(order) == expected.pairs and bool(np.all(np.diff(records["pair"][order]) > 0))
     if not complete or found != (expected.pairs, expected.source_tokens, expected.target_tokens):
         raise DataError(
             f"{paths[0]} and its siblings hold {found[0]} pairs of {found[1]} and {found[2]} tokens, not the"

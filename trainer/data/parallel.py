@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
 from typing import TypeVar
 
 from trainer.errors import StorageError
@@ -24,25 +25,37 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
-    """Yields `function(job)` in order, from a pool where `processes` is above 1; `function` must be importable by name.
+class Workers:
+    """A context with so many processes; they start with the first jobs that are more than one."""
 
-    Raises:
-      StorageError: a process of the pool was killed. Whatever `function` raises is raised here.
-    """
-    if processes <= 1 or len(jobs) <= 1:
-        yield from map(function, jobs)
-        return
-    # Not forked: the caller may have threads. Workers leave Ctrl-C to the parent, and end with it.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_start_worker)
-    try:
-        yield from pool.map(function, jobs)
-    except BrokenProcessPool:
-        raise StorageError("a worker process was killed, most likely for want of memory; use fewer --num_processes") from None
-    finally:
-        with contextlib.suppress(OSError):
-            pool.shutdown(cancel_futures=True)
+    def __init__(self, processes: int):
+        self.processes = processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yields `function(job)` in order, from the pool where there are processes; `function` must be importable by name.
+
+        Raises:
+          StorageError: a process of the pool was killed. Whatever `function` raises is raised here.
+        """
+        if self.processes <= 1 or len(jobs) <= 1:
+            yield from map(function, jobs)
+            return
+        if self._pool is None:
+            # Not forked: the caller may have threads. Workers leave Ctrl-C to the parent, and end with it.
+            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"), initializer=_start_worker)
+        try:
+            yield from self._pool.map(function, jobs)
+        except BrokenProcessPool:
+            raise StorageError("a worker process was killed, most likely for want of memory; use fewer --num_processes") from None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool is not None:
+            with contextlib.suppress(OSError):
+                self._pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.data.pair_source import TextPairs
-
 SAMPLE_PAIRS = 20_000
 FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
@@ -38,12 +36,12 @@ _WORDED = (
 _WEEKDAY_SHARE, _NUMERIC_SHARE = 0.3, 0.35
 
 
-def sample_dates(seed: int) -> TextPairs:
+def sample_dates(seed: int) -> list[tuple[str, str]]:
     """`SAMPLE_PAIRS` dates between FIRST and LAST in many forms, and in ISO 8601; the same for the same seed."""
     random = np.random.default_rng(seed)
     days = random.choice((LAST - FIRST).days + 1, SAMPLE_PAIRS, replace=False)
     dates = [FIRST + datetime.timedelta(int(day)) for day in days]
-    return TextPairs("the sample", [_written(date, random) for date in dates], [date.isoformat() for date in dates])
+    return [(_written(date, random), date.isoformat()) for date in dates]
 
 
 def _written(date: datetime.date, random: np.random.Generator) -> str:

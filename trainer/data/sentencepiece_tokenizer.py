@@ -13,7 +13,6 @@ import numpy as np
 from trainer.data.tokenizer import DEFAULT_SIZE, END, PAD, START, UNKNOWN, UNKNOWN_TEXT, Tokenizer
 from trainer.errors import ConfigError, Problem
 
-SAMPLE_CHARACTERS = 10_000_000  # sentencepiece looks at no more training text than that
 LONGEST_SENTENCE = 4096  # characters; sentencepiece would leave out longer ones
 
 
@@ -34,7 +33,7 @@ class SentencepieceTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, texts: Iterable[str], size: int | None, model_type: str = "bpe") -> SentencepieceTokenizer:
-        """Trains `bpe` or `unigram` pieces on an even sample of the lines of `texts`; ConfigError where they give too few."""
+        """Trains `bpe` or `unigram` pieces on the lines of `texts`, which it keeps in memory; ConfigError where they give too few."""
         import sentencepiece
 
         model = io.BytesIO()
@@ -43,7 +42,7 @@ class SentencepieceTokenizer(Tokenizer):
         lossless: dict[str, Any] = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False}
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(_sample_lines(list(texts))), model_writer=model, model_type=model_type, vocab_size=wanted,
+                sentence_iterator=_sentences(texts), model_writer=model, model_type=model_type, vocab_size=wanted,
                 character_coverage=1.0, user_defined_symbols=["\n"], max_sentence_length=8 * LONGEST_SENTENCE,
                 num_threads=1, minloglevel=2, **marks, **lossless,
             )  # fmt: skip
@@ -71,16 +70,11 @@ class SentencepieceTokenizer(Tokenizer):
         return text
 
 
-def _sample_lines(texts: Sequence[str]) -> Iterator[str]:
-    """Every so many of the lines, cut where they are too long, so that about SAMPLE_CHARACTERS are taken."""
-    stride = -(-sum(map(len, texts)) // SAMPLE_CHARACTERS)
-    lines = (
-        line[first : first + LONGEST_SENTENCE]
-        for text in texts
-        for line in text.split("\n")
-        for first in range(0, len(line), LONGEST_SENTENCE)
-    )
-    return (line for index, line in enumerate(lines) if index % stride == 0)
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    """The lines, cut where they are too long."""
+    for text in texts:
+        for line in text.split("\n"):
+            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
 
 
 def _size_problem(size: int, error: str) -> Problem:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol
 
-from tqdm import tqdm
-
-from trainer.data.manifest import Shard, Split
-from trainer.data.parallel import run_jobs
+from trainer.data.manifest import Shard
 from trainer.data.tfrecord import FeatureValue, RecordWriter, encode_example
+from trainer.whole_file import whole_file
 
-Content = TypeVar("Content")
+
+class Content(Protocol):
+    """What a shard holds. Instances can be sent to other processes."""
+
+    def records(self, counts: Counter[str]) -> Iterator[Mapping[str, FeatureValue]]:
+        """Yields the records; adds what it counts on the way, which is summed over the shards of a split (`longest_...`: the largest)."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard: what it holds and the file to write, which appears whole."""
+
+    path: Path
+    content: Content
 
 
 def dataset_name(output_dir: str) -> str:
@@ -23,48 +35,29 @@ def dataset_name(output_dir: str) -> str:
     return words if words[:1].isalpha() else f"dataset_{words}".rstrip("_")
 
 
-def write_records(path: Path, records: Iterable[Mapping[str, FeatureValue]]) -> Shard:
-    """Writes one shard, a `tf.train.Example` a record; raises OSError where the file system refuses."""
-    with RecordWriter(path) as writer:
-        for features in records:
+def shard_file(name: str, split: str, number: int, count: int) -> str:
+    return f"{name}-{split}.tfrecord-{number:05d}-of-{count:05d}"
+
+
+def write_shard(job: ShardJob) -> dict[str, Any]:
+    """Writes one shard, a `tf.train.Example` a record; gives what `read_result` reads. Raises OSError where the file system refuses."""
+    counts: Counter[str] = Counter()
+    with whole_file(job.path) as path, RecordWriter(path) as writer:
+        for features in job.content.records(counts):
             writer.write(encode_example(features))
-    return Shard(path.name, writer.records, writer.bytes, writer.crc32c)
+    shard = Shard(job.path.name, writer.records, writer.bytes, writer.crc32c)
+    return {"shard": [shard.file, shard.records, shard.bytes, shard.crc32c], "counts": counts}
 
 
-def write_splits(
-    directory: Path,
-    name: str,
-    plans: Mapping[str, Sequence[Content]],
-    write: Callable[[tuple[Path, Content]], Shard],
-    processes: int = 1,
-) -> dict[str, Split]:
-    """Writes all shards of all splits.
+def read_result(result: Mapping[str, Any]) -> tuple[Shard, Counter[str]]:
+    """The shard and the counts that `write_shard` gave, from JSON."""
+    return Shard(*result["shard"]), Counter(result["counts"])
 
-    Args:
-      directory: where.
-      name: the dataset's, as `dataset_name` gives it.
-      plans: split -> what each of its shards holds.
-      write: writes one shard, given its path and content; importable by name where `processes` is above 1.
-      processes: at most this many write at once.
 
-    Returns:
-      What was written, split by split.
-    """
-    jobs = [
-        (directory / f"{name}-{split}.tfrecord-{index:05d}-of-{len(plan):05d}", content)
-        for split, plan in plans.items()
-        for index, content in enumerate(plan)
-    ]
-    written: list[Shard] = []
-    with tqdm(total=len(jobs), unit=" shards", desc="write", disable=not sys.stderr.isatty()) as bar:
-        for shard in run_jobs(write, jobs, processes):
-            written.append(shard)
-            seconds = max(bar.format_dict["elapsed"], 1e-3)
-            bar.set_postfix_str(f"{sum(each.bytes for each in written) / seconds / 1e6:.0f} MB/s", refresh=False)
-            bar.update()
-    shards = iter(written)
-    splits = {}
-    for split, plan in plans.items():
-        own = tuple(next(shards) for _ in plan)
-        splits[split] = Split(sum(shard.records for shard in own), own)
-    return splits
+def total(counts: Iterable[Counter[str]]) -> Counter[str]:
+    """The counts of a split from those of its shards."""
+    summed: Counter[str] = Counter()
+    for each in counts:
+        for name, value in each.items():
+            summed[name] = max(summed[name], value) if name.startswith("longest_") else summed[name] + value
+    return summed

@@ -1,52 +1,79 @@
-"""`prepare --task=language_model`: text files, TensorFlow Datasets or the sample -> a dataset of tokens."""
+"""`prepare --task=language_model`: text files, TensorFlow Datasets or the sample -> the plan of a dataset of tokens."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from trainer.data import tfds_source, tokenizers
+import trainer
+from trainer.data import tfds_source, vocabulary
 from trainer.data.input_files import find_split_files
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import Manifest, Split, TextCounts, TextFacts
+from trainer.data.parts import Parts
+from trainer.data.preparation import Plan
 from trainer.data.sample_text import sample_text
-from trainer.data.text_source import SourceDocuments, SourceText, read_text, split_documents
-from trainer.data.token_records import encode_documents, write_dataset
+from trainer.data.text_pieces import Memory, Source, open_text, split_text
+from trainer.data.text_source import Stretch, index_sources, split_texts
+from trainer.data.token_records import token_features, token_shards
+from trainer.data.tokenizer import Tokenizer
 from trainer.prepare_config import PrepareConfig
 
 _log = logging.getLogger(__name__)
 
 
-def prepare_text(config: PrepareConfig, processes: int) -> tuple[Manifest, dict[str, Any]]:
-    """Writes the dataset; gives its manifest and, split by split, tokens, characters, documents and the rate of unknown tokens.
+def text_sources(config: PrepareConfig) -> dict[str, list[Source]]:
+    """The texts of each split; those of train are to be split. Raises DataError or ConfigError as `open_text` and `open_source`."""
+    if config.source == "tfds":
+        return tfds_source.pieces(config)
+    kind = "stream" if config.documents == "stream" else "documents"
+    if config.source == "sample":
+        return {"train": [Memory("the sample", split_text(sample_text(), kind)[0])]}
+    return {split: [open_text(path, kind) for path in paths] for split, paths in find_split_files(config).items()}
+
+
+def plan_text(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+    """The dataset of texts. Counts them and makes the vocabulary.
 
     Raises:
-      DataError, ConfigError, StorageError: as `read_text`, `split_documents`, `tokenizers.build` and `write_dataset`.
+      DataError, ConfigError: as `Source.read`, `split_texts` and `vocabulary.build`.
     """
-    documents = split_documents(_given(config), config.documents, config.splits)
+    indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
+    documents = "lines" if config.source == "tfds" else config.documents
+    stretches = split_texts({split: [next(indexed) for _ in sources] for split, sources in given.items()}, documents, config.splits)
     options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
-    tokenizer = tokenizers.build(config.tokenizer, documents["train"], config.vocab_size, **options)
-    encoded = {split: encode_documents(tokenizer, own, processes) for split, own in documents.items()}
-    kind = "lines" if config.source == "tfds" else config.documents
-    written = write_dataset(encoded, tokenizer, kind, config.task, config.output_dir, config.num_shards)
-    assert written.text is not None
-    counts = written.text.splits
-    rates = {name: count.unknown / count.tokens for name, count in counts.items()}
-    for name, rate in rates.items():
+    tokenizer = vocabulary.build(parts, "vocabulary", config.tokenizer, stretches["train"], config.vocab_size, **options)
+    shards = {split: token_shards(tokenizer, own, config.num_shards) for split, own in stretches.items()}
+    numbers = {split: own[-1].document + _documents(own[-1]) for split, own in stretches.items()}
+    return Plan(shards, partial(_describe, config.task, documents, tokenizer, numbers), tokenizer.save)
+
+
+def _documents(stretch: Stretch) -> int:
+    return 1 if stretch.source.source.is_stream else stretch.end - stretch.first
+
+
+def _describe(
+    task: str,
+    kind: str,
+    tokenizer: Tokenizer,
+    documents: dict[str, int],
+    name: str,
+    splits: dict[str, Split],
+    found: dict[str, Counter[str]],
+) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest and, split by split, tokens, characters, documents and the rate of unknown tokens."""
+    counts = {split: TextCounts(own["tokens"], own["characters"], documents[split], own["unknown"]) for split, own in found.items()}
+    facts = TextFacts(tokenizer.kind, tokenizer.file, tokenizer.size, tokenizer.sha256, kind, counts)
+    rates = {split: count.unknown / max(count.tokens, 1) for split, count in counts.items()}
+    for split, rate in rates.items():
         if rate > 0:
-            _log.info("%s: %d of %d tokens are unknown (%.3g %%)", name, counts[name].unknown, counts[name].tokens, 100 * rate)
-    return written, {
-        "tokens": {name: count.tokens for name, count in counts.items()},
-        "characters": {name: count.characters for name, count in counts.items()},
-        "documents": {name: count.documents for name, count in counts.items()},
+            _log.info("%s: %d of %d tokens are unknown (%.3g %%)", split, counts[split].unknown, counts[split].tokens, 100 * rate)
+    return Manifest(name, task, token_features(tokenizer.size), splits, text=facts, created_by=f"trainer {trainer.__version__}"), {
+        "tokens": {split: count.tokens for split, count in counts.items()},
+        "characters": {split: count.characters for split, count in counts.items()},
+        "documents": {split: count.documents for split, count in counts.items()},
         "unknown_rate": rates,
         "vocabulary_size": tokenizer.size,
     }
-
-
-def _given(config: PrepareConfig) -> Mapping[str, Sequence[SourceText | SourceDocuments]]:
-    if config.source == "sample":
-        return {"train": [sample_text()]}
-    if config.source == "tfds":
-        return tfds_source.read_documents(tfds_source.open_source(config))
-    return {split: [read_text(path) for path in paths] for split, paths in find_split_files(config).items()}

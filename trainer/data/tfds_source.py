@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from trainer.config import SPLITS
 from trainer.data import tfds_features
 from trainer.data.array_series import array_series
 from trainer.data.csv_series import RawSeries
-from trainer.data.pair_source import TextPairs
-from trainer.data.text_source import SourceDocuments
+from trainer.data.text_pieces import Facts, Source
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.prepare_config import PrepareConfig
 from trainer.quiet import banner_hidden
 
 # What builders call the splits that we call by the first name.
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+PIECE_RECORDS = 1 << 14  # that are in memory at once
 FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input"}
 
 _log = logging.getLogger(__name__)
@@ -45,29 +45,63 @@ class TfdsSource:
     splits: Mapping[str, str]
     features: tuple[str, ...]
 
-    def place(self, split: str, record: int) -> str:
-        """A record (from 0) of one of our splits, for errors."""
-        return f"{self.name} split {self.splits[split]} record {record}"
+    def pieces(self, split: str) -> int:
+        """How many pieces one of our splits is read in."""
+        return max(1, -(-self.builder.info.splits[self.splits[split]].num_examples // PIECE_RECORDS))
 
-    def records(self, split: str) -> Iterator[tuple[Any, ...]]:
-        """Yields the features of every record of one of our splits, always in the same order; DataError where a shard is damaged."""
+    def records(self, split: str, piece: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Yields the place (for errors) and the features of every record of a piece of a split, always in the same order.
+
+        Raises:
+          DataError: a shard is damaged.
+        """
         import tensorflow as tf
         import tensorflow_datasets as tfds
 
+        expression, pieces = self.splits[split], self.pieces(split)
+        part = expression if pieces == 1 else tfds.even_splits(expression, pieces)[piece]
+        told = f"{self.name} split {expression}" + (f" part {piece + 1} of {pieces}" if pieces > 1 else "")
         tops = {name.split("/")[0]: True for name in self.features}  # others are not decoded
         try:
             dataset = self.builder.as_dataset(
-                split=self.splits[split],
+                split=part,
                 shuffle_files=False,
                 decoders=tfds.decode.PartialDecoding(tops),
                 read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
             )
-            total = self.builder.info.splits[self.splits[split]].num_examples
-            for record in tqdm(tfds.as_numpy(dataset), total=total, desc=split, unit=" records", disable=not sys.stderr.isatty()):
-                yield tuple(_inside(record, name) for name in self.features)
+            for number, record in enumerate(tfds.as_numpy(dataset)):
+                yield f"{told} record {number}", tuple(_inside(record, name) for name in self.features)
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, "message", error)).partition("\n")[0]
-            raise DataError(f"{self.builder.data_dir} split {self.splits[split]} cannot be read ({reason}); prepare it again") from None
+            raise DataError(f"{self.builder.data_dir} split {expression} cannot be read ({reason}); prepare it again") from None
+
+
+@dataclass(frozen=True)
+class TfdsPieces:
+    """One split as texts, blank ones left out, or pairs of texts; a `Source`. Each process opens the dataset for itself."""
+
+    config: PrepareConfig
+    split: str
+    name: str
+    pieces: int
+    is_stream: bool = False
+
+    def read(self, piece: int) -> tuple[list[Any], Facts]:
+        """Raises DataError where a shard is damaged or a text is no UTF-8; the record is named."""
+        source = _opened(self.config)
+        found = [
+            tuple(_text(place, name, text) for name, text in zip(source.features, texts))
+            for place, texts in source.records(self.split, piece)
+        ]
+        if len(source.features) == 2:
+            return found, Facts(len(found), sum(len(one) + len(two) for one, two in found), 0, 0, 0)
+        kept = [text for (text,) in found if text and not text.isspace()]
+        return kept, Facts(len(kept), sum(map(len, kept)), len(found) - len(kept), 0, 0)
+
+
+@functools.cache
+def _opened(config: PrepareConfig) -> TfdsSource:
+    return open_source(config)
 
 
 def open_source(config: PrepareConfig) -> TfdsSource:
@@ -88,42 +122,34 @@ def open_source(config: PrepareConfig) -> TfdsSource:
     return TfdsSource(builder, name, splits, features)
 
 
-def read_series(source: TfdsSource) -> dict[str, list[RawSeries]]:
-    """Split -> the series of every record; DataError names a record that holds no finite numbers."""
-    column = source.features[0].split("/")[-1]
+def pieces(config: PrepareConfig) -> dict[str, list[Source]]:
+    """Split -> its texts or pairs. Raises ConfigError or DataError as `open_source`."""
+    source = _opened(config)
     return {
-        split: [
-            array_series(np.asarray(values), f"{split}_{number}", source.place(split, number), column)
-            for number, (values,) in enumerate(source.records(split))
-        ]
-        for split in source.splits
+        split: [TfdsPieces(config, split, f"{source.name} split {expression}", source.pieces(split))]
+        for split, expression in source.splits.items()
     }
 
 
-def read_documents(source: TfdsSource) -> dict[str, list[SourceDocuments]]:
-    """Split -> its texts, one document a record, blank ones left out; DataError names a record that is no UTF-8."""
-    given = {}
-    for split in source.splits:
-        texts = [_text(source, split, number, 0, text) for number, (text,) in enumerate(source.records(split))]
-        kept = [text for text in texts if text and not text.isspace()]
-        if not kept:
-            raise DataError(f"{source.name} split {source.splits[split]} holds blank texts only; name another split or feature")
-        if len(kept) < len(texts):
-            _log.info("%s split %s: %d blank texts were skipped", source.name, source.splits[split], len(texts) - len(kept))
-        given[split] = [SourceDocuments(f"{source.name} split {source.splits[split]}", kept)]
-    return given
+def described(config: PrepareConfig) -> dict[str, int]:
+    """The splits that are read, and how many records they have."""
+    source = _opened(config)
+    splits = {f"{source.name} {expression}": expression for expression in source.splits.values()}
+    return {name: source.builder.info.splits[expression].num_examples for name, expression in splits.items()}
 
 
-def read_pairs(source: TfdsSource) -> dict[str, TextPairs]:
-    """Split -> its pairs of texts, blank ones included; DataError names a record that is no UTF-8."""
-    given = {}
-    for split in source.splits:
-        pairs = TextPairs(f"{source.name} split {source.splits[split]}", [], [])
-        for number, texts in enumerate(source.records(split)):
-            for index, side in enumerate((pairs.source, pairs.target)):
-                side.append(_text(source, split, number, index, texts[index]))
-        given[split] = pairs
-    return given
+def total_pieces(config: PrepareConfig) -> int:
+    return sum(source.pieces for sources in pieces(config).values() for source in sources)
+
+
+def read_series(config: PrepareConfig, split: str, piece: int) -> list[RawSeries]:
+    """The series of the records of one piece of a split; DataError names a record that holds no finite numbers."""
+    source = _opened(config)
+    column = source.features[0].split("/")[-1]
+    return [
+        array_series(np.asarray(values), f"{split}_{piece * PIECE_RECORDS + number}", place, column)
+        for number, (place, (values,)) in enumerate(source.records(split, piece))
+    ]
 
 
 def _builder(config: PrepareConfig) -> Any:
@@ -201,12 +227,11 @@ def _inside(record: Any, name: str) -> Any:
     return record
 
 
-def _text(source: TfdsSource, split: str, record: int, feature: int, text: bytes) -> str:
+def _text(place: str, feature: str, text: bytes) -> str:
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError:
-        name = source.features[feature]
-        raise DataError(f"{source.place(split, record)}: the text of {name!r} is no UTF-8; build the dataset with UTF-8 texts") from None
+        raise DataError(f"{place}: the text of {feature!r} is no UTF-8; build the dataset with UTF-8 texts") from None
 
 
 def _first_line(error: Exception) -> str:

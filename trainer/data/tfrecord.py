@@ -35,20 +35,20 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+def _field(number: int, *parts: bytes) -> tuple[bytes, ...]:
+    """A length-delimited protobuf field; its content, which may be long, is in parts that are joined once."""
+    return _varint(number << 3 | 2) + _varint(sum(map(len, parts))), *parts
 
 
-def _feature(value: FeatureValue) -> bytes:
+def _feature(value: FeatureValue) -> tuple[bytes, ...]:
     """The bytes of a `tf.train.Feature`: field 1 is its BytesList, field 3 its Int64List."""
     if isinstance(value, bytes):
-        return _field(1, _field(1, value))
+        return _field(1, *_field(1, value))
     values: Sequence[bytes] | Sequence[int] = [value] if isinstance(value, int) else value
     if values and isinstance(values[0], bytes):
-        return _field(1, b"".join(_field(1, entry) for entry in values if isinstance(entry, bytes)))
+        return _field(1, *(part for entry in values if isinstance(entry, bytes) for part in _field(1, entry)))
     packed = b"".join(_varint(int(entry)) for entry in values)
-    return _field(3, _field(1, packed) if packed else b"")
+    return _field(3, *(_field(1, packed) if packed else ()))
 
 
 def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
@@ -58,8 +58,8 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
       features: bytes or a sequence of bytes becomes a BytesList; an int or a sequence of ints (64 bits, signed) an Int64List.
         An empty sequence is an Int64List without entries.
     """
-    entries = (_field(1, _field(1, name.encode()) + _field(2, _feature(features[name]))) for name in sorted(features))
-    return _field(1, b"".join(entries))
+    entries = (_field(1, *_field(1, name.encode()), *_field(2, *_feature(features[name]))) for name in sorted(features))
+    return b"".join(_field(1, *(part for entry in entries for part in entry)))
 
 
 def decode_example(record: bytes) -> dict[str, list[bytes] | list[int]]:

@@ -1,174 +1,108 @@
-"""Documents -> a dataset directory of token ids.
+"""Documents -> the shards of a dataset of token ids.
 
-The documents of a split, one after the other, are one run of tokens. A record is a piece of that run, so it may begin within a document
+The documents of a split, one after the other, are one run of text. A record is a piece of that run, so it may begin within a document
 and hold many short ones:
   document  int64 scalar   number of the document, within the split, that the first token is of
-  start     int64 scalar   how many tokens of that document lie before
+  start     int64 scalar   how many characters of that document lie before
   lengths   int64 [n]      tokens of each document in the record: of the first from `start` on, of the last up to the record's end
   tokens    [sum of lengths] uint8, uint16 or int32, the smallest that holds every id
 The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`. Records hold what the tokenizer gave: marks
-between documents are added by the reader.
+between documents are added by the reader. Shards and records are cut by characters and documents, not by tokens, so that each can be
+made without those before it.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
-from tqdm import tqdm
 
-import trainer
-from trainer.data import manifest
-from trainer.data.manifest import Feature, Manifest, Shard, TextCounts, TextFacts
-from trainer.data.parallel import run_jobs
-from trainer.data.shards import dataset_name, write_records, write_splits
+from trainer.data.manifest import Feature
+from trainer.data.text_source import Stretch, shard_parts
 from trainer.data.tfrecord import FeatureValue
-from trainer.data.tokenizer import UNKNOWN, Tokenizer
+from trainer.data.tokenizer import CUT_WITHIN, UNKNOWN, Tokenizer, token_dtype
 
-RECORD_TOKENS = 1 << 16
-JOB_CHARACTERS = 1 << 20  # encoded at once
-POOL_CHARACTERS = 8 << 20  # encoding fewer takes no longer than starting a pool
+RECORD_CHARACTERS = 1 << 16
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
-class EncodedSplit:
-    """`tokens: [N]` of all documents of a split, `lengths: [D]` int64 tokens of each, and the characters they came from."""
+@dataclass(frozen=True)
+class TokenShard:
+    """The documents of stretches that follow one another."""
 
-    tokens: np.ndarray
-    lengths: np.ndarray
-    characters: int
+    tokenizer: Tokenizer
+    stretches: list[Stretch]
+    record_characters: int
 
+    def records(self, counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
+        """Yields the records; counts `tokens`, `characters` and `unknown` tokens."""
+        dtype = np.dtype(token_dtype(self.tokenizer.size)).newbyteorder("<")
+        for document, start, texts in self._texts():
+            ids, lengths = self.tokenizer.encode_all(texts)
+            counts["tokens"] += len(ids)
+            counts["characters"] += sum(map(len, texts))
+            counts["unknown"] += int(np.count_nonzero(ids == UNKNOWN))
+            yield {
+                "document": document,
+                "start": start,
+                "lengths": lengths.astype("<i8").tobytes(),
+                "tokens": ids.astype(dtype, copy=False).tobytes(),
+            }
 
-@dataclass(frozen=True, eq=False)
-class _Content:
-    """One shard: the tokens `[first, end)` of a split."""
+    def _texts(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Yields what each record holds: number and start of its first document, and the texts of its documents."""
+        within = 0 if self.tokenizer.cuts_anywhere else CUT_WITHIN
+        head, texts, room = (0, 0), list[str](), self.record_characters
+        for document, start, contents in self._documents():
+            text = ""  # of the document: what was read and is in no record yet
+            for content in chain(contents, [None]):
+                text += content or ""
+                done = 0
+                while len(text) - done > (room + within if content is not None else 0):
+                    head = head if texts else (document, start + done)
+                    cut = min(self.tokenizer.cut(text, done + room), len(text))
+                    texts.append(text[done:cut])
+                    room, done = room - (cut - done), cut
+                    if room <= 0:
+                        yield *head, texts
+                        texts, room = [], self.record_characters
+                text, start = text[done:], start + done
+        if texts:
+            yield *head, texts
 
-    split: EncodedSplit
-    first: int
-    end: int
+    def _documents(self) -> Iterator[tuple[int, int, Iterator[str]]]:
+        """Yields number, characters before, and text of each document, or of the part of it that is here."""
+        for stretch in self.stretches:
+            if stretch.source.source.is_stream:
+                own = replace(stretch, first=self._cut(stretch, stretch.first), end=self._cut(stretch, stretch.end))
+                yield own.document, own.first - own.whole[0], own.texts()
+                continue
+            for number, text in enumerate(stretch.texts(), stretch.document):
+                yield number, 0, iter((text,))
 
-
-def token_dtype(vocabulary_size: int) -> str:
-    """The smallest type that holds every id."""
-    return "uint8" if vocabulary_size <= 1 << 8 else "uint16" if vocabulary_size <= 1 << 16 else "int32"
-
-
-def encode_documents(tokenizer: Tokenizer, documents: Sequence[str], processes: int = 1) -> EncodedSplit:
-    """Encodes documents, in several processes where that is faster; the result is the same."""
-    characters = sum(map(len, documents))
-    owners, pieces = _pieces(tokenizer, documents)
-    jobs = _batches(pieces)
-    pays = tokenizer.pays_processes and characters > POOL_CHARACTERS
-    tokens, lengths = [np.zeros(0, token_dtype(tokenizer.size))], [np.zeros(0, np.int64)]
-    with tqdm(total=characters, unit=" characters", unit_scale=True, desc="encode", disable=not sys.stderr.isatty()) as bar:
-        encoded = run_jobs(functools.partial(_encode, tokenizer), jobs, processes if pays else 1)
-        for job, (ids, counts) in zip(jobs, encoded):
-            tokens.append(ids)
-            lengths.append(counts)
-            bar.update(sum(map(len, job)))
-    per_document = np.bincount(owners, np.concatenate(lengths), len(documents)).astype(np.int64)
-    return EncodedSplit(np.concatenate(tokens), per_document, characters)
-
-
-def write_dataset(
-    encoded: Mapping[str, EncodedSplit], tokenizer: Tokenizer, documents: str, task: str, output_dir: str, num_shards: int
-) -> Manifest:
-    """Writes encoded splits and their vocabulary as a new dataset directory, which appears whole or not at all.
-
-    Args:
-      encoded: split -> its documents, none of them empty.
-      tokenizer: what encoded them.
-      documents: `stream` or `lines`, as the manifest tells readers.
-      task: what the dataset is for.
-      output_dir: directory to make; its base name in snake case names the dataset.
-      num_shards: shards a split; fewer where a split has fewer tokens.
-
-    Raises:
-      ConfigError: `output_dir` exists and is not empty.
-      StorageError: the file system refused; nothing is left behind.
-    """
-    counts = {
-        name: TextCounts(len(split.tokens), split.characters, len(split.lengths), int(np.count_nonzero(split.tokens == UNKNOWN)))
-        for name, split in encoded.items()
-    }
-    facts = TextFacts(tokenizer.kind, tokenizer.file, tokenizer.size, tokenizer.sha256, documents, counts)
-    name = dataset_name(output_dir)
-    plans = {split: _shard_plan(content, num_shards) for split, content in encoded.items()}
-    with manifest.new_directory(output_dir) as directory:
-        tokenizer.save(directory)
-        splits = write_splits(directory, name, plans, _write_shard)
-        result = Manifest(name, task, _features(tokenizer.size), splits, text=facts, created_by=f"trainer {trainer.__version__}")
-        manifest.write(result, directory)
-    return result
+    def _cut(self, stretch: Stretch, unit: int) -> int:
+        """The place at or after a unit of a stream where text may be cut; the shards on both sides find the same."""
+        first, end = stretch.whole
+        if self.tokenizer.cuts_anywhere or unit in (first, end):
+            return unit
+        near = "".join(replace(stretch, first=unit - 1, end=min(unit + CUT_WITHIN, end)).texts())
+        return unit - 1 + self.tokenizer.cut(near, 1)
 
 
-def _pieces(tokenizer: Tokenizer, documents: Sequence[str]) -> tuple[list[int], list[str]]:
-    """The documents, long ones cut where they still encode the same, and the document each piece is of."""
-    owners, pieces = [], []
-    for index, document in enumerate(documents):
-        first = 0
-        while first < len(document):
-            end = first + JOB_CHARACTERS
-            if not tokenizer.cuts_anywhere:
-                end = document.find("\n", end) + 1 or len(document)
-            pieces.append(document[first:end])
-            owners.append(index)
-            first = end
-    return owners, pieces
+def token_shards(tokenizer: Tokenizer, stretches: Sequence[Stretch], num_shards: int) -> list[TokenShard]:
+    """The shards of a split, of equal numbers of characters (of a stream) or documents; fewer than `num_shards` of little text."""
+    units = sum(stretch.end - stretch.first for stretch in stretches)
+    smallest = 1 if tokenizer.cuts_anywhere or not stretches[0].source.source.is_stream else CUT_WITHIN
+    shards = max(1, min(num_shards, units // smallest))
+    return [TokenShard(tokenizer, parts, RECORD_CHARACTERS) for parts in shard_parts(stretches, shards)]
 
 
-def _batches(pieces: Sequence[str]) -> list[list[str]]:
-    """Neighbouring pieces together, up to JOB_CHARACTERS or one long piece."""
-    batches: list[list[str]] = []
-    room = 0
-    for piece in pieces:
-        if not batches or len(piece) > room:
-            batches.append([])
-            room = JOB_CHARACTERS
-        batches[-1].append(piece)
-        room -= len(piece)
-    return batches
-
-
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    ids, lengths = tokenizer.encode_all(texts)
-    return ids.astype(token_dtype(tokenizer.size)), lengths
-
-
-def _features(vocabulary_size: int) -> tuple[Feature, ...]:
+def token_features(vocabulary_size: int) -> tuple[Feature, ...]:
     return (
         Feature("document", (), "int64", "index"),
-        Feature("start", (), "int64", "token"),
+        Feature("start", (), "int64", "character"),
         Feature("lengths", (None,), "int64", "tokens"),
         Feature("tokens", (None,), token_dtype(vocabulary_size), "id"),
     )
-
-
-def _shard_plan(split: EncodedSplit, num_shards: int) -> list[_Content]:
-    total = len(split.tokens)
-    shards = max(1, min(num_shards, total))
-    return [_Content(split, total * shard // shards, total * (shard + 1) // shards) for shard in range(shards)]
-
-
-def _write_shard(job: tuple[Path, _Content]) -> Shard:
-    path, content = job
-    return write_records(path, _records(content))
-
-
-def _records(content: _Content) -> Iterator[dict[str, FeatureValue]]:
-    tokens = content.split.tokens
-    ends = np.cumsum(content.split.lengths)
-    for first in range(content.first, content.end, RECORD_TOKENS):
-        last = min(first + RECORD_TOKENS, content.end)
-        document, stop = (int(index) for index in np.searchsorted(ends, [first, last - 1], side="right"))
-        borders = np.concatenate([[first], ends[document:stop], [last]])
-        yield {
-            "document": document,
-            "start": first - int(ends[document - 1] if document else 0),
-            "lengths": np.diff(borders).astype("<i8").tobytes(),
-            "tokens": tokens[first:last].astype(tokens.dtype.newbyteorder("<")).tobytes(),
-        }

@@ -65,10 +65,12 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
         key=lambda record: record[:2],
     )
     lengths = np.zeros(facts.splits[split].documents, np.int64)
+    before = (-1, 0)
     for document, start, _, parts in records:
-        if start != lengths[document]:
-            raise DataError(f"{paths[0]} and its siblings lack tokens of document {document}; prepare the dataset again")
+        if (document, start) <= before or document + len(parts) > len(lengths):
+            raise DataError(f"{paths[0]} and its siblings hold document {document} twice, or not all others; prepare the dataset again")
         lengths[document : document + len(parts)] += parts
+        before = (document, start)
     tokens = np.concatenate([record[2] for record in records])
     if len(tokens) != facts.splits[split].tokens or lengths.sum() != len(tokens):
         raise DataError(

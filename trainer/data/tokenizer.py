@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,14 @@ PAD, UNKNOWN, START, END = range(4)
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
 UNKNOWN_TEXT = "\ufffd"
 DEFAULT_SIZE = 10_000  # of word and sentencepiece vocabularies
+CUT_WITHIN = 4096  # characters, in which a place to cut text is looked for
+# No token has a line feed, or a space after something else, within it.
+_CUT = re.compile(r"(?<=\n)|(?<=[^ \n])(?= )")
+
+
+def token_dtype(vocabulary_size: int) -> str:
+    """The smallest type that holds every id."""
+    return "uint8" if vocabulary_size <= 1 << 8 else "uint16" if vocabulary_size <= 1 << 16 else "int32"
 
 
 class Tokenizer(abc.ABC):
@@ -25,24 +34,35 @@ class Tokenizer(abc.ABC):
 
     kind: ClassVar[str]
     file: ClassVar[str | None]  # name of the vocabulary's file
-    cuts_anywhere: ClassVar[bool] = False  # else text may be cut after a newline only, if the parts are to encode as the whole does
-    pays_processes: ClassVar[bool] = True  # slow enough that encoding in several processes is faster
+    cuts_anywhere: ClassVar[bool] = False  # parts of a text always encode as the whole does; else where `cut` says
 
     def __init__(self, content: bytes, size: int):
         """Takes the vocabulary as its file holds it and the number of ids."""
         self.content, self.size = content, size
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, [n] int32."""
+        """The ids of a text, [n] of an integer type."""
         return self.encode_all([text])[0]
 
     @abc.abstractmethod
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of several texts one after the other, [n] int32, and how many each has, [texts] int64."""
+        """The ids of several texts one after the other, [n] of an integer type, and how many each has, [texts] int64."""
 
     @abc.abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids, [n] whole numbers in [0, size)."""
+
+    def cut(self, text: str, position: int) -> int:
+        """The first place from `position` on where text may be cut so that its parts encode as the whole does, at the latest its end.
+
+        Where there is none in CUT_WITHIN characters, `position` itself: there, what is cut is a very long word.
+        """
+        if self.cuts_anywhere or position <= 0 or position >= len(text):
+            return position
+        found = _CUT.search(text, position, position + CUT_WITHIN - 1)
+        if found:
+            return found.start()
+        return position if len(text) - position >= CUT_WITHIN else len(text)
 
     @property
     def sha256(self) -> str:

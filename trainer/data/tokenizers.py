@@ -38,10 +38,13 @@ _WORD = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in WORD_RANGES)
 _WORDS = re.compile(f" ?[{_WORD}]+| ?[^ ]| ")
 
 
+MOST_COUNTED = 1 << 20  # different words that are counted at once, in some 200 MB
+
+
 class CharTokenizer(Tokenizer):
     """One token a character; the characters stand in the order of their code points."""
 
-    kind, file, cuts_anywhere, pays_processes = "char", "vocabulary.txt", True, False
+    kind, file, cuts_anywhere = "char", "vocabulary.txt", True
 
     def __init__(self, characters: Iterable[str]):
         self.characters = sorted(characters)
@@ -50,14 +53,6 @@ class CharTokenizer(Tokenizer):
         # One entry a code point up to the highest known, and one more for all above it.
         self._ids = np.full(int(self._points[len(SPECIAL) :].max(initial=0)) + 2, UNKNOWN, np.int32)
         self._ids[self._points[len(SPECIAL) :]] = np.arange(len(SPECIAL), self.size)
-
-    @classmethod
-    def build(cls, texts: Iterable[str], size: int | None) -> CharTokenizer:
-        """The characters of `texts`, only the most frequent ones where they are more than `size` leaves room for."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(text)
-        return cls(_most_frequent(counts, size))
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4")
@@ -71,14 +66,14 @@ class CharTokenizer(Tokenizer):
 class ByteTokenizer(Tokenizer):
     """One token a byte of the UTF-8 text: id 4 is byte 0. Bytes that are no UTF-8 decode to U+FFFD."""
 
-    kind, file, cuts_anywhere, pays_processes = "byte", None, True, False
+    kind, file, cuts_anywhere = "byte", None, True
 
     def __init__(self) -> None:
         super().__init__(b"", len(SPECIAL) + 256)
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         encoded = [text.encode("utf-8", "replace") for text in texts]
-        ids = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32) + len(SPECIAL)
+        ids = np.add(np.frombuffer(b"".join(encoded), np.uint8), len(SPECIAL), dtype=np.uint16)
         return ids, np.fromiter(map(len, encoded), np.int64, len(encoded))
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -103,14 +98,6 @@ class WordTokenizer(Tokenizer):
         self._ids = {word: index for index, word in enumerate(self.words, len(SPECIAL))}
         self._texts = np.array(["", UNKNOWN_TEXT, "", "", *self.words], object)
 
-    @classmethod
-    def build(cls, texts: Iterable[str], size: int | None) -> WordTokenizer:
-        """The most frequent words of `texts`."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(_WORDS.findall(text))
-        return cls(_most_frequent(counts, size or DEFAULT_SIZE))
-
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         found = [_WORDS.findall(text) for text in texts]
         lengths = np.fromiter(map(len, found), np.int64, len(found))
@@ -119,6 +106,34 @@ class WordTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return "".join(self._texts[np.asarray(ids, np.int64)].tolist())
+
+
+def count(kind: str, texts: Iterable[str]) -> Counter[str]:
+    """How often each character (char) or word (word) is in `texts`; of too many different words, the most frequent."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        if kind == "word":
+            counts.update(_WORDS.findall(text))
+            keep_frequent(counts)
+            continue
+        points = np.bincount(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
+        counts.update({chr(point): int(points[point]) for point in np.flatnonzero(points)})
+    return counts
+
+
+def keep_frequent(counts: Counter[str]) -> None:
+    """Leaves the most frequent half of MOST_COUNTED entries where there are more than those."""
+    if len(counts) > MOST_COUNTED:
+        kept = _most_frequent(counts, MOST_COUNTED // 2)
+        for entry in set(counts).difference(kept):
+            del counts[entry]
+
+
+def from_counts(kind: str, counts: Counter[str], size: int | None = None) -> Tokenizer:
+    """The vocabulary of all characters, or of the most frequent ones or words, special tokens included in `size`."""
+    if kind == "char":
+        return CharTokenizer(_most_frequent(counts, None if size is None else size - len(SPECIAL)))
+    return WordTokenizer(_most_frequent(counts, (size or DEFAULT_SIZE) - len(SPECIAL)))
 
 
 def build(kind: str, texts: Iterable[str], size: int | None = None, **options: Any) -> Tokenizer:
@@ -135,12 +150,9 @@ def build(kind: str, texts: Iterable[str], size: int | None = None, **options: A
     """
     if kind == "byte":
         return ByteTokenizer()
-    kinds: dict[str, Callable[..., Tokenizer]] = {
-        "char": CharTokenizer.build,
-        "word": WordTokenizer.build,
-        "sentencepiece": SentencepieceTokenizer.build,
-    }
-    return kinds[kind](texts, size, **options)
+    if kind == "sentencepiece":
+        return SentencepieceTokenizer.build(texts, size, **options)
+    return from_counts(kind, count(kind, texts), size)
 
 
 def from_content(kind: str, content: bytes) -> Tokenizer:
@@ -173,10 +185,9 @@ def load(kind: str, directory: str | Path, sha256: str | None = None, file: str 
         raise DataError(f"{path} is damaged ({error}); restore it or prepare the dataset again") from None
 
 
-def _most_frequent(counts: Counter[str], size: int | None) -> list[str]:
-    """The entries by falling frequency, equal ones in their own order, as many as there is room for."""
-    ordered = sorted(counts, key=lambda entry: (-counts[entry], entry))
-    return ordered if size is None else ordered[: size - len(SPECIAL)]
+def _most_frequent(counts: Counter[str], most: int | None) -> list[str]:
+    """The entries by falling frequency, equal ones in their own order."""
+    return sorted(counts, key=lambda entry: (-counts[entry], entry))[:most]
 
 
 def _to_lines(entries: Sequence[str]) -> bytes:

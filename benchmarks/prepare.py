@@ -1,0 +1,153 @@
+"""Preparation of a large text: speed, memory and use of the cores, beside `cat` and a CRC of the same bytes by one process a core.
+
+The text is English again and again, each copy under a heading of its own. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from results import machine, table, write_section  # noqa: E402
+
+TEXT = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
+CRC = """
+import sys, google_crc32c
+crc = 0
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            crc = google_crc32c.extend(crc, block)
+"""
+
+
+def write_text(path: Path, size: int) -> None:
+    """Writes `size` bytes of ASCII text."""
+    from trainer.data.sample_text import sample_text
+
+    copy = (TEXT.read_text(encoding="utf-8") if TEXT.exists() else sample_text()).encode("ascii", "replace")
+    with path.open("wb") as file:
+        for number in range(size // len(copy) + 1):
+            text = b"Copy %d\n%s" % (number, copy)
+            file.write(text[: size - file.tell()])
+
+
+def run(commands: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Runs commands at once: seconds, seconds of CPU, peak memory of all processes together in MB, and the last one's stdout."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for command in commands]
+    peak = 0.0
+    while any(process.poll() is None for process in processes):
+        peak = max(peak, sum(memory_mb(process.pid) for process in processes))
+        time.sleep(0.02)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    output = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError(f"{commands[0]} ended with {[process.returncode for process in processes]}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak, "output": output[-1]}
+
+
+def memory_mb(pid: int) -> float:
+    """What a process and its children hold of memory, pages that several share counted in parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:  # it has ended
+        return 0.0
+    own = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+    return own + sum(memory_mb(int(child)) for child in children)
+
+
+def cat_and_crc(files: Sequence[Path], cores: int, copy_to: Path | None) -> dict[str, Any]:
+    """`cat` and then a CRC32C of files, shared by one process a core; copied to the disk, or read only."""
+    jobs = []
+    for core in range(cores):
+        own = " ".join(f"'{path}'" for path in files[core::cores])
+        target = "/dev/null" if copy_to is None else f"'{copy_to}/{core}'"
+        sync = "" if copy_to is None else f" && sync {target}"
+        jobs.append(["sh", "-c", f"cat {own} > {target}{sync} && '{sys.executable}' -c '{CRC}' {own}"])
+    found = run(jobs)
+    return {**found, "mb_per_second": sum(path.stat().st_size for path in files) / found["seconds"] / 1e6}
+
+
+def measure(directory: Path, size: int, cores: int) -> dict[str, Any]:
+    text = directory / "text"
+    text.mkdir()
+    pieces = [text / f"{core}.txt" for core in range(cores)]
+    for path in pieces:
+        write_text(path, size // cores)
+    flags = {"input": ",".join(map(str, pieces)), "output_dir": directory / "data", "num_processes": cores, "splits": "0.98,0.01,0.01"}
+    fixed = ["--task=language_model", "--source=text", "--tokenizer=byte"]
+    command = [sys.executable, "-m", "trainer.prepare", *fixed, *(f"--{name}={value}" for name, value in flags.items())]
+    ours = run([command])
+    result = json.loads(ours["output"].splitlines()[-1])
+    if sum(result["tokens"].values()) != size // cores * cores:
+        raise RuntimeError(f"{result['tokens']} are not {size} tokens")
+    shards = sorted((directory / "data").glob("*.tfrecord-*"))
+    copies = directory / "copies"
+    copies.mkdir()
+    return {
+        "mb": size / 1e6,
+        "written_mb": result["bytes"] / 1e6,
+        "cores": cores,
+        "seconds": ours["seconds"],
+        "mb_per_second": size / ours["seconds"] / 1e6,
+        "peak_mb": ours["peak_mb"],
+        "cores_busy": ours["cpu_seconds"] / ours["seconds"],
+        "read": cat_and_crc(pieces, cores, None),
+        "copied": cat_and_crc(pieces, cores, copies),
+        "shards_copied": cat_and_crc(shards, cores, copies),
+    }
+
+
+def section(found: dict[str, Any], load: list[float], command: str) -> str:
+    head = (
+        f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
+        f"Load before and after: {load}. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards:"
+        " an id of a byte takes 16 bits."
+    )
+    written = found["written_mb"] / found["seconds"]
+    rows = [
+        ["prepare, text in", f"{found['mb_per_second']:.0f}", f"{found['peak_mb']:.0f}", f"{found['cores_busy']:.2f}"],
+        ["prepare, shards out", f"{written:.0f}", "", ""],
+    ]
+    names = {"read": "`cat` to nowhere and CRC32C, text", "copied": "`cat` to the disk and CRC32C, text"}
+    names["shards_copied"] = "`cat` to the disk and CRC32C, shards"
+    rows += [[told, f"{found[name]['mb_per_second']:.0f}", "", ""] for name, told in names.items()]
+    return f"{head}\n\n{table(['what', 'MB/s', 'peak MB, all processes', 'cores busy'], rows)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    load = [round(os.getloadavg()[0], 1)]
+    with tempfile.TemporaryDirectory(prefix="prepare-") as directory:
+        found = measure(Path(directory), options.megabytes * 10**6, options.cores)
+    load.append(round(os.getloadavg()[0], 1))
+    command = f"python benchmarks/prepare.py --megabytes={options.megabytes} --cores={options.cores}"
+    write_section("Preparation of a large text", section(found, load, command))
+    against = {name: found["mb_per_second"] / found[name]["mb_per_second"] for name in ("read", "copied")}
+    against["shards_copied"] = found["written_mb"] / found["seconds"] / found["shards_copied"]["mb_per_second"]
+    plain = {name: round(value, 3) for name, value in found.items() if isinstance(value, float | int)}
+    yardsticks = {name: round(found[name]["mb_per_second"], 1) for name in against}
+    ratios = {name: round(value, 3) for name, value in against.items()}
+    print(json.dumps({**plain, "cat_and_crc_mb_per_second": yardsticks, "against_cat_and_crc": ratios, "load": load}))
+
+
+if __name__ == "__main__":
+    main()

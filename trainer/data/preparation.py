@@ -1,0 +1,175 @@
+"""Makes a dataset directory from a plan: in one task, or in several that share the directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from trainer.data import manifest
+from trainer.data.manifest import Manifest, Split
+from trainer.data.parallel import Workers
+from trainer.data.parts import PARTS, Parts, Task, digest
+from trainer.data.shards import Content, ShardJob, dataset_name, read_result, shard_file, total, write_shard
+from trainer.errors import ConfigError, DataError, Problem
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dataset will hold.
+
+    Attributes:
+        shards: split -> the contents of its shards, in order.
+        describe: the splits as written and the counts of each -> the manifest, and what the command tells beside.
+        save: writes vocabularies and the like into the dataset's directory; raises OSError.
+    """
+
+    shards: Mapping[str, Sequence[Content]]
+    describe: Callable[[str, dict[str, Split], dict[str, Counter[str]]], tuple[Manifest, dict[str, Any]]]
+    save: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task did: the splits that it wrote (all of the dataset's, where that is complete), and the manifest of a complete one."""
+
+    splits: dict[str, Split]
+    manifest: Manifest | None
+    told: dict[str, Any]
+
+
+def make_dataset(
+    output_dir: str, request: dict[str, Any], plan: Callable[[Parts], Plan], processes: int, task: Task | None = None
+) -> Outcome:
+    """Writes the shards of one task; the task that finds that all are there writes the dataset's description, last.
+
+    A single task fills a temporary directory, which becomes `output_dir` whole or not at all. Several write into `output_dir` itself, where
+    what they leave for each other is under `parts` until the dataset is complete; any of them may be run again at any time.
+
+    Args:
+      output_dir: directory to make; its base name in snake case names the dataset.
+      request: flags and inputs, JSON: all that decides what the dataset holds.
+      plan: says what the dataset holds; may leave and read parts.
+      processes: of this task.
+      task: None is the only task.
+
+    Raises:
+      ConfigError: `output_dir` holds something else.
+      DataError: the finishing step finds that parts are missing or were made by another request; all that is wrong is told. Errors of the
+        plan and of the contents are handed on.
+      StorageError: the file system refused.
+    """
+    with _directory(output_dir, task is None) as directory, Workers(processes) as workers:
+        if (made := _made_before(directory, output_dir, request)) is not None:
+            return Outcome(made.splits, made, {})
+        parts = Parts(directory, request, task or Task(), workers)
+        try:
+            return _run(parts, plan(parts), dataset_name(output_dir))
+        except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
+            if (made := _made_before(directory, output_dir, request)) is None:
+                raise
+            return Outcome(made.splits, made, {})
+
+
+@contextlib.contextmanager
+def _directory(output_dir: str, alone: bool) -> Iterator[Path]:
+    if alone:
+        with manifest.new_directory(output_dir) as directory:
+            yield directory
+            shutil.rmtree(directory / PARTS)
+        return
+    target = Path(output_dir)
+    if not (target / PARTS).is_dir() and not (target / manifest.MANIFEST_FILE).is_file():
+        manifest.check_new(output_dir)
+    with manifest.storage_errors(output_dir):
+        yield target
+
+
+def _made_before(directory: Path, output_dir: str, request: dict[str, Any]) -> Manifest | None:
+    """The dataset that is there, where it was made by this very request: a task that is run again has nothing to do."""
+    if not (directory / manifest.MANIFEST_FILE).exists():
+        return None
+    made = manifest.read(str(directory))
+    if made.prepared_from != digest(request):
+        told = "holds a dataset of other flags or inputs"
+        raise ConfigError([Problem("output_dir", output_dir, told, "choose another --output_dir, or delete it")])
+    _log.info("%s is complete", output_dir)
+    shutil.rmtree(directory / PARTS, ignore_errors=True)
+    return made
+
+
+def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
+    task = parts.task
+    files = {split: [shard_file(name, split, number, len(own)) for number in range(len(own))] for split, own in plan.shards.items()}
+    own = [
+        ShardJob(parts.output / file, content)
+        for split, contents in plan.shards.items()
+        for number, (file, content) in enumerate(zip(files[split], contents))
+        if task.index is not None and task.owner(number) == task.index
+    ]
+    with tqdm(total=len(own), unit=" shards", desc="write", disable=not sys.stderr.isatty()) as bar:
+        for _ in parts.make([job.path.name for job in own], write_shard, own):
+            bar.update()
+    missing = _missing(parts, files)
+    if not missing:
+        return _finished(parts, plan, name, files)
+    if task.index is None:
+        raise DataError("\n".join(missing))
+    _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
+    shards = {split: [read_result(parts.read(file))[0] for file in own[task.index :: task.count]] for split, own in files.items()}
+    return Outcome({split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {})
+
+
+def _missing(parts: Parts, files: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each task that has not written its part, or wrote one of another request."""
+    there, others, lines = parts.names(), list(parts.others()), {}
+    for own in files.values():
+        for number, file in enumerate(own):
+            task = parts.task.owner(number)
+            if f"{file}.json" in there or task in lines:
+                continue
+            differs = next((difference for names, difference in others if f"{file}.json" in names), None)
+            told = f"was run with {differs}" if differs else "has not written it"
+            again = f"run it with --num_tasks={parts.task.count} --task_index={task}"
+            lines[task] = f"{parts.output / file} is missing: task {task} of {parts.task.count} {told}; {again}"
+    return [lines[task] for task in sorted(lines)]
+
+
+def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
+    splits, counts = {}, {}
+    for split, own in files.items():
+        results = [read_result(parts.read(file)) for file in own]
+        for shard, _ in results:
+            _check_size(parts, parts.output / shard.file, shard.bytes)
+        shards = tuple(shard for shard, _ in results)
+        splits[split] = Split(sum(shard.records for shard in shards), shards)
+        counts[split] = total(each for _, each in results)
+    described, told = plan.describe(name, splits, counts)
+    plan.save(parts.output)
+    described = replace(described, prepared_from=digest(parts.request))
+    manifest.write(described, parts.output)
+    if parts.task.count > 1:
+        shutil.rmtree(parts.output / PARTS, ignore_errors=True)
+        for leftover in parts.output.glob(f".{name}-*"):  # of killed tasks
+            leftover.unlink(missing_ok=True)
+    return Outcome(splits, described, told)
+
+
+def _check_size(parts: Parts, path: Path, size: int) -> None:
+    """Raises DataError unless the shard is as it was written; its part is then forgotten, so that its task can make it again."""
+    found = path.stat().st_size if path.exists() else None
+    if found == size:
+        return
+    (parts.directory / f"{path.name}.json").unlink(missing_ok=True)
+    told = "is missing" if found is None else f"has {found} bytes, {size} were written"
+    raise DataError(f"{path} {told}; run the tasks again")
