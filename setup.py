@@ -16,7 +16,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]), "launch.k8s"],
     package_dir={"launch.k8s": "k8s"},  # launch reads the files that people apply
-    package_data={"trainer": ["recipes/*.flags", "py.typed"], "launch.k8s": ["**/*.yaml"]},
+    package_data={"trainer": ["recipes/*.flags", "py.typed"], "trainer.evaluation": ["*.jinja"], "launch.k8s": ["**/*.yaml"]},
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
@@ -32,6 +32,7 @@ setup(
         "numpy",
         "tqdm",
         "matplotlib",
+        "Jinja2>=3",
     ],
     extras_require={
         "gpu": [f"tensorflow[and-cuda]=={TENSORFLOW}"],

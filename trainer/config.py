@@ -328,6 +328,26 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
+class BacktestConfig:
+    """Forecasts from rolling origins."""
+
+    GROUP: ClassVar[str] = "backtest (forecast)"
+
+    backtest: bool = flag("score forecasts from rolling origins at the end of the split, with tests against the baselines", default=False)
+    windows: int | None = flag("origins to forecast from", default=None)
+    stride: int | None = flag("time steps between two origins; without it the horizon", default=None)
+    refit: bool = flag("train anew on the data before each origin, with the run's flags and budget", default=False)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "windows", "stride")
+        if self.backtest and self.windows is None:
+            yield Problem("windows", None, "is missing", "give the number of origins to forecast from")
+        for name in ("windows", "stride", "refit"):
+            if not self.backtest and getattr(self, name):
+                yield Problem(name, getattr(self, name), "has no effect without --backtest", "add --backtest, or leave it out")
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """`python -m trainer.evaluate`."""
 
@@ -344,13 +364,19 @@ class EvaluateConfig:
         default="none",
         choices=CONFORMAL,
     )
-    report_dir: str = flag("directory for evaluation.json: all scores, by step and by series too", default="")
+    report_dir: str = flag("directory for evaluation.json (all scores, by step and by series too) and report.html", default="")
+    rolling: BacktestConfig = dataclasses.field(default_factory=BacktestConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
+        yield from self.rolling.problems()
         yield from self.search.problems()
+        if self.rolling.backtest and self.split == "train":
+            yield Problem("split", self.split, "is what the model was trained on", "backtest on test or validation")
+        if self.rolling.backtest and self.conformal != "none":
+            yield Problem("conformal", self.conformal, "has no effect with --backtest, which scores points", "leave it out")
         if self.conformal != "none" and (self.split == "train" or self.split == self.conformal):
             told = f"would measure --split={self.split} by what it was fitted on"
             yield Problem(

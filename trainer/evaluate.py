@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.command import run_command
 from trainer.config import EvaluateConfig, check_conformal
@@ -13,6 +13,12 @@ from trainer.evaluation.tables import write_tables
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.training import run_files
+from trainer.training.run_facts import run_facts
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.tasks.forecast_backtest import MakeTask
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -27,14 +33,38 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} has other known or static columns than the model was trained with; prepare it with the same")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
+    if config.rolling.backtest and manifest.task != "forecast":
+        raise ConfigError([Problem("backtest", True, f"is for forecasts, {config.data_dir} is a {manifest.task} dataset", "leave it out")])
     with banner_hidden(), without_matplotlib():
-        from trainer.serving.restored import restored_model
+        from trainer.evaluation.learning_curves import learning_curves
+        from trainer.evaluation.report_page import write_report
+        from trainer.serving.restored import restored, restored_model, weights_checksum
+        from trainer.tasks.forecast import ForecastTask
+        from trainer.tasks.forecast_backtest import backtest_evaluation
+        from trainer.training.refit import refitted
 
-    task, model, step = restored_model(
-        dataclasses.replace(run_config, data_dir=config.data_dir), manifest, config.model_dir, config.checkpoint, config.average_checkpoints
-    )
-    result = {"split": config.split, "step": step, **task.evaluate(model, config)}
+    run_config = dataclasses.replace(run_config, data_dir=config.data_dir)
+    weights = config.checkpoint, config.average_checkpoints
+
+    def refit(make_task: MakeTask) -> keras.Model:
+        with refitted(run_config, manifest, make_task) as model_dir:
+            return restored(make_task(run_config, manifest), model_dir, *weights)[0]
+
+    task, model, step = restored_model(run_config, manifest, config.model_dir, *weights)
+    if config.rolling.backtest:
+        assert isinstance(task, ForecastTask)
+        evaluation = backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
+    else:
+        evaluation = task.evaluate(model, config)
+    result = {"split": config.split, "step": step, "weights": weights_checksum(model), **evaluation.scores}
     write_tables(result, config.report_dir)
+    if not config.rolling.backtest:
+        run_files.note_evaluation(config.model_dir, manifest, result)
+    if config.report_dir:
+        curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)
+        sections = [*evaluation.sections(), *([curves] if curves else [])]
+        facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))
+        write_report(config.report_dir, result, evaluation.headline, sections, facts)
     return result
 
 

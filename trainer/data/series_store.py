@@ -6,6 +6,7 @@ are held in memory and the windows are never stored.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,12 @@ def _parsed(paths: list[str], columns: int, with_times: bool, known_columns: int
         return parsed
 
     return record_shards(paths).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def cut(group: GroupSeries, end: int, splits: dict[str, tuple[int, int]]) -> GroupSeries:
+    """The rows of a group before `end`, split otherwise."""
+    times = None if group.times is None else group.times[:end]
+    return dataclasses.replace(group, values=group.values[:end], observed=group.observed[:end], times=times, splits=splits)
 
 
 def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment]:

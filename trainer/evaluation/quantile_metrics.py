@@ -118,7 +118,7 @@ class QuantileMetrics:
         targets, size = self._targets[series, steps].sum(), self._size[series, steps].sum()
         loss = self._loss[series, steps]
         raw = (loss.mean(-1) * self._std[series, None]).sum()
-        weights = cell_weights(self._levels)
+        weights = cell_weights(self._levels.tolist())
         inside = self._inside[series, steps].sum((0, 1))
         return {
             "weighted_quantile_loss": float(raw / size) if size else None,

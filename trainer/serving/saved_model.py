@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,13 @@ for name, function in loaded.signatures.items():
 """
 
 
-def export(serving: Serving, export_dir: str) -> dict[str, Any]:
+def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Writes `EXPORT_DIR/VERSION`, the version one above the newest; it appears whole or not at all.
+
+    Args:
+      serving: the model.
+      export_dir: made where it is absent.
+      extra_texts: file -> content, for people; they lie beside the contract in `assets.extra`.
 
     Returns:
       path, signatures and max_difference (largest absolute difference between the reloaded and the in-memory model).
@@ -57,6 +63,8 @@ def export(serving: Serving, export_dir: str) -> dict[str, Any]:
         (extra / CONTRACT_FILE).write_text(
             json.dumps({**serving.contract, "op_modules": serving.op_modules}, indent=1) + "\n", encoding="utf-8"
         )
+        for name, text in (extra_texts or {}).items():
+            (extra / name).write_text(text, encoding="utf-8")
         write_warm_up(serving, extra)
         difference = _compare_in_fresh_process(serving, functions, model_path, scratch)
         path = directory / str(_next_version(directory))

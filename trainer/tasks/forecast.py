@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
-from trainer.data import series_store
+from trainer.data import intervals, series_store
 from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
@@ -23,8 +22,20 @@ from trainer.evaluation.conformal_fit import (
     scored_windows,
     window_moments,
 )
-from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_baselines import Baseline
+from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, SeriesScale, baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_report import (
+    calibration_section,
+    forecasts_section,
+    headline,
+    horizon_section,
+    ranked_series,
+    series_section,
+    shown_windows,
+)
 from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
+from trainer.evaluation.report_parts import Evaluation, Section
+from trainer.evaluation.window_errors import WindowErrors
 from trainer.models.conformal import Conformal
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
@@ -38,7 +49,8 @@ from trainer.tasks.task import Batch, State, Sums, Task
 class ForecastTask(Task):
     name = "forecast"
 
-    def __init__(self, config: TrainConfig, manifest: Manifest):
+    def __init__(self, config: TrainConfig, manifest: Manifest, groups: list[series_store.GroupSeries] | None = None):
+        """With `groups` the task is on these and the splits that they tell, instead of on the dataset's own."""
         super().__init__(config, manifest)
         assert manifest.series is not None
         forecast = config.forecast
@@ -49,23 +61,34 @@ class ForecastTask(Task):
             channels=len(manifest.series.columns) if self.joint else 1,
             features=feature_count(manifest.series, forecast.time_features),
         )
-        groups = manifest.series.groups
-        self.mean, self.std = (np.asarray([getattr(group, name) for group in groups]).reshape(-1) for name in ("mean", "std"))  # [S] raw
+        self._given = groups  # instead of the dataset's own
+        facts = manifest.series.groups
+        self.mean, self.std = (np.asarray([getattr(group, name) for group in facts]).reshape(-1) for name in ("mean", "std"))  # [S] raw
         self.distribution: Distribution | None = None
         if forecast.output != "point":
             self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
         self.readout = Readout(self.distribution)
         self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
+        if groups is not None:
+            self._groups = {split: groups for group in groups for split in group.splits}
         self._windows: dict[str, Windows] = {}
 
-    def segments(self, split: str, joint: bool) -> list[Segment]:
-        """The stretches of a split that windows are cut from; read from the shards at the first call."""
+    def groups(self, split: str) -> list[series_store.GroupSeries]:
+        """The series of every group up to and including `split`; read from the shards at the first call."""
         if split not in self._groups:
             self._groups[split] = series_store.load(self.config.data_dir, self.manifest, split)
             if self.config.forecast.output == "negative_binomial":
                 check_counts(self.manifest, self._groups[split])
-        return series_store.segments(self._groups[split], split, joint)
+        return self._groups[split]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return super().splits if self._given is None else tuple(self._groups)
+
+    def segments(self, split: str, joint: bool) -> list[Segment]:
+        """The stretches of a split that windows are cut from."""
+        return series_store.segments(self.groups(split), split, joint)
 
     def windows(self, split: str) -> Windows:
         """All windows of a split."""
@@ -171,21 +194,54 @@ class ForecastTask(Task):
         segments = self.segments(split, self.joint)
         return RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
 
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+    def scale(self) -> SeriesScale:
+        """What leads from standardised to raw units and to scaled errors."""
+        assert self.manifest.series is not None
+        train = self.segments("train", False) if "train" in self.splits else []
+        return series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season_of(self.manifest.series.interval))
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The forecasts to beat, fitted on the training split, with penalties chosen on the validation split."""
+        assert self.manifest.series is not None
+        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
+        return baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season_of(self.manifest.series.interval))
+
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
         season = season_of(facts.interval)
-        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
-        scale = series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
-        baselines = baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season)
         batches = self.evaluation_batches(config.split, config.batch_size)
+        rivals = Rivals(self.baselines(), self._recent_quantiles(config.split, season), season)
         readout, adjust = self.readout, None
         if config.conformal == "validation":
             conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
             readout = dataclasses.replace(readout, conformal=conformal)
         elif config.conformal == "recent":
             adjust = self._recent(model, config.split).adjust
-        rivals = Rivals(baselines, self._recent_quantiles(config.split, season), season)
-        metrics, others = score(self.predictor(model, readout), batches, self.shape.horizon, scale, rivals, adjust)
+        predict, errors, scale = self.predictor(model, readout), WindowErrors(), self.scale()
+
+        def noted(batch: Batch) -> Prediction:
+            found = predict(batch)
+            errors.add(found.mean, batch["target"].numpy(), batch["target_weight"].numpy(), batch["series"].numpy())
+            return found
+
+        def again(number: int, batch: Batch) -> Prediction:
+            found = predict(batch)
+            return found if adjust is None else adjust(number, found)
+
+        metrics, others = score(noted, batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)
-        return {"count": count, "metrics": metrics, "baselines": others}
+
+        def sections() -> list[Section]:
+            chosen = ranked_series(metrics["per_series"])
+            segments = self.segments(config.split, self.joint)
+            shown = shown_windows(again, self.windows(config.split), segments, errors, chosen, scale)
+            found = [
+                forecasts_section(shown, facts.interval is not None, count, len(scale.names)),
+                horizon_section(metrics, others, intervals.describe(facts.interval), count),
+                calibration_section(metrics, metrics["targets"]),
+                series_section(metrics, others),
+            ]
+            return [section for section in found if section is not None]
+
+        return Evaluation({"count": count, "metrics": metrics, "baselines": others}, headline(self.distribution is not None), sections)

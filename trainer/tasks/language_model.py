@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
@@ -13,9 +12,11 @@ from trainer.data.lanes import Lanes, batch_signature
 from trainer.data.manifest import Manifest
 from trainer.data.token_windows import TokenWindows, document_windows, stream_windows
 from trainer.evaluation.language_evaluation import WINDOW, count_baselines, language_metrics
+from trainer.evaluation.language_report import HEADLINE, Sample, position_section, samples_section
+from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.models.language_model import LanguageModel
 from trainer.models.noise import Noise
-from trainer.tasks.language_serving import language_serving
+from trainer.tasks.language_serving import LanguageServer, language_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
 
@@ -23,6 +24,8 @@ VALIDATION_LANES = 32
 WARM_UP_TOKENS = 256
 RESET_SHARE = 0.02  # of the lanes start a step from a zero state, as a prompt does
 EXACT_TARGETS = 200_000  # a longer split is read in several lanes, each warmed up, instead of in one
+SAMPLES, PROMPT_TOKENS, SAMPLE_TOKENS = 4, 64, 256  # of a report
+SAMPLE_TEMPERATURE, SAMPLE_SEED = 0.8, 0
 
 
 class LanguageTask(Task):
@@ -105,27 +108,26 @@ class LanguageTask(Task):
         stack = tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
         return stack, tf.zeros([batch_size, before], tf.int32) if before else ()
 
-    def _nats(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        """Nats of the batch's targets, their number, and the state after them."""
+    def _nats(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, State]:
+        """Nats of each of the batch's targets, [B, T] float32, 0 where it does not count, and the state after them."""
         keep = (1.0 - batch["reset"])[:, None]
         state = tf.nest.map_structure(lambda part: part * tf.cast(keep, part.dtype), state)
         logits, state = model(batch["tokens"], noise=noise, state=state)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits)
-        return tf.reduce_sum(nats * batch["weight"]), tf.reduce_sum(batch["weight"]), state
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits) * batch["weight"], state
 
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        nats, count, state = self._nats(model, batch, noise, state)
-        return nats, count, tf.nest.map_structure(tf.stop_gradient, state)
+        nats, state = self._nats(model, batch, noise, state)
+        return tf.reduce_sum(nats), tf.reduce_sum(batch["weight"]), tf.nest.map_structure(tf.stop_gradient, state)
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
-        nats, count, state = self._nats(model, batch, None, state)
-        return {"nats_per_token": (nats, count)}, state
+        nats, state = self._nats(model, batch, None, state)
+        return {"nats_per_token": (tf.reduce_sum(nats), tf.reduce_sum(batch["weight"]))}, state
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
         return language_serving(model, tokenizer, self.by_documents, self.initial_state)
 
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store, counts = self.store(config.split), self.facts.splits[config.split]
         stream = store.stream()
         if self.by_documents:
@@ -134,21 +136,50 @@ class LanguageTask(Task):
         else:
             lanes = max(1, min(VALIDATION_LANES, (len(stream) - 1) // EXACT_TARGETS))
             windows = stream_windows(stream, WINDOW)
-        carried = self._pass(model, self.evaluation_batches(config.split, lanes), lanes)
-        apart = self._pass(model, windows.in_order(config.batch_size), config.batch_size)
+        carried, scored = self._pass(model, self.evaluation_batches(config.split, lanes), lanes)
+        by_position, at_position = self._pass(model, windows.in_order(config.batch_size), config.batch_size)
         targets = windows.targets
-        assert carried[1] == apart[1] == targets, f"{carried[1]} and {apart[1]} tokens scored instead of {targets}"
-        metrics = language_metrics(carried[0], targets, counts)
-        metrics |= {f"windowed_{name}": value for name, value in language_metrics(apart[0], targets, counts).items()}
+        assert scored.sum() == at_position.sum() == targets, f"{scored.sum()} and {at_position.sum()} tokens scored instead of {targets}"
+        metrics = language_metrics(float(carried.sum()), targets, counts)
+        apart = language_metrics(float(by_position.sum()), targets, counts)
+        metrics |= {f"windowed_{name}": value for name, value in apart.items()}
         baselines = count_baselines(self.store("train").stream(), stream, self.facts.vocabulary_size, counts)
-        return {"count": targets, "metrics": metrics, "baselines": baselines}
 
-    def _pass(self, model: keras.Model, batches: tf.data.Dataset, batch_size: int) -> tuple[float, int]:
-        """Nats and number of all targets of `batches`, the state carried from one to the next."""
-        run = tf.function(lambda batch, state: self._nats(model, batch, None, state))
-        state, nats, count = self.initial_state(batch_size), 0.0, 0
+        def sections() -> list[Section]:
+            position = position_section(by_position, at_position, baselines)
+            return [position, samples_section(self._samples(model, stream), config.split, SAMPLE_TEMPERATURE, SAMPLE_SEED)]
+
+        return Evaluation({"count": targets, "metrics": metrics, "baselines": baselines}, HEADLINE, sections)
+
+    def _pass(self, model: keras.Model, batches: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nats and number of the targets at each place of a row, [T] float64 each; the state is carried from batch to batch."""
+
+        def sums(batch: Batch, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+            nats, state = self._nats(model, batch, None, state)
+            return tf.reduce_sum(nats, axis=0), tf.reduce_sum(batch["weight"], axis=0), state
+
+        run = tf.function(sums)
+        state, nats, count = self.initial_state(batch_size), np.zeros(1), np.zeros(1)
         for batch in batches:
             part, weight, state = run(batch, state)
-            nats += float(part)
-            count += int(weight)
+            nats, count = nats + part.numpy().astype(np.float64), count + weight.numpy().astype(np.float64)
         return nats, count
+
+    def _samples(self, model: keras.Model, stream: np.ndarray) -> list[Sample]:
+        """Continuations of the text at evenly spaced places of `stream: [N]`."""
+        tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
+        server = LanguageServer(model, tokenizer, self.by_documents, self.initial_state)
+        spare = max(0, len(stream) - PROMPT_TOKENS - SAMPLE_TOKENS)
+        places = sorted({spare * number // SAMPLES for number in range(SAMPLES)})
+        prompts = [tokenizer.decode(stream[place : place + PROMPT_TOKENS]) for place in places]
+        followed = [tokenizer.decode(stream[place + PROMPT_TOKENS : place + PROMPT_TOKENS + SAMPLE_TOKENS]) for place in places]
+        size = len(places)
+        made = server.complete(
+            tf.constant(prompts),
+            tf.fill([size], SAMPLE_TOKENS),
+            tf.fill([size], SAMPLE_TEMPERATURE),
+            tf.zeros([size], tf.int32),
+            tf.ones([size]),
+            tf.fill([size], tf.constant(SAMPLE_SEED, tf.int64)),
+        )["completion"].numpy()
+        return [Sample(prompt, text.decode("utf-8", "replace"), real) for prompt, text, real in zip(prompts, made, followed)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, SearchConfig, TrainConfig
@@ -12,14 +13,16 @@ from trainer.data import pair_store
 from trainer.data.manifest import Manifest
 from trainer.data.pair_batches import PairBatches, batch_signature
 from trainer.data.tokenizer import START, Tokenizer
+from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.evaluation.translation import Search, translate
 from trainer.evaluation.translation_metrics import translation_metrics
+from trainer.evaluation.translation_report import attention_section, examples, examples_section, headline, length_section
 from trainer.models.beam_search import beam_search
 from trainer.models.cross_entropy import smoothed_cross_entropy
 from trainer.models.decoding import greedy, length_limit
 from trainer.models.noise import Noise
 from trainer.models.seq2seq import Seq2Seq
-from trainer.tasks.seq2seq_serving import seq2seq_serving
+from trainer.tasks.seq2seq_serving import TranslationServer, seq2seq_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
 
@@ -138,19 +141,18 @@ class Seq2SeqTask(Task):
             return {}
         if self._greedy is None:
             self._greedy = _search_function(model, GREEDY)
-        return self._translation_scores(self._greedy, "validation", VALIDATION_ROWS)
+        return translation_metrics(self._translations(self._greedy, "validation", VALIDATION_ROWS), self.store("validation").target_text)
 
-    def _translation_scores(self, search: Search, split: str, batch_size: int) -> dict[str, float]:
-        store = self.store(split)
-        hypotheses = translate(search, self.evaluation_batches(split, batch_size), len(store.target_text), self.tokenizers[1])
-        return translation_metrics(hypotheses, store.target_text)
+    def _translations(self, search: Search, split: str, batch_size: int) -> list[str]:
+        return translate(search, self.evaluation_batches(split, batch_size), len(self.store(split).target_text), self.tokenizers[1])
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         return seq2seq_serving(model, *self.tokenizers, config)
 
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store = self.store(config.split)
-        metrics = self._translation_scores(_search_function(model, config.search), config.split, config.batch_size)
+        hypotheses = self._translations(_search_function(model, config.search), config.split, config.batch_size)
+        metrics = translation_metrics(hypotheses, store.target_text)
         run = tf.function(lambda batch: self.validation_sums(model, batch, ())[0])
         totals: dict[str, list[float]] = {}
         for batch in self.evaluation_batches(config.split, min(config.batch_size, VALIDATION_ROWS)):
@@ -158,11 +160,23 @@ class Seq2SeqTask(Task):
                 sums = totals.setdefault(name, [0.0, 0.0])
                 sums[0], sums[1] = sums[0] + float(pair[0]), sums[1] + float(pair[1])
         metrics |= {name: total / count for name, (total, count) in totals.items()}
-        return {
-            "count": len(store.target_text),
-            "metrics": metrics,
-            "baselines": {"copy_source": translation_metrics(store.source_text, store.target_text)},
-        }
+        baselines = {"copy_source": translation_metrics(store.source_text, store.target_text)}
+
+        def sections() -> list[Section]:
+            texts = store.source_text, hypotheses, store.target_text
+            chosen = examples(hypotheses, store.target_text)
+            shown = next((pair for rank, pair in chosen if rank == "median"), chosen[0][1])
+            return [length_section(*texts), examples_section(chosen, *texts), *self._attention(model, config, store.source_text[shown])]
+
+        return Evaluation({"count": len(hypotheses), "metrics": metrics, "baselines": baselines}, headline(self.score_name), sections)
+
+    def _attention(self, model: keras.Model, config: EvaluateConfig, text: str) -> list[Section]:
+        """The attention over one source; nothing where its translation is empty."""
+        server = TranslationServer(model, *self.tokenizers, config.search, 1)
+        found = {name: value.numpy()[0] for name, value in server.attention(tf.constant([text])).items()}
+        source, target = ([piece.decode("utf-8", "replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
+        written = int(np.sum(found["attention"].any(axis=1)))
+        return [attention_section(found["attention"], source, target[:written])] if written else []
 
 
 def _search_function(model: keras.Model, search: SearchConfig) -> Search:

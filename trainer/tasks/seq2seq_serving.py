@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import ExportConfig
+from trainer.config import ExportConfig, SearchConfig
 from trainer.data.graph_tokenizers import GraphTokenizer, graph_tokenizer
 from trainer.data.tokenizer import END, SPECIAL, Tokenizer
 from trainer.models.beam_search import beam_search
@@ -24,9 +24,9 @@ from trainer.tasks.serving import Serving, Signature
 class TranslationServer(tf.Module):
     """Maps source texts to target texts; how the search goes is fixed here, once for all requests."""
 
-    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, config: ExportConfig):
+    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, search: SearchConfig, n_best: int):
         super().__init__()
-        self.model, self._search, self._n_best = model, config.search, config.n_best
+        self.model, self._search, self._n_best = model, search, n_best
         self.source = graph_tokenizer(source)
         self.target = self.source if target is source else graph_tokenizer(target)
 
@@ -115,7 +115,7 @@ def _pieces(tokenizer: GraphTokenizer, ids: tf.Tensor) -> tf.Tensor:
 
 def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, config: ExportConfig) -> Serving:
     """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence model."""
-    server = TranslationServer(model, source, target, config)
+    server = TranslationServer(model, source, target, config.search, config.n_best)
     text = tf.TensorSpec([None], tf.string, "text")
     texts: dict[str, np.ndarray] = {"text": np.array([b"A man", b"", b"12 of a longer sentence, 2026."])}
     signatures = {

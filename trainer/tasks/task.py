@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
 from trainer.data.manifest import Manifest
+from trainer.evaluation.report_parts import Evaluation
 from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
 
@@ -102,5 +103,5 @@ class Task(abc.ABC):
         """Signatures on raw values, for the export."""
 
     @abc.abstractmethod
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> dict[str, Any]:
-        """The full, honest score of a split: `count`, `metrics`, `baselines`."""
+    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
+        """The full, honest score of a split."""

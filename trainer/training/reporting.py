@@ -16,11 +16,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trainer.progress_line import ProgressLine
+from trainer.training.run_files import METRICS_FILE
 from trainer.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.jsonl"
 PROGRESS_SECONDS = 10.0
 
 

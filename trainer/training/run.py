@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -43,7 +44,14 @@ _NEVER_TAKEN_DOWN: list[Loop] = []
 PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
 
 
-def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, preemption: Preemption, heartbeat: Heartbeat) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    manifest: Manifest,
+    cluster: Cluster | None,
+    preemption: Preemption,
+    heartbeat: Heartbeat,
+    make_task: Callable[[TrainConfig, Manifest], Task] = task_for,
+) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
 
     Raises:
@@ -58,7 +66,7 @@ def train(config: TrainConfig, manifest: Manifest, cluster: Cluster | None, pree
         heartbeat.beat()
         workers = Workers(strategy, cluster)
         check_alike(workers, config, manifest)
-        task = task_for(config, manifest)
+        task = make_task(config, manifest)
         check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
         stepper = build(task, strategy)

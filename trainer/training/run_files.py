@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from trainer import __version__, flags
-from trainer.config import TrainConfig, from_dict, to_dict
+from trainer.config import SPLITS, TrainConfig, from_dict, to_dict
 from trainer.data import manifest as manifests
 from trainer.data.manifest import Manifest
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.whole_file import whole_file
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
+METRICS_FILE = "metrics.jsonl"
+EVALUATION_FILE = "evaluation-{}.json"
 FORMAT_VERSION = 1
 # What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked at.
 FREE = ("data_dir", "model_dir", "budget", "device", "debug")
@@ -53,19 +60,74 @@ def read(model_dir: str) -> tuple[TrainConfig, Manifest]:
     Raises:
       DataError: there is none, or it is of another version or damaged.
     """
+    path, content = Path(model_dir) / CONFIG_FILE, _content(model_dir)
+    try:
+        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+
+
+def read_versions(model_dir: str) -> dict[str, str]:
+    """Versions of what computed the model; DataError as in `read`."""
+    return dict(_content(model_dir)["versions"])
+
+
+def read_metrics(model_dir: str) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, without one that a kill cut off; empty where there is no such file."""
+    path = Path(model_dir) / METRICS_FILE
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def note_evaluation(model_dir: str, manifest: Manifest, result: Mapping[str, Any]) -> None:
+    """Leaves the scores of a model beside it, one file a split, for the model card of an export."""
+    content: dict[str, Any] = {name: result[name] for name in ("split", "step", "weights", "count")}
+    content["data"] = {"name": manifest.name, "fingerprint": manifest.fingerprint}
+    content["metrics"] = _numbers(result["metrics"])
+    content["baselines"] = {name: _numbers(scores) for name, scores in result["baselines"].items()}
+    path = Path(model_dir) / EVALUATION_FILE.format(result["split"])
+    try:
+        _write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): the model card of an export will lack these scores", path, error.strerror)
+
+
+def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
+    """What `note_evaluation` left of the model with these weights, by split."""
+    found = []
+    for split in SPLITS:
+        path = Path(model_dir) / EVALUATION_FILE.format(split)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); delete it, or evaluate again") from None
+        if content["weights"] == weights:
+            found.append(content)
+    return found
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def _content(model_dir: str) -> dict[str, Any]:
     path = Path(model_dir) / CONFIG_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{model_dir} holds no model: it has no {CONFIG_FILE}; train one with python -m trainer.train") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); restore it from a backup or train again") from None
     if content.get("format_version") != FORMAT_VERSION:
         raise DataError(f"{path} has format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; train again")
-    try:
-        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+    return content
 
 
 def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:

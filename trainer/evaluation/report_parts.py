@@ -1,0 +1,61 @@
+"""What a report is made of: tasks fill these in, the page sets them. Plain data, no markup but that of the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts with one legend, pairs of a chart's class and what it stands for, and a caption that says what is shown and counted."""
+
+    title: str
+    charts: tuple[Markup, ...]
+    caption: str
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """`texts` keeps the line breaks of cells and sets them as quotations."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+    texts: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    parts: tuple[Figure | Table, ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The score that sums a model up: its key among the metrics, its name with the unit, what is counted, and its direction."""
+
+    metric: str
+    name: str
+    counted: str
+    higher_is_better: bool
+    caption: str  # of the table of all scores: their units
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a task found out about a model.
+
+    `scores` is JSON: `count`, `metrics`, `baselines` and more. `sections` makes what only a report shows, which may take time.
+    """
+
+    scores: dict[str, Any]
+    headline: Headline
+    sections: Callable[[], list[Section]]

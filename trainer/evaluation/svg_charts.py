@@ -1,0 +1,241 @@
+"""Charts as inline SVG: text stays text, colours are classes that a page's style sheet gives for light and for dark.
+
+Classes: `s0` to `s6` colour a series (stroke of a line, fill of a band or a bar), `muted` is for history and references.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 26, 46  # margins around the plot area, pixels
+WIDE = (760, 320)
+SMALL = (420, 250)
+CELL = 26  # pixels of a heat map's cell
+LETTER = 7.2  # pixels that a character of a label takes, at most
+LONGEST_LABEL = 18
+PIXELS_A_TICK = 62
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
+class Line:
+    """`x: [N]`, `y: [N]`, broken where y is NaN; `marks` draws a dot at each point, which tells its value when pointed at."""
+
+    label: str
+    style: str
+    x: np.ndarray
+    y: np.ndarray
+    dashed: bool = False
+    marks: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """The area between `low: [N]` and `high: [N]` over `x: [N]`."""
+
+    label: str
+    style: str
+    x: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def line_chart(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    *,
+    title: str = "",
+    bands: Sequence[Band] = (),
+    size: tuple[int, int] = WIDE,
+    from_zero: bool = False,
+    dates: bool = False,
+    rule: float | None = None,
+) -> Markup:
+    """Lines over bands, with axes.
+
+    Args:
+      lines: at least one, with at least one number.
+      x_label: quantity and unit.
+      y_label: quantity and unit.
+      title: stands above the plot.
+      bands: drawn in order, below the lines.
+      size: width and height, pixels.
+      from_zero: whether the vertical axis begins at 0.
+      dates: whether x is Unix seconds.
+      rule: x of a vertical line.
+
+    Raises:
+      ValueError: there is no finite number to draw.
+    """
+    xs = np.concatenate([*(line.x for line in lines), *(band.x for band in bands)])
+    ys = np.concatenate([*(line.y for line in lines), *(side for band in bands for side in (band.low, band.high))])
+    plot = _Plot(size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=from_zero))
+    parts = [plot.axes(x_label, y_label, title, dates, whole=bool((xs == np.round(xs)).all()))]
+    for band in bands:
+        outline = plot.points(np.concatenate([band.x, band.x[::-1]]), np.concatenate([band.low, band.high[::-1]]))
+        parts.append(f'<polygon class="band {band.style}" points="{outline}"/>')
+    if rule is not None:
+        x = plot.x(rule)
+        parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{plot.top}" y2="{plot.bottom}"/>')
+    parts += [plot.line(line) for line in lines]
+    return _svg(size, title or f"{y_label} over {x_label}", "".join(parts))
+
+
+def bar_chart(labels: Sequence[str], values: Sequence[float], x_label: str, y_label: str, size: tuple[int, int] = WIDE) -> Markup:
+    """One bar a label, its value above it."""
+    heights = np.asarray(values, np.float64)
+    plot = _Plot(size, (-0.5, len(labels) - 0.5), _limits(heights, margin=0.1, from_zero=True))
+    parts = [plot.frame(x_label, y_label, "")]
+    for place, (label, value) in enumerate(zip(labels, heights)):
+        left, right, y, zero = plot.x(place - 0.36), plot.x(place + 0.36), plot.y(value), plot.y(0.0)
+        middle = (left + right) / 2
+        parts.append(
+            f'<rect class="bar s0" x="{left:.1f}" y="{min(y, zero):.1f}" width="{right - left:.1f}" height="{abs(zero - y):.1f}"/>'
+        )
+        parts.append(f'<text class="value" x="{middle:.1f}" y="{y - 5:.1f}" text-anchor="middle">{_number(value)}</text>')
+        parts.append(f'<text x="{middle:.1f}" y="{plot.bottom + 17}" text-anchor="middle">{escape(label)}</text>')
+    return _svg(size, f"{y_label} by {x_label}", "".join(parts))
+
+
+def heat_map(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], x_label: str, y_label: str) -> Markup:
+    """`weights: [R, C]` from 0 to 1 as opacity, with a label for every row and column."""
+    rows, columns = ([_short(label) for label in side] for side in (rows, columns))
+    left = 40 + LETTER * max(map(len, rows))
+    top = 40 + LETTER * max(map(len, columns))
+    size = (round(left + CELL * len(columns) + 20), round(top + CELL * len(rows) + 12))
+    parts = [f'<text class="label" x="{left}" y="14">{escape(x_label)}</text>']
+    middle = top + CELL * len(rows) / 2
+    parts.append(f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+    for column, label in enumerate(columns):
+        x = left + CELL * (column + 0.5) + 4
+        parts.append(f'<text transform="translate({x:.1f} {top - 7:.1f}) rotate(-90)">{escape(label)}</text>')
+    for row, label in enumerate(rows):
+        y = top + CELL * row
+        parts.append(f'<text x="{left - 7:.1f}" y="{y + CELL / 2 + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        for column, other in enumerate(columns):
+            value = float(np.clip(weights[row, column], 0, 1))
+            parts.append(
+                f'<rect class="cell" x="{left + CELL * column:.1f}" y="{y:.1f}" width="{CELL}" height="{CELL}" fill-opacity="{value:.3f}">'
+                f"<title>{escape(label)} from {escape(other)}: {value:.2f}</title></rect>"
+            )
+    return _svg(size, f"{y_label} against {x_label}", "".join(parts))
+
+
+class _Plot:
+    """Data coordinates to pixels, and the axes around them."""
+
+    def __init__(self, size: tuple[int, int], x_limits: tuple[float, float], y_limits: tuple[float, float]):
+        self.left, self.right, self.top, self.bottom = LEFT, size[0] - RIGHT, TOP, size[1] - BOTTOM
+        self._x, self._y = x_limits, y_limits
+
+    def x(self, value: float) -> float:
+        low, high = self._x
+        return self.left + (value - low) / (high - low) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        low, high = self._y
+        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+
+    def points(self, x: np.ndarray, y: np.ndarray) -> str:
+        return " ".join(f"{self.x(float(a)):.1f},{self.y(float(b)):.1f}" for a, b in zip(x, y) if math.isfinite(b))
+
+    def line(self, line: Line) -> str:
+        """One path for each stretch without gaps, and a dot where there is no stretch to draw."""
+        finite = np.isfinite(line.y)
+        borders = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]])))
+        parts = []
+        for first, end in borders.reshape(-1, 2):
+            dash = " dashed" if line.dashed else ""
+            parts.append(f'<polyline class="line {line.style}{dash}" points="{self.points(line.x[first:end], line.y[first:end])}"/>')
+        lonely = {int(first) for first, end in borders.reshape(-1, 2) if end - first == 1}
+        for index in np.flatnonzero(finite) if line.marks else sorted(lonely):
+            x, y = float(line.x[index]), float(line.y[index])
+            tip = f"{escape(line.label)}: {_number(y)}"
+            parts.append(f'<circle class="dot {line.style}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3"><title>{tip}</title></circle>')
+        return "".join(parts)
+
+    def axes(self, x_label: str, y_label: str, title: str, dates: bool, whole: bool) -> str:
+        count = max(2, (self.right - self.left) // PIXELS_A_TICK)
+        ticks, texts, note = _date_ticks(*self._x, count) if dates else (*_ticks(*self._x, count, whole), "")
+        parts = [self.frame(f"{x_label} ({note})" if note else x_label, y_label, title)]
+        for tick, text in zip(ticks, texts):
+            x = self.x(tick)
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{self.top}" y2="{self.bottom}"/>')
+            parts.append(f'<text x="{x:.1f}" y="{self.bottom + 17}" text-anchor="middle">{escape(text)}</text>')
+        return "".join(parts)
+
+    def frame(self, x_label: str, y_label: str, title: str) -> str:
+        """The vertical axis, both labels and the title."""
+        parts = []
+        ticks, texts = _ticks(*self._y, 6)
+        for tick, text in zip(ticks, texts):
+            y = self.y(tick)
+            parts.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{self.left - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
+        parts.append(f'<line class="axis" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>')
+        across, down = (self.left + self.right) / 2, (self.top + self.bottom) / 2
+        parts.append(f'<text class="label" x="{across:.1f}" y="{self.bottom + 38}" text-anchor="middle">{escape(x_label)}</text>')
+        parts.append(f'<text class="label" transform="translate(14 {down:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+        if title:
+            parts.append(f'<text class="title" x="{self.left}" y="15">{escape(title)}</text>')
+        return "".join(parts)
+
+
+def _svg(size: tuple[int, int], told: str, content: str) -> Markup:
+    """`content` is markup whose texts are escaped."""
+    width, height = size
+    return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(told)}">{content}</svg>')
+
+
+def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("there is no finite number to draw")
+    low, high = float(finite.min()), float(finite.max())
+    if from_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    spare = margin * (high - low)
+    return (low if from_zero and low == 0 else low - spare), high + spare
+
+
+def _ticks(low: float, high: float, count: int, whole: bool = False) -> tuple[list[float], list[str]]:
+    """At most `count` round (or whole) numbers from `low` to `high`, and how they are written."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    slack = 1e-9 * (high - low)
+    ticks = [float(tick) for tick in found if low - slack <= tick <= high + slack]
+    largest = max((abs(tick) for tick in ticks), default=0.0)
+    step = float(found[1] - found[0])
+    if largest >= 1e7 or step < 1e-5:
+        return ticks, [f"{tick:.6g}" for tick in ticks]
+    decimals = next(d for d in range(8) if abs(round(step, d) - step) < 1e-6 * step)
+    return ticks, [f"{tick:,.{decimals}f}" for tick in ticks]
+
+
+def _date_ticks(low: float, high: float, count: int) -> tuple[list[float], list[str], str]:
+    """Ticks at round times (UTC), as short as the reader can tell them, and what they leave out."""
+    from matplotlib import dates
+
+    locator = dates.AutoDateLocator(maxticks=count)
+    found = locator.tick_values(*(dates.num2date(second / 86_400) for second in (low, high)))
+    formatter = dates.ConciseDateFormatter(locator)
+    texts = formatter.format_ticks(list(found))
+    seconds = [float(tick) * 86_400 for tick in found]
+    shown = [(second, text) for second, text in zip(seconds, texts) if low <= second <= high]
+    return [second for second, _ in shown], [text for _, text in shown], formatter.get_offset()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,50 @@
+"""The error of every single window, from which a report takes the best, the median and the worst."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def ranked_places(count: int) -> list[tuple[str, int]]:
+    """Places of the best, the median and the worst among `count` things in order, each place once."""
+    places = {count // 2: "median", count - 1: "worst", 0: "best"} if count else {}
+    return [(rank, place) for place, rank in sorted(places.items())]
+
+
+@dataclass(frozen=True)
+class RankedWindow:
+    """Window `number` (in the order that windows were added), its channel and series, and its mean squared error, standardised."""
+
+    rank: str
+    number: int
+    channel: int
+    series: int
+    mse: float
+
+
+class WindowErrors:
+    """Mean squared errors of windows, added batch by batch in their order."""
+
+    def __init__(self) -> None:
+        self._errors: list[np.ndarray] = []
+        self._series: list[np.ndarray] = []
+
+    def add(self, forecast: np.ndarray, target: np.ndarray, weight: np.ndarray, series: np.ndarray) -> None:
+        """Adds a batch: `forecast`, `target`, `weight` (0 where not scored): [B, H, C], standardised; `series: [B, C]`."""
+        counts = weight.sum(axis=1)
+        squares = (np.square(forecast - target, dtype=np.float64) * weight).sum(axis=1)
+        self._errors.append(np.divide(squares, counts, out=np.full(counts.shape, np.nan), where=counts > 0))
+        self._series.append(np.asarray(series))
+
+    def ranked(self, series: int) -> list[RankedWindow]:
+        """The best, the median and the worst window of a series among those with a scored target; each window once."""
+        errors, owners = np.concatenate(self._errors), np.concatenate(self._series)  # [N, C]
+        places = np.argwhere((owners == series) & np.isfinite(errors))
+        order = places[np.argsort(errors[tuple(places.T)], kind="stable")]
+        found = []
+        for rank, place in ranked_places(len(order)):
+            number, channel = (int(index) for index in order[place])
+            found.append(RankedWindow(rank, number, channel, series, float(errors[number, channel])))
+        return found

@@ -1,0 +1,42 @@
+"""What a reader wants to know of a run: its data, settings and versions, as words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainer import flags
+from trainer.config import TrainConfig
+from trainer.data import intervals
+from trainer.data.manifest import Manifest
+
+Facts = dict[str, dict[str, str]]  # title -> name -> value
+PLACES = ("--data_dir", "--model_dir")
+
+
+def run_facts(config: TrainConfig, manifest: Manifest, versions: Mapping[str, str]) -> Facts:
+    """`Data`, `Settings` (flags that differ from their defaults, as on the command line, without paths) and `Versions`."""
+    arguments = [argument.partition("=") for argument in flags.to_arguments(config)]
+    settings = {name: value for name, _, value in arguments if name not in PLACES}
+    return {"Data": _data(manifest), "Settings": settings, "Versions": dict(versions)}
+
+
+def _data(manifest: Manifest) -> dict[str, str]:
+    facts = {"name": manifest.name, "task": manifest.task, "fingerprint": manifest.fingerprint}
+    if manifest.series is not None:
+        series = manifest.series
+        facts |= {"interval": intervals.describe(series.interval), "groups": f"{len(series.groups):,}"}
+        facts |= {"columns": ", ".join(series.columns)}
+        for split in manifest.splits:
+            ranges = [group.splits[split] for group in series.groups if split in group.splits]
+            facts[split] = f"{sum(end - first for first, end in ranges):,} rows"
+    if manifest.text is not None:
+        text = manifest.text
+        facts |= {"tokenizer": text.tokenizer, "vocabulary": f"{text.vocabulary_size:,} tokens", "documents": text.documents}
+        for split, counts in text.splits.items():
+            facts[split] = f"{counts.tokens:,} tokens, {counts.characters:,} characters, {counts.documents:,} documents"
+    if manifest.pairs is not None:
+        pairs = manifest.pairs
+        facts |= {"tokenizer": pairs.tokenizer, "vocabularies": f"{pairs.source.size:,} source, {pairs.target.size:,} target tokens"}
+        for split, sizes in pairs.splits.items():
+            facts[split] = f"{sizes.pairs:,} pairs, {sizes.source_tokens:,} source and {sizes.target_tokens:,} target tokens"
+    return facts
