@@ -33,6 +33,7 @@ LIBRARIES = ("ours", "keras", "pytorch")
 UNITS, LANES, LENGTH = 512, 64, 128
 WINDOW = {"lookback": 96, "horizon": 96, "segment": 24, "units": 128, "batch": 224, "rows": 8640}
 FOR_EVER = ["--train_steps=1000000000", "--evaluate_every_steps=1000000000", "--save_every_steps=1000000000", "--schedule=constant"]
+RECIPE = f"--flagfile={ROOT}/trainer/recipes/etth1_96.flags"
 
 
 class Job(NamedTuple):
@@ -47,7 +48,9 @@ JOBS = {
     "language_model": Job(
         "tokens", LANES * LENGTH, 8, 2, ("--cell=lstm", f"--units={UNITS}", f"--batch_size={LANES}", f"--sequence_length={LENGTH}")
     ),
-    "forecast": Job("windows", WINDOW["batch"], 300, 60, (f"--flagfile={ROOT}/trainer/recipes/etth1_96.flags",)),
+    "forecast": Job(
+        "windows", WINDOW["batch"], 300, 60, (RECIPE, f"--lookback={WINDOW['lookback']}", f"--segment_length={WINDOW['segment']}")
+    ),
 }
 
 

@@ -58,6 +58,11 @@ class ForecastConfig:
         f"time steps that one recurrent step reads and writes; 1 reads step by step; 0 takes the largest up to {LONGEST_SEGMENT} that fits",
         default=0,
     )
+    decoder: str = flag(
+        "parallel: all segments of the horizon at once; autoregressive: one after another, each from the forecast before it",
+        default="parallel",
+        choices=("parallel", "autoregressive"),
+    )
     linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
@@ -85,6 +90,9 @@ class ForecastConfig:
             near = sorted(fitting, key=lambda step: abs(step - length))[:2]
             told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
             yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
+        if self.decoder == "autoregressive" and self.output != "point":
+            remedy = "use --decoder=parallel, or --output=point"
+            yield Problem("decoder", self.decoder, f"forecasts one value a step, no --output={self.output}", remedy)
         if self.output == "point" and self.quantiles != LEVELS:
             yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
         elif self.output != "point":

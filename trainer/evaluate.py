@@ -47,6 +47,8 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")
     if manifest.vocabularies != trained_on.vocabularies:
         raise DataError(f"{config.data_dir} has another vocabulary than the model was trained with; give the dataset of the training run")
+    if manifest.covariates != trained_on.covariates:
+        raise DataError(f"{config.data_dir} has other known or static columns than the model was trained with; prepare it with the same")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
     if config.rolling.backtest and manifest.task != "forecast":

@@ -53,6 +53,14 @@ class PrepareConfig:
         default=(),
     )
     date_column: str = flag("column with the times; auto takes a first column that holds dates, none ignores dates", default="auto")
+    known_future_columns: tuple[str, ...] = flag(
+        "csv: columns of numbers that are known for the future too (promo, price): the model reads them, and does not forecast them",
+        default=(),
+    )
+    static_columns: tuple[str, ...] = flag(
+        "csv: columns with one value a file (store, size): numbers in all files are read as numbers, else each text is a category",
+        default=(),
+    )
     documents: str = flag("text: stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines"))
     tokenizer: str = flag("text, pairs: what a token is", default="char", choices=TOKENIZERS)
     vocab_size: int | None = flag(
@@ -139,13 +147,28 @@ class PrepareConfig:
             if self.source in ("npy", "tfds", "sample") and self.date_column != "auto":
                 yield Problem("date_column", self.date_column, f"has no effect with --source={self.source}", "leave it out")
             yield from self._without_effect("documents", "tokenizer", "vocab_size", "sentencepiece_type")
+            yield from self._covariate_problems()
             return
+        yield from self._without_effect("known_future_columns", "static_columns")
         if self.date_column != "auto":
             yield Problem("date_column", self.date_column, f"has no effect with --task={self.task}", "leave it out")
         if self.tokenizer == "byte" and self.vocab_size is not None:
             yield Problem("vocab_size", self.vocab_size, "has no effect with --tokenizer=byte", "leave it out: there are 256 bytes")
         if self.tokenizer != "sentencepiece" and self.sentencepiece_type != "bpe":
             yield Problem("sentencepiece_type", self.sentencepiece_type, f"has no effect with --tokenizer={self.tokenizer}", "leave it out")
+
+    def _covariate_problems(self) -> Iterator[Problem]:
+        for name in ("known_future_columns", "static_columns"):
+            columns = getattr(self, name)
+            shown = ",".join(columns)
+            if columns and self.source != "csv":
+                yield Problem(name, shown, f"has no effect with --source={self.source}", "leave it out, or use --source=csv")
+            if len(set(columns)) < len(columns):
+                yield Problem(name, shown, "names a column twice", "name each once")
+            others = {"date_column": (self.date_column,), "static_columns": self.static_columns if name != "static_columns" else ()}
+            for other, theirs in others.items():
+                if both := set(columns) & set(theirs):
+                    yield Problem(name, shown, f"names {sorted(both)[0]}, as --{other} does", "give each column one role")
 
     def _pair_problems(self) -> Iterator[Problem]:
         if self.task != "seq2seq":

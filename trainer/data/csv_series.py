@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -31,6 +32,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class KnownValues:
+    """Columns that are known for the future too, beside the series: `values` float32 [rows, columns], NaN where missing."""
+
+    columns: tuple[str, ...]
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class RawSeries:
     """Series that share a time axis, as their source gives them."""
 
@@ -40,9 +49,17 @@ class RawSeries:
     times: np.ndarray | None  # int64 [rows], Unix seconds, every step of the grid; None without dates
     interval: Interval | None  # None without dates
     source: str = ""  # file, for errors
+    known: KnownValues | None = None
+    static: Mapping[str, str] = dataclasses.field(default_factory=dict)  # column -> its one text
 
 
-def read_csv(path: str, date_column: str = "auto", interval: Interval | None = None) -> RawSeries:
+def read_csv(
+    path: str,
+    date_column: str = "auto",
+    interval: Interval | None = None,
+    known_columns: Sequence[str] = (),
+    static_columns: Sequence[str] = (),
+) -> RawSeries:
     """Reads one CSV file: a header, then rows of numbers; UTF-8, comma-separated.
 
     Cells that hold one of `MISSING` are missing values. Dates become Unix seconds (UTC unless they carry an offset); rows that
@@ -52,16 +69,20 @@ def read_csv(path: str, date_column: str = "auto", interval: Interval | None = N
       path: the file.
       date_column: `auto` takes the first column where its first cell is a date; `none` leaves such a column out; else a name.
       interval: the interval that the dates must have; None infers it (two dated rows or more).
+      known_columns: columns of numbers that are no series but known for the future too.
+      static_columns: columns that have one text in all rows.
 
     Raises:
-      DataError: the file is missing, empty, no UTF-8, ragged, has a line of more than LONGEST_LINE characters, holds text or an
-        infinity where a number should be, or its dates repeat, fall or are irregular. The text names the file and the line.
+      DataError: the file is missing, empty, no UTF-8, ragged, lacks a named column, has a line of more than LONGEST_LINE characters,
+        holds text or an infinity where a number should be or two texts in a static column, or its dates repeat, fall or are irregular.
+        The text names the file and the line.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(_lines(path, file), strict=True)
             try:
-                return _read(path, reader, date_column, interval)
+                series = _read(path, reader, date_column, interval, static_columns)
+                return _with_known(series, known_columns) if known_columns else series
             except csv.Error as error:
                 raise DataError(f"{path} line {reader.line_num}: is no CSV ({error}); check quotes and stray bytes there") from None
     except UnicodeDecodeError:
@@ -81,8 +102,9 @@ def _lines(path: str, file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _read(path: str, reader: Any, date_column: str, interval: Interval | None) -> RawSeries:
+def _read(path: str, reader: Any, date_column: str, interval: Interval | None, static_columns: Sequence[str]) -> RawSeries:
     header = _header(path, reader)
+    constant = {_index(path, header, name, "static_columns"): "" for name in static_columns}
     blocks: list[np.ndarray] = []
     time_blocks: list[np.ndarray] = []
     dates: int | None = None
@@ -92,9 +114,12 @@ def _read(path: str, reader: Any, date_column: str, interval: Interval | None) -
     for rows in _row_blocks(path, reader, len(header)):
         if first == 0:
             dates, with_times = _date_index(path, header, rows[0], date_column)
-            numeric = [index for index in range(len(header)) if index != dates]
+            numeric = [index for index in range(len(header)) if index != dates and index not in constant]
             _check_names(path, header, numeric)
+            constant = {index: rows[0][index].strip() for index in constant}
         columns = list(zip(*rows))
+        for index, text in constant.items():
+            _check_constant(path, first, header[index], columns[index], text)
         blocks.append(np.stack([_column(path, first, header[index], columns[index]) for index in numeric], axis=1))
         if with_times and dates is not None:
             time_blocks.append(_times(path, first, header[dates], columns[dates]))
@@ -104,9 +129,38 @@ def _read(path: str, reader: Any, date_column: str, interval: Interval | None) -
     names = tuple(header[index] for index in numeric)
     values = np.concatenate(blocks)
     name = readable(Path(path).stem)
+    static = {header[index]: text for index, text in constant.items()}
     if not with_times:
-        return RawSeries(name, names, values, None, None, path)
-    return _on_grid(path, name, names, values, np.concatenate(time_blocks), interval)
+        return RawSeries(name, names, values, None, None, path, static=static)
+    return dataclasses.replace(_on_grid(path, name, names, values, np.concatenate(time_blocks), interval), static=static)
+
+
+def _with_known(series: RawSeries, known_columns: Sequence[str]) -> RawSeries:
+    """The series with those columns apart."""
+    known = [_index(series.source, series.columns, name, "known_future_columns") for name in known_columns]
+    own = [index for index in range(len(series.columns)) if index not in known]
+    if not own:
+        raise DataError(f"{series.source} has no column to forecast beside the known ones; leave one out of --known_future_columns")
+    columns = tuple(series.columns[index] for index in own)
+    return dataclasses.replace(
+        series, columns=columns, values=series.values[:, own], known=KnownValues(tuple(known_columns), series.values[:, known])
+    )
+
+
+def _index(path: str, columns: Sequence[str], name: str, flag: str) -> int:
+    if name not in columns:
+        raise DataError(f"{path} has no column {name!r} of --{flag}; it has {', '.join(columns)[:200]}")
+    return columns.index(name)
+
+
+def _check_constant(path: str, first: int, name: str, cells: Sequence[str], text: str) -> None:
+    """Raises DataError unless every cell of a static column has the text of the first row, and it is one."""
+    if text.lower() in _MISSING:
+        _fail(path, first, "is empty; a static column has one text in all rows", name)
+    odd = next((row for row, cell in enumerate(cells) if cell.strip() != text), None)
+    if odd is not None:
+        told = f"{_shown(cells[odd])} differs from {_shown(text)} of the first row"
+        _fail(path, first + odd, f"{told}; a static column has one text a file: split the file, or leave the column out", name)
 
 
 def _header(path: str, reader: Any) -> list[str]:

@@ -17,10 +17,11 @@ import trainer
 from trainer.config import SPLITS
 from trainer.data import tfds_source
 from trainer.data.array_series import read_npy
+from trainer.data.covariates import describe_known, describe_static
 from trainer.data.csv_series import RawSeries, read_csv
 from trainer.data.forecast_records import check_alike, series_features, series_shards
 from trainer.data.input_files import find_split_files, readable
-from trainer.data.manifest import Manifest, SeriesFacts, SeriesGroup, Split
+from trainer.data.manifest import KnownColumn, Manifest, SeriesFacts, SeriesGroup, Split, StaticColumn
 from trainer.data.parts import Parts
 from trainer.data.preparation import Plan
 from trainer.data.sample_series import SAMPLE_FILE, sample_series, write_csv
@@ -85,7 +86,8 @@ def plan_groups(groups: Sequence[Group], num_shards: int, parts: Parts, save: Ca
         pooled = json.loads(parts.content("pooled.json", partial(_pooled, groups)))
         groups = [group if group.statistics else replace(group, statistics=pooled) for group in groups]
     there = [split for split in SPLITS if any(split in group.splits for group in groups)]
-    return Plan({split: series_shards(groups, split, num_shards) for split in there}, partial(_describe, groups), save)
+    describe = partial(_describe, groups, describe_known(groups), describe_static(groups))
+    return Plan({split: series_shards(groups, split, num_shards) for split in there}, describe, save)
 
 
 def _sample(seed: int) -> list[RawSeries]:
@@ -93,7 +95,9 @@ def _sample(seed: int) -> list[RawSeries]:
 
 
 def _read_file(path: str, config: PrepareConfig) -> list[RawSeries]:
-    return [read_npy(path) if config.source == "npy" else read_csv(path, config.date_column)]
+    if config.source == "npy":
+        return [read_npy(path)]
+    return [read_csv(path, config.date_column, known_columns=config.known_future_columns, static_columns=config.static_columns)]
 
 
 def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -131,12 +135,20 @@ def _save(config: PrepareConfig, directory: Path) -> None:
 
 
 def _describe(
-    groups: Sequence[Group], name: str, splits: dict[str, Split], found: dict[str, Counter[str]]
+    groups: Sequence[Group],
+    known: tuple[KnownColumn, ...],
+    static: tuple[StaticColumn, ...],
+    name: str,
+    splits: dict[str, Split],
+    found: dict[str, Counter[str]],
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest, rows of each split, and number of series."""
-    described = tuple(SeriesGroup(group.name, group.rows, group.first_time, group.splits, *_tuples(group.statistics)) for group in groups)
-    facts = SeriesFacts(groups[0].columns, groups[0].interval, described)
-    features = series_features(len(facts.columns), dated=facts.interval is not None)
+    described = tuple(
+        SeriesGroup(group.name, group.rows, group.first_time, group.splits, *_tuples(group.statistics), tuple(group.static.values()))
+        for group in groups
+    )
+    facts = SeriesFacts(groups[0].columns, groups[0].interval, described, known, static)
+    features = series_features(len(facts.columns), dated=facts.interval is not None, known_columns=len(known))
     written = Manifest(name, "forecast", features, splits, facts, created_by=f"trainer {trainer.__version__}")
     rows = {split: own["rows"] for split, own in found.items()}
     return written, {"rows": rows, "series": len(groups) * len(facts.columns)}

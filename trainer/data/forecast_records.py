@@ -5,6 +5,7 @@ A record is a chunk of consecutive rows of one group within one split, with the 
   start     int64 scalar   row number of the chunk's first row in its group
   values    float32 [rows, columns]   raw units, 0.0 where missing
   observed  uint8 [rows, columns]     1 where there is a value, 0 where it is missing
+  known     float32 [rows, known columns]   raw units, NaN where missing; absent where no column is known for the future
   time      int64 [rows]   Unix seconds; absent where the series have no dates
 The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`.
 """
@@ -64,13 +65,15 @@ def series_shards(groups: Sequence[Group], split: str, num_shards: int) -> list[
     return plan
 
 
-def series_features(columns: int, *, dated: bool) -> tuple[Feature, ...]:
-    features = (
+def series_features(columns: int, *, dated: bool, known_columns: int = 0) -> tuple[Feature, ...]:
+    features: tuple[Feature, ...] = (
         Feature("group", (), "int64", "index"),
         Feature("start", (), "int64", "row"),
         Feature("values", (None, columns), "float32", "raw"),
         Feature("observed", (None, columns), "uint8", "1 = observed"),
     )
+    if known_columns:
+        features += (Feature("known", (None, known_columns), "float32", "raw, NaN where missing"),)
     return (*features, Feature("time", (None,), "int64", "Unix seconds")) if dated else features
 
 
@@ -99,6 +102,8 @@ def _record(group: Group, number: int, first: int, end: int) -> dict[str, Featur
         "values": np.where(observed, values, 0.0).astype("<f4").tobytes(),
         "observed": observed.astype(np.uint8).tobytes(),
     }
+    if (known := group.known(first, end)) is not None:
+        features["known"] = known.astype("<f4").tobytes()
     if times is not None:
         features["time"] = times.astype("<i8").tobytes()
     return features

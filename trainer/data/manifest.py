@@ -67,6 +67,25 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class KnownColumn:
+    """A column of numbers that is known for the future too; mean and standard deviation are those of all training rows."""
+
+    name: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class StaticColumn:
+    """A column with one text a group: a number, standardised over the training groups, or one of `categories` where there are any."""
+
+    name: str
+    categories: tuple[str, ...]
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class SeriesGroup:
     """One source file: series that share a time axis.
 
@@ -80,6 +99,7 @@ class SeriesGroup:
     splits: dict[str, tuple[int, int]]  # split -> first row, row after the last
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    static: tuple[str, ...] = ()  # texts of the static columns
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,8 @@ class SeriesFacts:
     columns: tuple[str, ...]
     interval: Interval | None  # None without dates
     groups: tuple[SeriesGroup, ...]
+    known: tuple[KnownColumn, ...] = ()
+    static: tuple[StaticColumn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,10 +150,19 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does, or a vocabulary."""
+        """Sixteen hexadecimal digits that differ when any shard's content does, a vocabulary or a static column."""
         parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
         parts += [f"vocabulary {sha256}" for sha256 in self.vocabularies]
+        if self.series is not None and self.series.static:
+            parts += [f"static {group.name} {group.static}" for group in self.series.groups]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names of the known and of the static columns of series."""
+        if self.series is None:
+            return ()
+        return (*(column.name for column in self.series.known), *(column.name for column in self.series.static))
 
     @property
     def vocabularies(self) -> tuple[str, ...]:

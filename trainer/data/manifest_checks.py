@@ -22,6 +22,9 @@ def check_manifest(manifest: Manifest) -> None:
     if manifest.series:
         told = {split for group in manifest.series.groups for split in group.splits}
         needed = {"group", "start", "values", "observed"} | ({"time"} if manifest.series.interval else set())
+        needed |= {"known"} if manifest.series.known else set()
+        if any(len(group.static) != len(manifest.series.static) for group in manifest.series.groups):
+            raise ValueError("a group has other static columns than the dataset")
     else:
         facts = manifest.text or manifest.pairs
         assert facts is not None

@@ -22,6 +22,8 @@ class Segment:
         last_target_end: one past the last row that may be a target.
         series: `[C]` index of each channel among all series of the data set.
         times: `[T]` int64 Unix seconds of the rows, None where the data has no dates.
+        known: `[T, K]` float32, standardised, what is known for the future too; None where nothing is.
+        static: `[J]` float32, standardised, what is the same at all rows; None where nothing is.
     """
 
     values: np.ndarray
@@ -30,6 +32,8 @@ class Segment:
     last_target_end: int
     series: tuple[int, ...]
     times: np.ndarray | None = None
+    known: np.ndarray | None = None
+    static: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape != self.observed.shape:

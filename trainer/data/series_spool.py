@@ -7,7 +7,7 @@ array (or the records of a piece of TFDS) in memory, and never all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ class Group:
     statistics: Statistics | None  # of the training rows; None where there are none
     spool: str  # path of the arrays, without their endings
     offset: int
+    known_columns: tuple[str, ...] = ()
+    static: dict[str, str] = field(default_factory=dict)  # column -> its one text
+
+    def known(self, first: int, end: int) -> np.ndarray | None:
+        """float32 [end - first, known columns], NaN where missing; None where no column is known for the future."""
+        if not self.known_columns:
+            return None
+        array = np.memmap(f"{self.spool}.known", np.float32, "r").reshape(-1, len(self.known_columns))
+        return array[self.offset + first : self.offset + end]
 
     def values(self, first: int, end: int) -> np.ndarray:
         """float32 [end - first, columns], NaN where missing; read when it is used."""
@@ -59,6 +68,7 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
     for name, arrays in (
         ("values", [series.values.astype(np.float32, copy=False) for series, _ in given]),
         ("times", [series.times.astype(np.int64, copy=False) for series, _ in given if series.times is not None]),
+        ("known", [series.known.values for series, _ in given if series.known is not None]),
     ):
         with whole_file(f"{path}.{name}") as temporary, temporary.open("wb") as file:
             for array in arrays:
@@ -69,8 +79,20 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
         rows = len(series.values)
         statistics = standardisation([series.values[slice(*splits["train"])]]) if "train" in splits else None
         first_time = None if series.times is None else int(series.times[0])
+        place = Path(path).name, offset
+        known = series.known.columns if series.known is not None else ()
         group = Group(
-            series.name, series.columns, series.interval, series.source, rows, first_time, splits, statistics, Path(path).name, offset
+            series.name,
+            series.columns,
+            series.interval,
+            series.source,
+            rows,
+            first_time,
+            splits,
+            statistics,
+            *place,
+            known,
+            dict(series.static),
         )
         found.append(asdict(group))
         offset += rows
@@ -80,7 +102,7 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
 def unspool(directory: Path, found: dict[str, Any]) -> Group:
     """A group that `spool` gave, whose arrays are in `directory`."""
     own = dict(found)
-    own["columns"] = tuple(own["columns"])
+    own["columns"], own["known_columns"] = tuple(own["columns"]), tuple(own["known_columns"])
     own["interval"] = own["interval"] and Interval(**own["interval"])
     own["splits"] = {split: (first, end) for split, (first, end) in own["splits"].items()}
     own["spool"] = str(directory / own["spool"])

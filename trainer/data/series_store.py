@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import covariates
 from trainer.data.manifest import Manifest
 from trainer.data.record_files import read_checked, record_shards
 from trainer.data.segments import Segment
@@ -23,13 +24,19 @@ SPLIT_ORDER = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class GroupSeries:
-    """One group of a dataset: `values: [T, D]` float32 standardised, 0 where missing; `observed: [T, D]` bool; `times: [T]` int64."""
+    """One group of a dataset.
+
+    `values: [T, D]` float32 standardised, 0 where missing; `observed: [T, D]` bool; `times: [T]` int64;
+    `known: [T, K]` and `static: [J]` float32 standardised.
+    """
 
     name: str
     values: np.ndarray
     observed: np.ndarray
     times: np.ndarray | None
     splits: dict[str, tuple[int, int]]
+    known: np.ndarray
+    static: np.ndarray
 
 
 def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
@@ -51,8 +58,9 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     values = [np.zeros((end, columns), np.float32) for end in ends]
     observed = [np.zeros((end, columns), bool) for end in ends]
     times = [np.zeros(end, np.int64) for end in ends] if facts.interval else None
+    known = [np.zeros((end, len(facts.known)), np.float32) for end in ends]
     read = [np.zeros(end, np.int64) for end in ends]  # how often each row was there
-    for record in read_checked(_parsed(paths, columns, times is not None), paths):
+    for record in read_checked(_parsed(paths, columns, times is not None, len(facts.known)), paths):
         group, start = int(record["group"]), int(record["start"])
         rows = slice(start, start + record["values"].shape[0])
         if not (0 <= group < len(ends) and start >= 0 and rows.stop <= ends[group]):
@@ -60,19 +68,24 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
         read[group][rows] += 1
         values[group][rows] = record["values"].numpy()
         observed[group][rows] = record["observed"].numpy() != 0
+        if facts.known:
+            known[group][rows] = covariates.standardised(record["known"].numpy(), facts)
         if times is not None:
             times[group][rows] = record["time"].numpy()
     if any((counts != 1).any() for counts in read):
         raise DataError(f"{paths[0]} and its siblings lack rows, or hold some twice; prepare the dataset again")
     series = []
+    static = covariates.static_features(facts)
     for index, group_facts in enumerate(facts.groups):
         mean, std = np.asarray(group_facts.mean), np.asarray(group_facts.std)
         standard = np.where(observed[index], (values[index] - mean) / std, 0.0).astype(np.float32)
-        series.append(GroupSeries(group_facts.name, standard, observed[index], times[index] if times else None, group_facts.splits))
+        own_times = times[index] if times else None
+        own = GroupSeries(group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index])
+        series.append(own)
     return series
 
 
-def _parsed(paths: list[str], columns: int, with_times: bool) -> tf.data.Dataset:
+def _parsed(paths: list[str], columns: int, with_times: bool, known_columns: int) -> tf.data.Dataset:
     schema = {
         "group": tf.io.FixedLenFeature([], tf.int64),
         "start": tf.io.FixedLenFeature([], tf.int64),
@@ -81,11 +94,15 @@ def _parsed(paths: list[str], columns: int, with_times: bool) -> tf.data.Dataset
     }
     if with_times:
         schema["time"] = tf.io.FixedLenFeature([], tf.string)
+    if known_columns:
+        schema["known"] = tf.io.FixedLenFeature([], tf.string)
 
     def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_single_example(record, schema)
         parsed["values"] = tf.reshape(tf.io.decode_raw(parsed["values"], tf.float32), [-1, columns])
         parsed["observed"] = tf.reshape(tf.io.decode_raw(parsed["observed"], tf.uint8), [-1, columns])
+        if known_columns:
+            parsed["known"] = tf.reshape(tf.io.decode_raw(parsed["known"], tf.float32), [-1, known_columns])
         if with_times:
             parsed["time"] = tf.io.decode_raw(parsed["time"], tf.int64)
         return parsed
@@ -119,6 +136,8 @@ def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment
                     last_target_end=end,
                     series=tuple(index * columns + channel for channel in channels),
                     times=None if group.times is None else group.times[:end],
+                    known=group.known[:end],
+                    static=group.static,
                 )
             )
     return cut

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.calendar_features import NUM_TIME_FEATURES, time_features
+from trainer.data.covariates import static_features
+from trainer.data.manifest import SeriesFacts
 from trainer.data.order import shuffled_index
 from trainer.data.segments import Segment, window_starts
 from trainer.data.stretches import Stretches
@@ -18,7 +20,10 @@ Batch = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class WindowShape:
-    """What a window looks like: `L` lookback, `H` horizon, `C` channels, `F` time features (0 without dates)."""
+    """What a window looks like: `L` lookback, `H` horizon, `C` channels, `F` features that all its steps have.
+
+    The features are those of the time, of the columns that are known for the future, and of the static ones, in this order.
+    """
 
     lookback: int
     horizon: int
@@ -74,9 +79,7 @@ class Windows:
         self._observed = None if observed.all() else Stretches(observed, length)
         self._features: Stretches | None = None
         if shape.features:
-            times = [segment.times[r] for segment, r in zip(segments, rows) if segment.times is not None]
-            with tf.device("/cpu:0"):
-                self._features = Stretches(time_features(tf.constant(np.concatenate(times), tf.int64)).numpy(), length)
+            self._features = Stretches(np.concatenate([_features(segment, shape) for segment in segments]), length)
 
     def batch(self, numbers: tf.Tensor, weight: tf.Tensor) -> Batch:
         """Cuts windows out.
@@ -134,5 +137,19 @@ class Windows:
         return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
 
 
-def feature_count(has_dates: bool, wanted: bool) -> int:
-    return NUM_TIME_FEATURES if has_dates and wanted else 0
+def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
+    """`[T, F]` of the rows up to the last target: of the time if the shape has room for them, then known and static columns."""
+    rows = segment.last_target_end
+    parts = [np.zeros((rows, 0), np.float32)] if segment.known is None else [segment.known[:rows]]
+    if segment.static is not None:
+        parts.append(np.tile(segment.static, (rows, 1)))
+    if segment.times is not None and shape.features == NUM_TIME_FEATURES + sum(part.shape[1] for part in parts):
+        with tf.device("/cpu:0"):
+            parts.insert(0, time_features(tf.constant(segment.times[:rows], tf.int64)).numpy())
+    return np.concatenate(parts, axis=1)
+
+
+def feature_count(facts: SeriesFacts, time_wanted: bool) -> int:
+    """Features of a window: of the time where the data has dates and it is wanted, and all covariates of the dataset."""
+    of_time = NUM_TIME_FEATURES if facts.interval is not None and time_wanted else 0
+    return of_time + len(facts.known) + static_features(facts).shape[1]

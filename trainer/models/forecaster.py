@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,6 +12,7 @@ from trainer.data.windows import Batch, WindowShape
 from trainer.models.model import Model
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
+from trainer.models.rollout import Rollout
 
 FUTURE_UNITS = 32
 SMALLEST_UNIT = 0.05  # of a series' standard deviation: a window without changes does not make its future certain
@@ -38,8 +41,9 @@ class Forecaster(Model):
 
     With segments longer than one step (SegRNN, Lin et al. 2023) the encoder reads segments, and one more recurrent step for each
     segment of the horizon, all at the same time, turns the encoder's last state and an embedding of the segment's position and of
-    the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known time
-    features of the future say can be added, and a linear map of the lookback.
+    the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known
+    features of the future say is added, and a linear map of the lookback can be. The autoregressive decoder (`Rollout`) writes segment
+    after segment instead.
 
     Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
     more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
@@ -60,16 +64,21 @@ class Forecaster(Model):
         self._shape, self._rate, self._numbers = shape, model.dropout, numbers
         self._segment = segment = forecast.segment
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
-        outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
-        self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+        parallel = forecast.decoder == "parallel"
+        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel)
+        if parallel:
+            outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
+            self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+        half = model.units // 2
         if segment > 1:
             self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
-            half = model.units // 2
+        if segment > 1 and parallel:
             self._position = keras.layers.Embedding(shape.horizon // segment, model.units - half, dtype=dtype, name="position")
+        if segment > 1 or not parallel:
             # joint series are always the same ones; an embedding would be a bias
             count = num_series if shape.channels == 1 else 1
             self._series = keras.layers.Embedding(count, half, dtype=dtype, name="series")
-        if shape.features:
+        if shape.features and parallel:
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
             self._time_out = keras.layers.Dense(shape.channels * numbers, dtype=dtype, name="future_out")
@@ -85,14 +94,14 @@ class Forecaster(Model):
         zero = last_observed(batch["past"], batch["past_observed"])
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
         x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
+        if self._rollout is not None:
+            return self._rolled_out(self._rollout, x, past, batch, noise) + zero
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
         forecast, others = self._numbered(tf.cast(forecast, tf.float32))
-        if self._skip is not None:
-            forecast += tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
-        forecast += zero
+        forecast += self._skipped(past) + zero
         if others is None:
             return forecast
         unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(forecast))
@@ -108,6 +117,8 @@ class Forecaster(Model):
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
         self.stack.use_portable_kernels()
+        if self._rollout is not None:
+            self._rollout.stack.use_portable_kernels()
 
     def _by_steps(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         outputs, _ = self.stack.run(x, noise=noise)
@@ -116,14 +127,33 @@ class Forecaster(Model):
 
     def _by_segments(self, x: tf.Tensor, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         shape, segment = self._shape, self._segment
-        x = tf.reshape(x, [-1, shape.lookback // segment, segment * x.shape[-1]])  # [B, S, segment * (2C + F)]
-        outputs, state = self.stack.run(self._embed(x), noise=noise)
+        outputs, state = self._segments_read(x, noise)
         ahead = shape.horizon // segment
-        series = batch["series"][:, :1] if shape.channels == 1 else tf.zeros_like(batch["series"][:, :1])  # [B, 1]
-        size = tf.shape(series)[0]
-        position = tf.tile(self._position(tf.range(ahead))[None], [size, 1, 1])
-        asked = tf.concat([position, tf.tile(self._series(series), [1, ahead, 1])], axis=-1)  # [B, segments ahead, H']
+        series = self._of_series(batch)
+        position = tf.tile(self._position(tf.range(ahead))[None], [tf.shape(series)[0], 1, 1])
+        asked = tf.concat([position, tf.tile(series, [1, ahead, 1])], axis=-1)  # [B, segments ahead, H']
         asked = tf.reshape(asked, [-1, 1, asked.shape[-1]])
         written, _ = self.stack.run(asked, noise=noise, state=tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state))
         written = dropout(written[:, 0], self._rate, noise, "segment")
         return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels * self._numbers]), outputs[:, -1]
+
+    def _rolled_out(self, rollout: Rollout, x: tf.Tensor, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)
+        last = past[:, -self._segment :]
+        return rollout(last, batch["future_features"], self._of_series(batch)[:, 0], self._skipped(past), state, noise=noise)
+
+    def _segments_read(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, Any]:
+        """Outputs [B, S, H'] and the last state of the encoder over the segments of `x: [B, L, 2C + F]`."""
+        x = tf.reshape(x, [-1, self._shape.lookback // self._segment, self._segment * x.shape[-1]])
+        return self.stack.run(self._embed(x), noise=noise)
+
+    def _of_series(self, batch: Batch) -> tf.Tensor:
+        """The embedding of each window's series, [B, 1, H' / 2]; one for all where they are joint."""
+        series = batch["series"][:, :1]
+        return self._series(series if self._shape.channels == 1 else tf.zeros_like(series))
+
+    def _skipped(self, past: tf.Tensor) -> tf.Tensor:
+        """The linear map of the lookback, [B, H, C]; zeros where there is none."""
+        if self._skip is None:
+            return tf.zeros([tf.shape(past)[0], self._shape.horizon, self._shape.channels])
+        return tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])

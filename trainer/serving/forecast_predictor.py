@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.csv_series import RawSeries, read_csv
+from trainer.data.csv_series import KnownValues, RawSeries, read_csv
 from trainer.data.intervals import advance, format_time
 from trainer.data.manifest import Interval
 from trainer.errors import DataError, TrainerError
@@ -35,20 +35,49 @@ class Forecast:
 def read_history(path: str, contract: dict[str, Any]) -> RawSeries:
     """Reads one file and puts its columns into the model's order; other columns are left out.
 
+    Where the model reads columns that are known for the future, the history ends with the last row that has a value to go on from, and
+    `known` goes on for the horizon.
+
     Raises:
       DataError: columns, dates or rows that the model needs are missing.
     """
     interval = Interval(**contract["interval"]) if contract["interval"] else None
-    series = read_csv(path, interval=interval, date_column="auto" if interval else "none")
+    dates = "auto" if interval else "none"
+    series = read_csv(path, dates, interval, contract["known_columns"], contract["static_columns"])
     wanted = contract["columns"]
     if missing := [column for column in wanted if column not in series.columns]:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; the model forecasts {', '.join(wanted)}")
     if contract["needs_times"] and series.times is None:
         raise DataError(f"{path} has no dates, the model reads them; put a date column first")
+    order = [series.columns.index(column) for column in wanted]
+    series = dataclasses.replace(series, columns=tuple(wanted), values=series.values[:, order])
+    if series.known is not None:
+        series = _up_to_now(series, series.known, contract["horizon"])
     if len(series.values) < contract["lookback"]:
         raise DataError(f"{path} has {len(series.values)} rows, the model looks back {contract['lookback']}; give more history")
-    order = [series.columns.index(column) for column in wanted]
-    return dataclasses.replace(series, columns=tuple(wanted), values=series.values[:, order])
+    return series
+
+
+def _up_to_now(series: RawSeries, known: KnownValues, horizon: int) -> RawSeries:
+    """The rows up to the last one with a value, and the known columns up to the end of the horizon."""
+    with_values = np.flatnonzero(~np.isnan(series.values).all(axis=1))
+    now = int(with_values[-1]) + 1 if len(with_values) else 0
+    ahead = known.values[now : now + horizon]
+    if len(ahead) < horizon or np.isnan(ahead).any():
+        told = f"has {len(ahead)}" if len(ahead) < horizon else f"has gaps in the {horizon}"
+        names = ", ".join(known.columns)
+        raise DataError(f"{series.source} {told} rows of {names} after its last value, the model needs {horizon}; add those of the future")
+    times = None if series.times is None else series.times[:now]
+    known = KnownValues(known.columns, known.values[: now + horizon])
+    return dataclasses.replace(series, values=series.values[:now], times=times, known=known)
+
+
+def _check_static(series: RawSeries, group: str, contract: dict[str, Any]) -> None:
+    """Raises DataError where a file tells other static columns than those that its group was trained with."""
+    for name, trained in zip(contract["static_columns"], contract["static"].get(group, ())):
+        if series.static[name] != trained:
+            told = f"{series.source} has {name} {series.static[name]!r}, its group was trained with {trained!r}"
+            raise DataError(f"{told}; correct the column, or train again")
 
 
 def group_index(path: str, contract: dict[str, Any]) -> int:
@@ -72,6 +101,8 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
 
     histories = [read_history(path, contract) for path in paths]
     groups = np.asarray([group_index(path, contract) for path in paths], np.int32)
+    for series, group in zip(histories, groups):
+        _check_static(series, contract["groups"][group], contract)
     lookback, function = contract["lookback"], model.signatures["serving_default"]
     forecasts = []
     for first in range(0, len(paths), batch_size):
@@ -79,6 +110,9 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
         inputs = {"values": tf.constant(np.stack([series.values[-lookback:] for series in part]), tf.float32)}
         if contract["needs_times"]:
             inputs["times"] = tf.constant(np.stack([series.times[-lookback:] for series in part if series.times is not None]))
+        if contract["known_columns"]:
+            steps = lookback + contract["horizon"]
+            inputs["known"] = tf.constant(np.stack([series.known.values[-steps:] for series in part if series.known is not None]))
         if len(contract["groups"]) > 1:
             inputs["group"] = tf.constant(groups[first : first + batch_size])
         outputs = {name: value.numpy() for name, value in function(**inputs).items()}

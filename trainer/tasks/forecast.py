@@ -59,7 +59,7 @@ class ForecastTask(Task):
             lookback=forecast.lookback,
             horizon=forecast.horizon,
             channels=len(manifest.series.columns) if self.joint else 1,
-            features=feature_count(manifest.series.interval is not None, forecast.time_features),
+            features=feature_count(manifest.series, forecast.time_features),
         )
         self._given = groups  # instead of the dataset's own
         facts = manifest.series.groups

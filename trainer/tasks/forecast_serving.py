@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.data.calendar_features import time_features
 from trainer.data.calendar_grid import future_times
+from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.windows import WindowShape
 from trainer.models.readout import Readout
@@ -26,29 +27,38 @@ class ForecastServer(tf.Module):
         self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
+        self._static = tf.constant(static_features(facts))  # [G, J]
+        self._known_mean = tf.constant([column.mean for column in facts.known], tf.float32)  # [K]
+        self._known_std = tf.constant([column.std for column in facts.known], tf.float32)
+        self.reads_times = shape.features > len(facts.known) + self._static.shape[1]
 
     def inputs(self) -> tuple[tf.TensorSpec, ...]:
-        """Specs of the arguments of `forecast`: times only if the model reads them, groups only if there are several."""
+        """Specs of the arguments of `forecast`: times and known columns only if the model reads them, groups if there are several."""
         specs = [tf.TensorSpec([None, self.shape.lookback, len(self.facts.columns)], tf.float32, "values")]
-        if self.shape.features:
+        if self.reads_times:
             specs.append(tf.TensorSpec([None, self.shape.lookback], tf.int64, "times"))
+        if self.facts.known:
+            specs.append(tf.TensorSpec([None, self.shape.lookback + self.shape.horizon, len(self.facts.known)], tf.float32, "known"))
         if len(self.facts.groups) > 1:
             specs.append(tf.TensorSpec([None], tf.int32, "group"))
         return tuple(specs)
 
-    def forecast(self, values: tf.Tensor, times: tf.Tensor | None = None, group: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def forecast(
+        self, values: tf.Tensor, times: tf.Tensor | None = None, known: tf.Tensor | None = None, group: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """Forecasts in raw units.
 
         Args:
           values: [B, L, D] float32, raw; NaN where missing.
           times: [B, L] int64, Unix seconds of the rows.
+          known: [B, L + H, K] float32, raw, of the known columns; NaN where missing.
           group: [B] int32, index of the series group.
 
         Returns:
           `forecast`: [B, H, D] float32, raw. A probabilistic model gives the median there, and `mean`: [B, H, D] and
           `quantiles`: [B, H, D, Q] beside it.
         """
-        numbers, series = self._numbers(values, times, group)
+        numbers, series = self._numbers(values, times, known, group)
         found = self.readout.forecast(numbers, series)
         mean, std = self._scale(values, group)
         raw = {"forecast": self._by_column(found["median"]) * std + mean}
@@ -63,10 +73,11 @@ class ForecastServer(tf.Module):
         num_samples: tf.Tensor,
         seed: tf.Tensor,
         times: tf.Tensor | None = None,
+        known: tf.Tensor | None = None,
         group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
-        numbers, series = self._numbers(values, times, group)
+        numbers, series = self._numbers(values, times, known, group)
         mean, std = self._scale(values, group)
         drawn = tf.transpose(self.readout.draw(numbers, series, num_samples, seed), [1, 2, 3, 0])  # [B or B * D, H, C, N]
         return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
@@ -76,7 +87,9 @@ class ForecastServer(tf.Module):
         group = tf.zeros([tf.shape(values)[0]], tf.int32) if group is None else group
         return tf.gather(self._mean, group)[:, None], tf.gather(self._std, group)[:, None]
 
-    def _numbers(self, values: tf.Tensor, times: tf.Tensor | None, group: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _numbers(
+        self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """What the model gives, and the series that it is of: rows are windows, or windows by columns where series are shared."""
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
         mean, std = self._scale(values, group)
@@ -84,15 +97,12 @@ class ForecastServer(tf.Module):
         observed = tf.math.is_finite(values)
         past = tf.where(observed, (values - mean) / std, 0.0)
         observed = tf.cast(observed, tf.float32)
-        past_features = tf.zeros([batch, self.shape.lookback, 0])
-        future_features = tf.zeros([batch, self.shape.horizon, 0])
-        if times is not None and self.facts.interval is not None:
-            past_features = time_features(times)
-            future_features = time_features(future_times(times[:, -1], self.shape.horizon, self.facts.interval))
+        features = self._features(times, known, group)
+        past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
         if not self.joint:
             past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
-            past_features, future_features = (tf.repeat(known, columns, axis=0) for known in (past_features, future_features))
+            past_features, future_features = (tf.repeat(part, columns, axis=0) for part in (past_features, future_features))
         numbers = self.model(
             {
                 "past": past,
@@ -112,6 +122,18 @@ class ForecastServer(tf.Module):
         x = tf.reshape(x, tf.concat([[-1, len(self.facts.columns), self.shape.horizon], rest], axis=0))
         return tf.transpose(x, [0, 2, 1, *range(3, x.shape.rank)])
 
+    def _features(self, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor) -> tf.Tensor:
+        """What is known of all steps, [B, L + H, F], in the order of `Windows`."""
+        parts = []
+        if times is not None and self.facts.interval is not None:
+            ahead = future_times(times[:, -1], self.shape.horizon, self.facts.interval)
+            parts.append(time_features(tf.concat([times, ahead], axis=1)))
+        if known is not None:
+            parts.append(tf.where(tf.math.is_finite(known), (known - self._known_mean) / self._known_std, 0.0))
+        steps = self.shape.lookback + self.shape.horizon
+        parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
+        return tf.concat(parts, axis=-1)
+
 
 def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
     """[B, L, D] -> [B * D, L, 1]."""
@@ -126,11 +148,12 @@ def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, f
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(server, signatures, contract(shape, facts, readout))
+    return Serving(server, signatures, contract(server))
 
 
-def contract(shape: WindowShape, facts: SeriesFacts, readout: Readout) -> dict[str, object]:
+def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
+    shape, facts, readout = server.shape, server.facts, server.readout
     return {
         "task": "forecast",
         "lookback": shape.lookback,
@@ -138,7 +161,10 @@ def contract(shape: WindowShape, facts: SeriesFacts, readout: Readout) -> dict[s
         "columns": list(facts.columns),
         "groups": [group.name for group in facts.groups],
         "interval": dataclasses.asdict(facts.interval) if facts.interval else None,
-        "needs_times": bool(shape.features),
+        "needs_times": server.reads_times,
+        "known_columns": [column.name for column in facts.known],
+        "static_columns": [column.name for column in facts.static],
+        "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
         "levels": list(readout.levels),
         "calibrated": readout.conformal is not None,
     }
@@ -157,6 +183,10 @@ def _example(server: ForecastServer) -> dict[str, np.ndarray]:
         step = server.facts.interval.count if server.facts.interval and server.facts.interval.unit == "second" else 30 * 86_400
         first = (group.first_time or 0) + np.arange(3)[:, None] * step
         example["times"] = first + np.arange(server.shape.lookback)[None] * step
+    if "known" in names:
+        steps = server.shape.lookback + server.shape.horizon
+        scale = np.array([[column.std, column.mean] for column in server.facts.known])
+        example["known"] = (generator.standard_normal((3, steps, len(scale))) * scale[:, 0] + scale[:, 1]).astype(np.float32)
     if "group" in names:
         example["group"] = np.zeros(3, np.int32)
     return example

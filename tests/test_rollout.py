@@ -1,0 +1,74 @@
+"""The autoregressive decoder of forecasts."""
+
+import numpy as np
+import pytest
+
+from trainer.config import ForecastConfig, ModelConfig
+
+LOOKBACK, HORIZON, SEGMENT, UNITS = 12, 6, 2, 5
+
+
+def make(tf, segment=SEGMENT, cell="gru", features=3, **forecast):
+    import keras
+
+    from trainer.data.windows import WindowShape
+    from trainer.models.forecaster import Forecaster
+
+    keras.utils.set_random_seed(1)
+    shape = WindowShape(LOOKBACK, HORIZON, 1, features)
+    config = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=segment, decoder="autoregressive", **forecast)
+    model = Forecaster(shape, 4, config, ModelConfig(units=UNITS, cell=cell), "float32")
+    random = np.random.default_rng(0)
+    batch = {name: random.normal(size=spec.shape).astype(np.float32) for name, spec in shape.signature(4).items() if name != "series"}
+    return model, {**batch, "past_observed": np.ones_like(batch["past"]), "series": np.arange(4, dtype=np.int32)[:, None]}
+
+
+def gru(x, h, layer):
+    """One step of a GRU whose reset gate comes after the product, with numpy."""
+    kernel, recurrent, (bias, recurrent_bias) = (weight.numpy() for weight in (layer.kernel, layer.recurrent_kernel, layer.bias))
+    update, reset, candidate = np.split(x @ kernel + bias, 3, axis=1)
+    update_h, reset_h, candidate_h = np.split(h @ recurrent + recurrent_bias, 3, axis=1)
+    update, reset = (1 / (1 + np.exp(-part)) for part in (update + update_h, reset + reset_h))
+    return update * h + (1 - update) * np.tanh(candidate + reset * candidate_h)
+
+
+@pytest.mark.parametrize("segment, features", [(1, 3), (SEGMENT, 3), (SEGMENT, 0)])
+def test_each_segment_is_read_by_the_next(tf, segment, features):
+    """The whole forecast by a loop in numpy: encoder, then segment after segment, the linear map added before it is read."""
+    model, batch = make(tf, segment, features=features, linear_skip=True)
+    model(batch)
+    model._skip.set_weights([np.random.default_rng(3).normal(size=(LOOKBACK, HORIZON)).astype(np.float32), np.zeros(HORIZON, np.float32)])
+    rollout, zero = model._rollout, batch["past"][:, -1:, 0]
+    past = batch["past"][..., 0] - zero
+    x = np.concatenate([past[..., None], np.zeros_like(batch["past"]), batch["past_features"]], axis=-1)
+    h = np.zeros((4, UNITS))
+    for step in range(LOOKBACK // segment):
+        part = x[:, step * segment : (step + 1) * segment].reshape(4, -1)
+        h = gru(part if segment == 1 else model._embed(part).numpy(), h, model.stack._stacked[0])
+    added, series = past @ model._skip.kernel.numpy(), model._series.embeddings.numpy()
+    before, expected = past[:, -segment:], []
+    for first in range(0, HORIZON, segment):
+        rows = slice(first, first + segment)
+        read = np.concatenate([before, batch["future_features"][:, rows].reshape(4, segment * features), series], axis=1)
+        h = gru(rollout._read(read).numpy(), h, rollout.stack._stacked[0])
+        before = rollout._write(h.astype(np.float32)).numpy() + added[:, rows]
+        expected.append(before)
+    np.testing.assert_allclose(model(batch).numpy()[..., 0], np.concatenate(expected, axis=1) + zero, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradients_reach_every_weight_through_the_whole_horizon(tf, cell):
+    """The error of the last segment alone has a gradient everywhere, the same in a graph as step by step."""
+    model, batch = make(tf, cell=cell)
+    model(batch)
+    variables = [variable.value for variable in model.trainable_variables]
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model(batch)[:, -SEGMENT:]))
+        return [tf.convert_to_tensor(each) for each in tape.gradient(loss, variables)]
+
+    eager, graph = gradients(), tf.function(gradients)()
+    for variable, one, other in zip(variables, eager, graph):
+        assert np.abs(one.numpy()).max() > 0, variable.name
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
