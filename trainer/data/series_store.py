@@ -113,7 +113,8 @@ def _parsed(paths: list[str], columns: int, with_times: bool, known_columns: int
 def cut(group: GroupSeries, end: int, splits: dict[str, tuple[int, int]]) -> GroupSeries:
     """The rows of a group before `end`, split otherwise."""
     times = None if group.times is None else group.times[:end]
-    return dataclasses.replace(group, values=group.values[:end], observed=group.observed[:end], times=times, splits=splits)
+    kept = {name: getattr(group, name)[:end] for name in ("values", "observed", "known")}
+    return dataclasses.replace(group, **kept, times=times, splits=splits)
 
 
 def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment]:
