@@ -45,7 +45,7 @@ def built(data, tmp_path, *options):
 
 
 def evaluated(task, model, data, *options):
-    return task.evaluate(model, flags.parse(EvaluateConfig, ["--model_dir=m", f"--data_dir={data}", "--batch_size=64", *options]))
+    return task.evaluate(model, flags.parse(EvaluateConfig, ["--model_dir=m", f"--data_dir={data}", "--batch_size=64", *options])).scores
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
