@@ -136,7 +136,7 @@ def test_the_model_uses_what_is_known_of_the_future(trained):
     from trainer.config import EvaluateConfig
 
     task, model = trained
-    result = task.evaluate(model, EvaluateConfig("unused", "unused"))
+    result = task.evaluate(model, EvaluateConfig("unused", "unused")).scores
     assert result["metrics"]["mse"] < 0.2 < 0.8 < result["baselines"]["ridge"]["mse"]
 
 
