@@ -35,7 +35,7 @@ FLAGS = ["--cell=gru", "--units=256", "--dropout=0.1", "--batch_size=32", "--seq
 FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
 STEPS_OF_FIRST_VISIT = 1  # trainer/training/loop.py
-SECONDS_BETWEEN_SAVES = 1.0
+SECONDS_BETWEEN_SAVES = 3.0  # about sqrt(2 x cost of a save x seconds between kills), which loses least (Young 1974)
 START_TIMEOUT_SECONDS = 600.0  # seconds are enough on a quiet machine
 
 
