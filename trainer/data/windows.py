@@ -96,17 +96,22 @@ class Windows:
         first = numbers + tf.gather(self._shifts, segment)
         size = [tf.shape(numbers)[0], shape.lookback + shape.horizon]
         values = self._values.at(first)  # [B, L + H, C]
-        observed = tf.ones([*size, shape.channels]) if self._observed is None else self._observed.at(first)
         features = tf.zeros([*size, shape.features]) if self._features is None else self._features.at(first)  # [B, L + H, F]
         cut = shape.lookback
+        if self._observed is None:
+            past_observed = _ones(numbers, cut, shape.channels)
+            target_weight = tf.tile(weight[:, None, None], [1, shape.horizon, shape.channels])
+        else:
+            observed = self._observed.at(first)
+            past_observed, target_weight = observed[:, :cut], observed[:, cut:] * weight[:, None, None]
         return {
             "past": values[:, :cut],
-            "past_observed": observed[:, :cut],
+            "past_observed": past_observed,
             "past_features": features[:, :cut],
             "future_features": features[:, cut:],
             "series": tf.gather(self._series, segment),
             "target": values[:, cut:],
-            "target_weight": observed[:, cut:] * weight[:, None, None],
+            "target_weight": target_weight,
         }
 
     def training(self, first_step: int, batch_size: int, seed: int, total_examples: int | None) -> tf.data.Dataset:
@@ -147,6 +152,12 @@ def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
         with tf.device("/cpu:0"):
             parts.insert(0, time_features(tf.constant(segment.times[:rows], tf.int64)).numpy())
     return np.concatenate(parts, axis=1)
+
+
+def _ones(numbers: tf.Tensor, steps: int, channels: int) -> tf.Tensor:
+    """[B, steps, channels] for `numbers: [B]`; a constant where B is known, as filling one for each batch takes as long as cutting it."""
+    rows = numbers.shape[0]
+    return tf.ones([tf.shape(numbers)[0], steps, channels]) if rows is None else tf.constant(np.ones([rows, steps, channels], np.float32))
 
 
 def feature_count(facts: SeriesFacts, time_wanted: bool) -> int:
