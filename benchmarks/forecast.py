@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import subprocess
 import sys
 import tempfile
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from own_command import command
 from public_data import ROOT, SERIES, prepared
 from results import machine, table, write_section
 
@@ -36,16 +36,10 @@ def trained_and_scored(horizon: int, lookback: int | None, seed: int, data: Path
     model = work / f"{recipe.stem}-seed_{seed}-{settings:08x}"
     kept = model / "benchmark.json"
     if not kept.exists():
-        train = _command("train", f"--flagfile={recipe}", f"--data_dir={data}", f"--model_dir={model}", f"--seed={seed}", *more)
-        score = _command("evaluate", f"--model_dir={model}", f"--data_dir={data}")
+        train = command("train", f"--flagfile={recipe}", f"--data_dir={data}", f"--model_dir={model}", f"--seed={seed}", *more)
+        score = command("evaluate", f"--model_dir={model}", f"--data_dir={data}")
         kept.write_text(json.dumps({"train": train, "evaluate": score}), encoding="utf-8")
     result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return result
-
-
-def _command(name: str, *arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", f"trainer.{name}", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 

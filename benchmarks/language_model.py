@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from own_command import command
 from results import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ REFERENCE = {"7-gram Kneser-Ney": 1.5165, "nanoGPT on a CPU, 252 s": 1.898, "nan
 def ours(recipe: str, seconds: float, work: Path) -> dict[str, Any]:
     """Runs prepare, train and evaluate as a user would."""
     data, model = work / "data", work / "model"
-    _command(
+    command(
         "prepare",
         "--task=language_model",
         "--source=text",
@@ -38,15 +39,9 @@ def ours(recipe: str, seconds: float, work: Path) -> dict[str, Any]:
         f"--output_dir={data}",
     )
     flagfile = f"--flagfile={ROOT}/trainer/recipes/{recipe}.flags"
-    trained = _command("train", flagfile, f"--data_dir={data}", f"--model_dir={model}", f"--train_seconds={seconds}")
-    scored = _command("evaluate", f"--model_dir={model}", f"--data_dir={data}", "--split=validation")
+    trained = command("train", flagfile, f"--data_dir={data}", f"--model_dir={model}", f"--train_seconds={seconds}")
+    scored = command("evaluate", f"--model_dir={model}", f"--data_dir={data}", "--split=validation")
     return {**trained, **scored["metrics"], "count": scored["count"]}
-
-
-def _command(name: str, *arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", f"trainer.{name}", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def peer(seconds: float) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from own_command import command
 from results import machine, table, write_section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,13 +26,6 @@ GREEDY = ("--beam_size=1", "--length_penalty=0")
 BATCH_SIZES = (256, 64, 7, 1)
 VOCABULARY = 8000
 TITLE = "Translation, Multi30k English to German"
-
-
-def command(name: str, *arguments: str) -> dict[str, Any]:
-    """Runs one of our commands as a user would, and gives its last line."""
-    done = subprocess.run([sys.executable, "-m", f"trainer.{name}", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def prepare(data: Path) -> None:

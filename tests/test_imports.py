@@ -12,6 +12,7 @@ STAGES = ["base", "data", "models", "evaluation", "tasks", "training", "serving"
 BASE = {
     "cluster",
     "errors",
+    "file_checksum",
     "config",
     "prepare_config",
     "flags",

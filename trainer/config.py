@@ -25,6 +25,11 @@ CONFORMAL = ("none", "validation", "recent")
 LEVELS = ("0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
 
 
+def splits_through(split: str) -> tuple[str, ...]:
+    """The splits up to and with `split`: a window's lookback may reach into those before."""
+    return SPLITS[: SPLITS.index(split) + 1]
+
+
 def flag(text: str, *, default: Any = dataclasses.MISSING, choices: tuple[str, ...] = ()) -> Any:
     """A dataclass field that is a flag; without a default the flag is required."""
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices})

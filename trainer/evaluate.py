@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from trainer.command import run_command
-from trainer.config import SPLITS, EvaluateConfig, check_conformal
+from trainer.config import EvaluateConfig, check_conformal, splits_through
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.tables import write_tables
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 def main(config: EvaluateConfig) -> dict[str, Any]:
     own = config.storage
     with Workspace() as space:
-        splits = SPLITS[: SPLITS.index(config.split) + 1]  # those before it too: lookbacks reach into them, baselines are fitted on train
         local = dataclasses.replace(
             config,
             model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
-            data_dir=space.dataset(config.data_dir, splits, own.cache_gigabytes, stream=own.gcs == "stream"),
+            data_dir=space.dataset(config.data_dir, splits_through(config.split), own.cache_gigabytes, stream=own.gcs == "stream"),
             report_dir=space.write(config.report_dir, "report_dir"),
         )
         if not config.rolling.backtest:  # what `_evaluate` leaves beside the model

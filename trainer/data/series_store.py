@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from trainer.config import splits_through
 from trainer.data import covariates
 from trainer.data.manifest import Manifest
 from trainer.data.record_files import read_checked, record_shards
 from trainer.data.segments import Segment
 from trainer.data.shard_files import check_files
 from trainer.errors import DataError
-
-SPLIT_ORDER = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
         raise DataError(f"{data_dir} holds no series but {manifest.task} records; prepare it with --task=forecast")
     if split not in manifest.splits:
         raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
-    before = SPLIT_ORDER[: SPLIT_ORDER.index(split) + 1]
-    splits = tuple(name for name in before if name in manifest.splits)
+    splits = tuple(name for name in splits_through(split) if name in manifest.splits)
     paths = check_files(data_dir, manifest, splits)
     facts = manifest.series
     columns = len(facts.columns)

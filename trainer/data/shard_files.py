@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import google_crc32c
 
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
+from trainer.file_checksum import crc32c_of
 from trainer.storage import staging
-
-_BLOCK_BYTES = 1 << 20
 
 
 def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
@@ -45,7 +41,8 @@ def verify_files(data_dir: str, manifest: Manifest) -> int:
         if staging.size_of(path) is not None:
             staging.arrived(str(path))
         try:
-            found = f"{_crc32c(path):08x}"
+            with path.open("rb") as file:
+                found = f"{crc32c_of(file):08x}"
         except OSError as error:
             wrong.append(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again")
             continue
@@ -55,16 +52,3 @@ def verify_files(data_dir: str, manifest: Manifest) -> int:
     if wrong:
         raise DataError("\n".join(wrong))
     return len(shards)
-
-
-def _crc32c(path: Path) -> int:
-    crc = 0
-    for block in _blocks(path):
-        crc = google_crc32c.extend(crc, block)
-    return crc
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            yield block

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import google_crc32c
-
+from trainer.file_checksum import crc32c_of
 from trainer.storage import failures
 from trainer.storage.addresses import Address
 from trainer.storage.failures import ChecksumError, told
@@ -22,7 +21,6 @@ from trainer.whole_file import whole_file
 
 PARALLEL_TRANSFERS = 8
 ATTEMPTS = 3  # at a transfer whose checksum comes out wrong, or whose upload session is lost
-_BLOCK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ def download(found: StoredObject, file: IO[bytes]) -> None:
             file.seek(0)
             _blob(found.address, found.generation).download_to_file(file, checksum=None, retry=_retry())
             file.flush()
-            arrived = _crc32c(file)
+            arrived = crc32c_of(file)
             if arrived == found.crc32c:
                 return
             logger.warning("%s arrived damaged, attempt %d of %d", found.address, attempt, ATTEMPTS)
@@ -147,11 +145,3 @@ def _retry() -> Any:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_delay(initial=0.5, maximum=16.0, multiplier=2.0).with_timeout(failures.RETRY_SECONDS)
-
-
-def _crc32c(file: IO[bytes]) -> int:
-    file.seek(0)
-    crc = 0
-    while block := file.read(_BLOCK_BYTES):
-        crc = google_crc32c.extend(crc, block)
-    return crc

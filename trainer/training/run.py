@@ -75,9 +75,9 @@ def train(
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
         stepper = build(task, strategy)
         heartbeat.beat()
-        return (
-            _dry_run(task, stepper) if config.debug.dry_run else _run(task, stepper, workers, preemption, heartbeat, space or Workspace())
-        )
+        if config.debug.dry_run:
+            return _dry_run(task, stepper)
+        return _run(task, stepper, workers, preemption, heartbeat, space or Workspace())
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from trainer.cluster import Cluster, cluster_for
 from trainer.command import answer, line_of
-from trainer.config import SPLITS, TrainConfig
+from trainer.config import TrainConfig, splits_through
 from trainer.data import manifest as manifests
 from trainer.errors import EXIT_DONE, TrainerError
 from trainer.lean_imports import without_matplotlib
@@ -41,7 +41,7 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
 def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
     """The configuration with paths of this host; the model directory holds what a run goes on from."""
     own, model_dir = config.storage, config.model_dir
-    data_dir = space.dataset(config.data_dir, SPLITS[: SPLITS.index("test")], own.cache_gigabytes, stream=own.gcs == "stream")
+    data_dir = space.dataset(config.data_dir, splits_through("validation"), own.cache_gigabytes, stream=own.gcs == "stream")
     if not config.debug.dry_run:
         publishes = cluster is None or cluster.index == 0
         model_dir = space.go_on(model_dir, "model_dir", run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
