@@ -1,6 +1,8 @@
 """Preparation of a large text: speed, memory and use of the cores, beside `cat` and a CRC of the same bytes by one process a core.
 
-The text is English again and again, each copy under a heading of its own. Linux only.
+The text is English again and again, each copy under a heading of its own. All times are those of whole commands, from the start of the
+first process to the end of the last. How busy the cores are once the processes run is the CPU time over the time that the command takes
+longer than for `SMALL_MB`. Linux only.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from results import machine, table, write_section  # noqa: E402
 
+SMALL_MB = 16
 TEXT = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 CRC = """
 import sys, google_crc32c
@@ -83,30 +86,38 @@ def cat_and_crc(files: Sequence[Path], cores: int, copy_to: Path | None) -> dict
     return {**found, "mb_per_second": sum(path.stat().st_size for path in files) / found["seconds"] / 1e6}
 
 
-def measure(directory: Path, size: int, cores: int) -> dict[str, Any]:
-    text = directory / "text"
-    text.mkdir()
-    pieces = [text / f"{core}.txt" for core in range(cores)]
-    for path in pieces:
+def prepare(directory: Path, size: int, cores: int) -> tuple[list[Path], dict[str, Any]]:
+    """Prepares `size` bytes in a file a core: the files, and what `run` tells with the command's `result`."""
+    directory.mkdir()
+    files = [directory / f"{core}.txt" for core in range(cores)]
+    for path in files:
         write_text(path, size // cores)
-    flags = {"input": ",".join(map(str, pieces)), "output_dir": directory / "data", "num_processes": cores, "splits": "0.98,0.01,0.01"}
+    flags = {"input": ",".join(map(str, files)), "output_dir": directory / "data", "num_processes": cores, "splits": "0.98,0.01,0.01"}
     fixed = ["--task=language_model", "--source=text", "--tokenizer=byte"]
     command = [sys.executable, "-m", "trainer.prepare", *fixed, *(f"--{name}={value}" for name, value in flags.items())]
-    ours = run([command])
-    result = json.loads(ours["output"].splitlines()[-1])
+    found = run([command])
+    result = json.loads(found["output"].splitlines()[-1])
     if sum(result["tokens"].values()) != size // cores * cores:
         raise RuntimeError(f"{result['tokens']} are not {size} tokens")
-    shards = sorted((directory / "data").glob("*.tfrecord-*"))
+    return files, {**found, "result": result}
+
+
+def measure(directory: Path, size: int, cores: int) -> dict[str, Any]:
+    _, small = prepare(directory / "small", SMALL_MB * 10**6, cores)
+    pieces, ours = prepare(directory / "large", size, cores)
+    shards = sorted((directory / "large" / "data").glob("*.tfrecord-*"))
     copies = directory / "copies"
     copies.mkdir()
     return {
         "mb": size / 1e6,
-        "written_mb": result["bytes"] / 1e6,
+        "written_mb": ours["result"]["bytes"] / 1e6,
         "cores": cores,
         "seconds": ours["seconds"],
+        "small_seconds": small["seconds"],
         "mb_per_second": size / ours["seconds"] / 1e6,
         "peak_mb": ours["peak_mb"],
         "cores_busy": ours["cpu_seconds"] / ours["seconds"],
+        "cores_busy_running": (ours["cpu_seconds"] - small["cpu_seconds"]) / (ours["seconds"] - small["seconds"]),
         "read": cat_and_crc(pieces, cores, None),
         "copied": cat_and_crc(pieces, cores, copies),
         "shards_copied": cat_and_crc(shards, cores, copies),
@@ -116,18 +127,26 @@ def measure(directory: Path, size: int, cores: int) -> dict[str, Any]:
 def section(found: dict[str, Any], load: list[float], command: str) -> str:
     head = (
         f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
-        f"Load before and after: {load}. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards:"
-        " an id of a byte takes 16 bits."
+        f"Load before and after: {load}. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards."
+        f" {SMALL_MB} MB take {found['small_seconds']:.2f} s: the start of Python and of the processes. Times are those of whole commands;"
+        " `running`, for the time beyond that."
     )
     written = found["written_mb"] / found["seconds"]
+    busy = f"{found['cores_busy']:.2f} (running {found['cores_busy_running']:.2f})"
     rows = [
-        ["prepare, text in", f"{found['mb_per_second']:.0f}", f"{found['peak_mb']:.0f}", f"{found['cores_busy']:.2f}"],
-        ["prepare, shards out", f"{written:.0f}", "", ""],
+        ["prepare, text in", f"{found['mb_per_second']:.0f}", f"{found['peak_mb']:.0f}", busy, ""],
+        ["prepare, shards out", f"{written:.0f}", "", "", ""],
     ]
     names = {"read": "`cat` to nowhere and CRC32C, text", "copied": "`cat` to the disk and CRC32C, text"}
     names["shards_copied"] = "`cat` to the disk and CRC32C, shards"
-    rows += [[told, f"{found[name]['mb_per_second']:.0f}", "", ""] for name, told in names.items()]
-    return f"{head}\n\n{table(['what', 'MB/s', 'peak MB, all processes', 'cores busy'], rows)}"
+    rows += [[told, f"{found[name]['mb_per_second']:.0f}", "", "", f"{ratio(found, name):.3f}"] for name, told in names.items()]
+    return f"{head}\n\n{table(['what', 'MB/s', 'peak MB, all processes', 'cores busy', 'prepare against it'], rows)}"
+
+
+def ratio(found: dict[str, Any], name: str) -> float:
+    """Our speed over that of `cat` and CRC32C: of the text that is read, or of the shards that are written."""
+    megabytes = found["written_mb" if name == "shards_copied" else "mb"]
+    return megabytes / found["seconds"] / found[name]["mb_per_second"]
 
 
 def main() -> None:
@@ -141,12 +160,10 @@ def main() -> None:
     load.append(round(os.getloadavg()[0], 1))
     command = f"python benchmarks/prepare.py --megabytes={options.megabytes} --cores={options.cores}"
     write_section("Preparation of a large text", section(found, load, command))
-    against = {name: found["mb_per_second"] / found[name]["mb_per_second"] for name in ("read", "copied")}
-    against["shards_copied"] = found["written_mb"] / found["seconds"] / found["shards_copied"]["mb_per_second"]
+    against = {name: round(ratio(found, name), 3) for name in ("read", "copied", "shards_copied")}
     plain = {name: round(value, 3) for name, value in found.items() if isinstance(value, float | int)}
     yardsticks = {name: round(found[name]["mb_per_second"], 1) for name in against}
-    ratios = {name: round(value, 3) for name, value in against.items()}
-    print(json.dumps({**plain, "cat_and_crc_mb_per_second": yardsticks, "against_cat_and_crc": ratios, "load": load}))
+    print(json.dumps({**plain, "cat_and_crc_mb_per_second": yardsticks, "against_cat_and_crc": against, "load": load}))
 
 
 if __name__ == "__main__":

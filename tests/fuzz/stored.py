@@ -50,10 +50,10 @@ def table(directory: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def documents(directory: Path, split: str) -> list[str]:
     """The documents of a split of a text dataset, decoded."""
     told = manifest_of(directory)
-    dtype = next(feature["dtype"] for feature in told["features"] if feature["name"] == "tokens")
+    feature = next(feature for feature in told["features"] if feature["name"] == "tokens")
     found: dict[int, list[np.ndarray]] = {}
     for record in records(directory, split):
-        ids, first = np.frombuffer(record["tokens"], np.dtype(dtype).newbyteorder("<")), 0
+        ids, first = _ids(record["tokens"], feature), 0
         for number, length in enumerate(np.frombuffer(record["lengths"], "<i8").tolist(), record["document"]):
             found.setdefault(number, []).append(ids[first : first + length])
             first += length
@@ -65,14 +65,18 @@ def documents(directory: Path, split: str) -> list[str]:
 def pairs(directory: Path, split: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The pairs of a split as texts, and as decoded ids."""
     told = manifest_of(directory)
-    dtypes = {feature["name"]: np.dtype(feature["dtype"]).newbyteorder("<") for feature in told["features"] if feature["unit"] == "id"}
+    features = {feature["name"]: feature for feature in told["features"] if feature["unit"] == "id"}
     own: dict[str, Tokenizer] = {
-        side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"]) for side in dtypes
+        side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"]) for side in features
     }
     texts, decoded = [], []
     for number, record in enumerate(records(directory, split)):
         demand(record["pair"] == number, f"pair {record['pair']}, expected {number}")
         texts.append((record["source_text"].decode(), record["target_text"].decode()))
-        one, two = (own[side].decode(np.frombuffer(record[side], dtypes[side])) for side in ("source", "target"))
+        one, two = (own[side].decode(_ids(record[side], features[side])) for side in ("source", "target"))
         decoded.append((one, two))
     return texts, decoded
+
+
+def _ids(content: bytes, feature: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(content, np.dtype(feature["dtype"]).newbyteorder("<")).astype(np.int64) + feature["lowest"]

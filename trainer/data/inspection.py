@@ -13,7 +13,7 @@ from tqdm import tqdm
 from trainer.data import intervals, tfrecord, tokenizers
 from trainer.data.manifest import Manifest, SeriesFacts
 from trainer.data.shard_files import check_files
-from trainer.data.tokenizer import SPECIAL, UNKNOWN, Tokenizer
+from trainer.data.tokenizer import SPECIAL, UNKNOWN, Tokenizer, read_ids
 from trainer.errors import DataError
 from trainer.storage import staging
 
@@ -210,9 +210,10 @@ def _read_split(data_dir: str, manifest: Manifest, split: str, read: Callable[[R
 
 
 def _array(record: Record, name: str, manifest: Manifest) -> np.ndarray:
-    """An array feature, one-dimensional, of the type that the manifest tells."""
-    dtype = next(np.dtype(feature.dtype) for feature in manifest.features if feature.name == name)
-    return np.frombuffer(record[name][0], dtype.newbyteorder("<")).astype(dtype)
+    """An array feature, one-dimensional, of the type that the manifest tells; ids as they are."""
+    feature = next(feature for feature in manifest.features if feature.name == name)
+    dtype = np.dtype(feature.dtype)
+    return read_ids(np.frombuffer(record[name][0], dtype.newbyteorder("<")).astype(dtype), feature.lowest)
 
 
 def _token_counts(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:

@@ -25,7 +25,7 @@ from trainer.data.pair_facts import PairFacts
 from trainer.errors import ConfigError, DataError, Problem, StorageError, one_line
 from trainer.whole_file import whole_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_FILE = "dataset.json"
 CHECKSUM = "crc32c"  # the entry of the file that is no field of the manifest
 
@@ -38,6 +38,7 @@ class Feature:
     shape: tuple[int | None, ...]
     dtype: str
     unit: str
+    lowest: int = 0  # what a stored 0 stands for
 
 
 @dataclass(frozen=True)

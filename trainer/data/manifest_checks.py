@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.data.tokenizer import SPECIAL
 from trainer.prepare_config import TOKENIZERS
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"the feature {sorted(missing)[0]} is missing")
     if odd := {feature.dtype for feature in manifest.features} - set(DTYPES):
         raise ValueError(f"the type {sorted(odd)[0]} is unknown")
+    if any(feature.lowest not in (0, len(SPECIAL) * (feature.unit == "id")) for feature in manifest.features):
+        raise ValueError("a feature begins at another number than any does")
     if manifest.series:
         _check_series(manifest.series, manifest)
     for name, split in manifest.splits.items():

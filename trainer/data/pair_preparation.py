@@ -117,8 +117,7 @@ def _describe(
     files = _files(tokenizers, config.joint_vocabulary)
     source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
     facts = PairFacts(config.tokenizer, config.joint_vocabulary, source, target, counts)
-    features = pair_features(source.size, target.size)
-    written = Manifest(name, config.task, features, splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
+    written = Manifest(name, config.task, pair_features(*tokenizers), splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
     return written, _results(facts, found)
 
 

@@ -2,7 +2,7 @@
 
 A record holds
   pair                      int64 scalar   number of the pair within the split, from 0; those that rules leave out are counted too
-  source, target            [n] uint8, uint16 or int32 ids, the smallest type that holds every id, without start and end
+  source, target            [n] ids without start and end, stored as `token_records` stores them
   source_text, target_text  the texts as they were read
 The ids are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from trainer.data.manifest import Feature
 from trainer.data.pair_source import PairStretch, is_whole
 from trainer.data.tfrecord import FeatureValue
-from trainer.data.tokenizer import UNKNOWN, Tokenizer, token_dtype
+from trainer.data.tokenizer import UNKNOWN, Tokenizer
 
 PAIRS_AT_ONCE = 4096  # encoded; whole texts are short
 
@@ -74,8 +74,8 @@ class PairShard:
             counts["pairs"] += 1
             yield {
                 "pair": number,
-                "source": ids[0].tobytes(),
-                "target": ids[1].tobytes(),
+                "source": self.source.store(ids[0]),
+                "target": self.target.store(ids[1]),
                 "source_text": texts[0].encode(),
                 "target_text": texts[1].encode(),
             }
@@ -89,18 +89,17 @@ def pair_shards(source: Tokenizer, target: Tokenizer, stretch: PairStretch, rule
     return [PairShard(source, target, stretch.part(first, end), rules) for first, end in pairwise(borders)]
 
 
-def pair_features(source_size: int, target_size: int) -> tuple[Feature, ...]:
+def pair_features(source: Tokenizer, target: Tokenizer) -> tuple[Feature, ...]:
     return (
         Feature("pair", (), "int64", "index"),
-        Feature("source", (None,), token_dtype(source_size), "id"),
-        Feature("target", (None,), token_dtype(target_size), "id"),
+        Feature("source", (None,), source.stored_dtype, "id", source.lowest),
+        Feature("target", (None,), target.stored_dtype, "id", target.lowest),
         Feature("source_text", (), "string", "text"),
         Feature("target_text", (), "string", "text"),
     )
 
 
 def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
-    """The ids of each text, in the type and byte order of the records."""
+    """The ids of each text."""
     ids, lengths = tokenizer.encode_all(texts)
-    dtype = np.dtype(token_dtype(tokenizer.size)).newbyteorder("<")
-    return np.split(ids.astype(dtype, copy=False), np.cumsum(lengths)[:-1])
+    return np.split(ids, np.cumsum(lengths)[:-1])

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import tokenizers
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import Feature, Manifest
 from trainer.data.pair_facts import PairFacts
 from trainer.data.record_files import read_checked, record_shards
 from trainer.data.shard_files import check_files
-from trainer.data.tokenizer import Tokenizer
+from trainer.data.tokenizer import Tokenizer, read_ids
 from trainer.errors import DataError
 
 PARSED_RECORDS = 4096  # parsed at once
@@ -24,7 +24,7 @@ class PairStore:
     """The P pairs of a split, in their order.
 
     Attributes:
-        source: `[N]` ids of all source texts one after the other, in the small type of the records, without start and end.
+        source: `[N]` ids of all source texts one after the other, in the smallest type that holds them, without start and end.
         source_lengths: `[P]` int64, ids of each source text.
         target: as `source`, of the target texts.
         target_lengths: `[P]` int64.
@@ -75,9 +75,9 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
     # Shards are read side by side, so records come in no order of the pairs.
     order = np.argsort(records["pair"], kind="stable")
     expected = facts.splits[split]
-    dtypes = {feature.name: np.dtype(feature.dtype) for feature in manifest.features if feature.unit == "id"}
-    source, source_lengths = _joined(records["source"][order], dtypes["source"])
-    target, target_lengths = _joined(records["target"][order], dtypes["target"])
+    told = {feature.name: feature for feature in manifest.features}
+    source, source_lengths = _joined(records["source"][order], told["source"])
+    target, target_lengths = _joined(records["target"][order], told["target"])
     found = (len(order), len(source), len(target))
     complete = len(order) == expected.pairs and bool(np.all(np.diff(records["pair"][order]) > 0))
     if not complete or found != (expected.pairs, expected.source_tokens, expected.target_tokens):
@@ -98,7 +98,9 @@ def _read(paths: list[str]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in schema}
 
 
-def _joined(texts: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def _joined(texts: np.ndarray, feature: Feature) -> tuple[np.ndarray, np.ndarray]:
     """The ids of all texts one after the other, [N], and how many each has, [P] int64."""
+    dtype = np.dtype(feature.dtype)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) // dtype.itemsize
-    return np.frombuffer(b"".join(texts), dtype.newbyteorder("<")).astype(dtype), lengths
+    stored = np.frombuffer(b"".join(texts), dtype.newbyteorder("<")).astype(dtype)
+    return read_ids(stored, feature.lowest), lengths

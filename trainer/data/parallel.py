@@ -25,6 +25,14 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def keep_memory() -> None:
+    """Has the C library keep freed memory for the next block of the size, up to 64 MB, where it gave it back and took it anew each time.
+
+    It raises its thresholds once a large block is freed (mallopt, M_MMAP_THRESHOLD); pages that were never touched cost nothing.
+    """
+    bytes(31 << 20)
+
+
 class Workers:
     """A context with so many processes; they start with the first jobs that are more than one."""
 
@@ -39,6 +47,7 @@ class Workers:
           StorageError: a process of the pool was killed. Whatever `function` raises is raised here.
         """
         if self.processes <= 1 or len(jobs) <= 1:
+            keep_memory()
             yield from map(function, jobs)
             return
         if self._pool is None:
@@ -59,6 +68,7 @@ class Workers:
 
 
 def _start_worker() -> None:
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

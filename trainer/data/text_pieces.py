@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import google_crc32c
 import numpy as np
 
-from trainer.data.input_files import not_utf8
+from trainer.data.input_files import line_of, not_utf8, nul_byte
 from trainer.errors import DataError
 
 PIECE_BYTES = 1 << 20
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
+_LONGEST_CHARACTER = 4  # bytes
 
 Content = str | Sequence[Any]  # text, or entries: texts or pairs of texts
 
@@ -71,17 +72,18 @@ class TextFile:
 
     def read(self, piece: int) -> tuple[Content, Facts]:
         """Raises DataError where the file is missing, has another size than before, or is no UTF-8; line and file are told."""
+        low, high = piece * self.piece_bytes, min((piece + 1) * self.piece_bytes, self.size)
         try:
             with Path(self.name).open("rb") as file:
-                first, end = (self._border(file, position * self.piece_bytes) for position in (piece, piece + 1))
-                file.seek(first)
-                data = file.read(end - first)
+                first, data = (_characters if self.is_stream else _lines)(file, low, high)
         except OSError as error:
             raise DataError(f"{self.name} cannot be read ({error.strerror}); check the path and its permissions") from None
         try:
             text = data.decode("utf-8-sig" if first == 0 else "utf-8")
         except UnicodeDecodeError:
             raise not_utf8(self.name) from None
+        if b"\0" in data:
+            raise nul_byte(self.name, first + data.index(0))
         crlf = data.count(b"\r\n") if b"\r" in data else 0  # the search for one byte is much faster
         if crlf:
             text = text.replace("\r\n", "\n")
@@ -90,41 +92,51 @@ class TextFile:
             self._check_tabs(content, first)
         return content, Facts(len(content), len(text), blank, crlf, google_crc32c.value(data))
 
-    def _border(self, file: BinaryIO, position: int) -> int:
-        """The first place at or after `position` that a piece may begin at."""
-        if position == 0 or position >= self.size:
-            return min(position, self.size)
-        if self.kind == "stream":
-            file.seek(position - 1)
-            near = file.read(5)
-            while position < self.size and len(near) > 1 and near[1] & 0xC0 == 0x80:  # within a character
-                position, near = position + 1, near[1:]
-            return position + 1 if near[:2] == b"\r\n" else position
-        file.seek(position - 1)
-        position -= 1
-        while block := file.read(_BLOCK_BYTES):
-            if (found := block.find(b"\n")) >= 0:
-                return position + found + 1
-            position += len(block)
-        return self.size
-
-    def _line_feeds(self, end: int) -> int:
-        """How many there are before byte `end`; only errors need it."""
-        count = 0
-        with Path(self.name).open("rb") as file:
-            while end > 0 and (block := file.read(min(end, _BLOCK_BYTES))):
-                count += block.count(b"\n")
-                end -= len(block)
-        return count
-
     def _check_tabs(self, lines: Content, first: int) -> None:
         for number, line in enumerate(lines):
             if line and line.count("\t") != 1:
-                place = f"{self.name} line {1 + self._line_feeds(first) + number}"
+                place = f"{self.name} line {line_of(self.name, first) + number}"
                 raise DataError(
                     f"{place}: has {line.count(chr(9))} tabs, a pair is source, one tab, target;"
                     " correct it, or give two files as in --input=source.txt,target.txt"
                 )
+
+
+def _characters(file: IO[bytes], low: int, high: int) -> tuple[int, bytes]:
+    """Where the characters begin whose first bytes lie in `[low, high)` of a file, and the bytes of these; CR LF is taken for one."""
+    before = min(low, 1)
+    file.seek(low - before)
+    near = file.read(before + high - low + _LONGEST_CHARACTER)
+    first, end = (_character(near, position - low + before) for position in (low, high))
+    return low - before + first, near[first:end]
+
+
+def _character(near: bytes, position: int) -> int:
+    """The first place at or after `position` where a character begins."""
+    if 0 < position < len(near):
+        last = min(position + _LONGEST_CHARACTER, len(near))
+        while position < last and near[position] & 0xC0 == 0x80:
+            position += 1
+        position += near[position - 1 : position + 1] == b"\r\n"
+    return position
+
+
+def _lines(file: IO[bytes], low: int, high: int) -> tuple[int, bytes]:
+    """Where the lines begin that begin in `[low, high)` of a file, and the bytes of these.
+
+    A byte is read once as one of `[low, high)` and at most once as one of a line that began before, so that long lines cost no more than
+    short ones.
+    """
+    before = min(low, 1)
+    file.seek(low - before)
+    data = file.read(before + high - low)
+    first = data.find(b"\n", 0, len(data) - 1) + 1 if before else 0
+    if before and not first:
+        return high, b""
+    blocks = [data[first:]]
+    while not blocks[-1].endswith(b"\n") and (block := file.read(_BLOCK_BYTES)):
+        blocks.append(block[: (block.find(b"\n") + 1) or None])
+    return low - before + first, b"".join(blocks)
 
 
 @dataclass(frozen=True)

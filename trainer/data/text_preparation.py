@@ -70,7 +70,7 @@ def _describe(
     for split, rate in rates.items():
         if rate > 0:
             _log.info("%s: %d of %d tokens are unknown (%.3g %%)", split, counts[split].unknown, counts[split].tokens, 100 * rate)
-    return Manifest(name, task, token_features(tokenizer.size), splits, text=facts, created_by=f"trainer {trainer.__version__}"), {
+    return Manifest(name, task, token_features(tokenizer), splits, text=facts, created_by=f"trainer {trainer.__version__}"), {
         "tokens": {split: count.tokens for split, count in counts.items()},
         "characters": {split: count.characters for split, count in counts.items()},
         "documents": {split: count.documents for split, count in counts.items()},

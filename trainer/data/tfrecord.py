@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +17,7 @@ from trainer.errors import DataError
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CRC.size
+_FLUSH_BYTES = 16 << 20
 
 FeatureValue = bytes | int | Sequence[bytes] | Sequence[int]
 
@@ -25,7 +28,12 @@ def masked_crc32c(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+_SMALL = [bytes([number]) for number in range(128)]
+
+
 def _varint(number: int) -> bytes:
+    if 0 <= number < len(_SMALL):
+        return _SMALL[number]
     number &= (1 << 64) - 1  # protobuf writes a negative int64 as its two's complement
     out = bytearray()
     while number > 0x7F:
@@ -58,8 +66,8 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
       features: bytes or a sequence of bytes becomes a BytesList; an int or a sequence of ints (64 bits, signed) an Int64List.
         An empty sequence is an Int64List without entries.
     """
-    entries = (_field(1, *_field(1, name.encode()), *_field(2, *_feature(features[name]))) for name in sorted(features))
-    return b"".join(_field(1, *(part for entry in entries for part in entry)))
+    entries = [_field(1, *_field(1, name.encode()), *_field(2, *_feature(features[name]))) for name in sorted(features)]
+    return b"".join(_field(1, *chain.from_iterable(entries)))
 
 
 def decode_example(record: bytes) -> dict[str, list[bytes] | list[int]]:
@@ -123,7 +131,7 @@ class RecordWriter:
     """Writes one TFRecord file; on leaving the context without an error the file is flushed to the disk.
 
     `records`, `bytes` and `crc32c` (eight hexadecimal digits) describe the file as written so far. Writing raises OSError
-    where the file system refuses.
+    where the file system refuses. A thread flushes what is written of a large file, so that the disk does not begin when all is done.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -132,6 +140,9 @@ class RecordWriter:
         self.bytes = 0
         self._crc = 0
         self._file = self.path.open("wb", buffering=1 << 20)
+        self._flusher: ThreadPoolExecutor | None = None
+        self._flushed: Future[None] | None = None
+        self._flushed_bytes = 0
 
     @property
     def crc32c(self) -> str:
@@ -144,6 +155,16 @@ class RecordWriter:
             self._crc = google_crc32c.extend(self._crc, part)
             self.bytes += len(part)
         self.records += 1
+        if self.bytes - self._flushed_bytes > _FLUSH_BYTES and (self._flushed is None or self._flushed.done()):
+            self._flush_aside()
+
+    def _flush_aside(self) -> None:
+        if self._flusher is None:
+            self._flusher = ThreadPoolExecutor(1)
+        if self._flushed is not None:
+            self._flushed.result()  # the system tells of an error once
+        self._flushed = self._flusher.submit(os.fdatasync, self._file.fileno())
+        self._flushed_bytes = self.bytes
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -152,8 +173,12 @@ class RecordWriter:
         try:
             if kind is None:
                 self._file.flush()
+                if self._flushed is not None:
+                    self._flushed.result()
                 os.fsync(self._file.fileno())
         finally:
+            if self._flusher is not None:
+                self._flusher.shutdown()
             self._file.close()
 
 

@@ -5,7 +5,7 @@ and hold many short ones:
   document  int64 scalar   number of the document, within the split, that the first token is of
   start     int64 scalar   how many characters of that document lie before
   lengths   int64 [n]      tokens of each document in the record: of the first from `start` on, of the last up to the record's end
-  tokens    [sum of lengths] uint8, uint16 or int32, the smallest that holds every id
+  tokens    [sum of lengths] uint8, uint16 or int32, the smallest that holds every id less the tokenizer's `lowest` (0, 4 for bytes)
 The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`. Records hold what the tokenizer gave: marks
 between documents are added by the reader. Shards and records are cut by characters and documents, not by tokens, so that each can be
 made without those before it.
@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-import numpy as np
-
 from trainer.data.manifest import Feature
 from trainer.data.text_source import Stretch, shard_parts
 from trainer.data.tfrecord import FeatureValue
-from trainer.data.tokenizer import CUT_WITHIN, UNKNOWN, Tokenizer, token_dtype
+from trainer.data.tokenizer import CUT_WITHIN, Tokenizer
 
-RECORD_CHARACTERS = 1 << 16
+RECORD_CHARACTERS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -38,18 +36,12 @@ class TokenShard:
 
     def records(self, counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
         """Yields the records; counts `tokens`, `characters` and `unknown` tokens."""
-        dtype = np.dtype(token_dtype(self.tokenizer.size)).newbyteorder("<")
         for document, start, texts in self._texts():
-            ids, lengths = self.tokenizer.encode_all(texts)
-            counts["tokens"] += len(ids)
+            tokens, lengths, unknown = self.tokenizer.store_all(texts)
+            counts["tokens"] += int(lengths.sum())
             counts["characters"] += sum(map(len, texts))
-            counts["unknown"] += int(np.count_nonzero(ids == UNKNOWN))
-            yield {
-                "document": document,
-                "start": start,
-                "lengths": lengths.astype("<i8").tobytes(),
-                "tokens": ids.astype(dtype, copy=False).tobytes(),
-            }
+            counts["unknown"] += unknown
+            yield {"document": document, "start": start, "lengths": lengths.astype("<i8").tobytes(), "tokens": tokens}
 
     def _texts(self) -> Iterator[tuple[int, int, list[str]]]:
         """Yields what each record holds: number and start of its first document, and the texts of its documents."""
@@ -99,10 +91,10 @@ def token_shards(tokenizer: Tokenizer, stretches: Sequence[Stretch], num_shards:
     return [TokenShard(tokenizer, parts, RECORD_CHARACTERS) for parts in shard_parts(stretches, shards)]
 
 
-def token_features(vocabulary_size: int) -> tuple[Feature, ...]:
+def token_features(tokenizer: Tokenizer) -> tuple[Feature, ...]:
     return (
         Feature("document", (), "int64", "index"),
         Feature("start", (), "int64", "character"),
         Feature("lengths", (None,), "int64", "tokens"),
-        Feature("tokens", (None,), token_dtype(vocabulary_size), "id"),
+        Feature("tokens", (None,), tokenizer.stored_dtype, "id", tokenizer.lowest),
     )

@@ -11,13 +11,13 @@ from trainer.data import tokenizers
 from trainer.data.manifest import Manifest, TextFacts
 from trainer.data.record_files import read_checked, record_shards
 from trainer.data.shard_files import check_files
-from trainer.data.tokenizer import END, Tokenizer
+from trainer.data.tokenizer import END, Tokenizer, read_ids
 from trainer.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
 class TokenStore:
-    """`tokens: [N]` of all documents of a split, in the small type of the records; `lengths: [D]` int64 tokens of each document."""
+    """`tokens: [N]` of all documents of a split, in the smallest type that holds all ids; `lengths: [D]` int64 tokens of each document."""
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -54,13 +54,13 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
     facts = text_facts(data_dir, manifest)
     if split not in manifest.splits:
         raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
-    dtype = next(np.dtype(feature.dtype) for feature in manifest.features if feature.name == "tokens")
+    told = next(feature for feature in manifest.features if feature.name == "tokens")
     paths = check_files(data_dir, manifest, (split,))
     # Shards are read side by side, so records come in no order of the text.
     records = sorted(
         (
             (int(r["document"]), int(r["start"]), r["tokens"].numpy(), r["lengths"].numpy())
-            for r in read_checked(_parsed(paths, dtype), paths)
+            for r in read_checked(_parsed(paths, np.dtype(told.dtype)), paths)
         ),
         key=lambda record: record[:2],
     )
@@ -71,7 +71,7 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
             raise DataError(f"{paths[0]} and its siblings hold document {document} twice, or not all others; prepare the dataset again")
         lengths[document : document + len(parts)] += parts
         before = (document, start)
-    tokens = np.concatenate([record[2] for record in records])
+    tokens = read_ids(np.concatenate([record[2] for record in records]), told.lowest)
     if len(tokens) != facts.splits[split].tokens or lengths.sum() != len(tokens):
         raise DataError(
             f"{paths[0]} and its siblings hold {len(tokens)} tokens, dataset.json tells another number; prepare the dataset again"

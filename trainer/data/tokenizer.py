@@ -29,12 +29,18 @@ def token_dtype(vocabulary_size: int) -> str:
     return "uint8" if vocabulary_size <= 1 << 8 else "uint16" if vocabulary_size <= 1 << 16 else "int32"
 
 
+def read_ids(stored: np.ndarray, lowest: int) -> np.ndarray:
+    """The ids that records hold, less `lowest`, as `stored: [n]`; in the next larger type unless `lowest` is 0."""
+    return np.add(stored, lowest, dtype=np.uint16 if stored.dtype == np.uint8 else np.int32) if lowest else stored
+
+
 class Tokenizer(abc.ABC):
     """One vocabulary; instances can be sent to other processes."""
 
     kind: ClassVar[str]
     file: ClassVar[str | None]  # name of the vocabulary's file
     cuts_anywhere: ClassVar[bool] = False  # parts of a text always encode as the whole does; else where `cut` says
+    lowest: ClassVar[int] = 0  # no text encodes to a smaller id: records hold ids less this
 
     def __init__(self, content: bytes, size: int):
         """Takes the vocabulary as its file holds it and the number of ids."""
@@ -47,6 +53,20 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of several texts one after the other, [n] of an integer type, and how many each has, [texts] int64."""
+
+    def store_all(self, texts: Sequence[str]) -> tuple[bytes, np.ndarray, int]:
+        """As `encode_all`, but the ids as records hold them, and how many of them are unknown."""
+        ids, lengths = self.encode_all(texts)
+        return self.store(ids), lengths, int(np.count_nonzero(ids == UNKNOWN))
+
+    def store(self, ids: np.ndarray) -> bytes:
+        """Ids of texts as records hold them: little-endian, of `stored_dtype`."""
+        lowered = ids - self.lowest if self.lowest else ids
+        return lowered.astype(np.dtype(self.stored_dtype).newbyteorder("<"), copy=False).tobytes()
+
+    @property
+    def stored_dtype(self) -> str:
+        return token_dtype(self.size - self.lowest)
 
     @abc.abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

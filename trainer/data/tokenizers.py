@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.sentencepiece_tokenizer import SentencepieceTokenizer
-from trainer.data.tokenizer import DEFAULT_SIZE, SPECIAL, UNKNOWN, UNKNOWN_TEXT, Tokenizer, checksum, without_marks
+from trainer.data.tokenizer import DEFAULT_SIZE, SPECIAL, UNKNOWN, UNKNOWN_TEXT, Tokenizer, checksum, read_ids, without_marks
 from trainer.errors import DataError
 
 # Characters above U+007F that are no part of a word, first and last of each range: punctuation and signs of Latin-1 (NEL and the
@@ -64,17 +64,20 @@ class CharTokenizer(Tokenizer):
 
 
 class ByteTokenizer(Tokenizer):
-    """One token a byte of the UTF-8 text: id 4 is byte 0. Bytes that are no UTF-8 decode to U+FFFD."""
+    """One token a byte of the UTF-8 text: id 4 is byte 0, so that records hold the text itself. What is no UTF-8 decodes to U+FFFD."""
 
-    kind, file, cuts_anywhere = "byte", None, True
+    kind, file, cuts_anywhere, lowest = "byte", None, True, len(SPECIAL)
 
     def __init__(self) -> None:
         super().__init__(b"", len(SPECIAL) + 256)
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        stored, lengths, _ = self.store_all(texts)
+        return read_ids(np.frombuffer(stored, np.uint8), self.lowest), lengths
+
+    def store_all(self, texts: Sequence[str]) -> tuple[bytes, np.ndarray, int]:
         encoded = [text.encode("utf-8", "replace") for text in texts]
-        ids = np.add(np.frombuffer(b"".join(encoded), np.uint8), len(SPECIAL), dtype=np.uint16)
-        return ids, np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(encoded)), 0
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         # The unknown token, which no text encodes to, is a byte that is never valid.
