@@ -68,10 +68,10 @@ def test_every_changed_value_is_told(dataset: Path, tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("[" * 100_000, "is damaged"),
-        ("[]", "has format version None, this program reads 2"),
-        ('{"format_version": 1}', "has format version 1, this program reads 2"),
+        ("[]", "has format version None, this program reads 3"),
+        ('{"format_version": 1}', "has format version 1, this program reads 3"),
         (json.dumps({"format_version": ["\n" * 500]}), r"has format version \['"),
-        ('{"format_version": 2}', "was changed after it was written"),
+        ('{"format_version": 3}', "was changed after it was written"),
         (b"\xff", "cannot be read"),
         ('{"format_version": ' + "9" * 5000 + "}", "is damaged"),
     ],

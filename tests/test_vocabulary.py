@@ -11,6 +11,7 @@ import pytest
 from trainer.data import text_pieces, text_source, tokenizers, vocabulary
 from trainer.data.parallel import Workers
 from trainer.data.parts import Parts, Task
+from trainer.data.shared_place import SharedDirectory
 from trainer.data.text_pieces import Indexed, count_pieces, open_text
 from trainer.data.text_source import Stretch, split_texts
 
@@ -32,7 +33,7 @@ def training(tmp_path: Path, kind: str) -> list[Stretch]:
 
 @pytest.mark.parametrize("tokenizer", ["char", "word"])
 def test_counts_of_parts_are_those_of_the_whole(tmp_path: Path, tokenizer: str) -> None:
-    parts = Parts(tmp_path / "d", {}, Task(), Workers(1))
+    parts = Parts(SharedDirectory(tmp_path / "d"), {}, Task(), Workers(1))
     for kind, whole in (("lines", [line for line in TEXT.split("\n") if line]), ("stream", [TEXT])):
         stretches = training(tmp_path, kind)
         assert len(stretches[0].parts()) > 3

@@ -20,6 +20,7 @@ from trainer.data.pair_preparation import pair_sources, plan_pairs
 from trainer.data.parallel import available_cores
 from trainer.data.parts import Task
 from trainer.data.preparation import make_dataset
+from trainer.data.shared_place import SharedBucket
 from trainer.data.text_preparation import plan_text, text_sources
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
@@ -31,8 +32,8 @@ Turns raw series, text or pairs of texts into a dataset directory for trainer.tr
 Each file of --input is split in its order by --splits. Files of --validation_input and --test_input lie wholly in that split;
 --input then has no part in it, and its share of --splits goes to train.
 
-Several tasks, on hosts that share the output directory: the same command with --num_tasks=N and --task_index=0 to N-1, in any order or at
-once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the tasks that are missing.
+Several tasks, on hosts that share the output directory or its gs:// address: the same command with --num_tasks=N and --task_index=0 to
+N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the tasks that are missing.
 """
 PLANNERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "forecast": (series_sources, plan_series),
@@ -54,16 +55,21 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
       ConfigError, DataError, StorageError: as `make_dataset`, the plans and `Workspace`.
     """
     with Workspace() as space:
-        result: dict[str, Any] = space.told(_prepare(_local(config, space)))
+        if config.num_tasks > 1:
+            directory, address = space.write_shared(config.output_dir, "output_dir")
+        else:
+            directory, address = space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE), None
+        place = SharedBucket(Path(directory), address) if address is not None else None
+        result: dict[str, Any] = space.told(_prepare(_local(config, directory, space), place))
         _log.info("wrote %s: %d shards, %.1f MB", result["output_dir"], result["shards"], result["bytes"] / 1e6)
     return result
 
 
-def _local(config: PrepareConfig, space: Workspace) -> PrepareConfig:
+def _local(config: PrepareConfig, output_dir: str, space: Workspace) -> PrepareConfig:
     """The configuration with paths of this host."""
     return dataclasses.replace(
         config,
-        output_dir=space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE),
+        output_dir=output_dir,
         input=space.read_files(config.input, "input"),
         validation_input=space.read_files(config.validation_input, "validation_input"),
         test_input=space.read_files(config.test_input, "test_input"),
@@ -71,7 +77,7 @@ def _local(config: PrepareConfig, space: Workspace) -> PrepareConfig:
     )
 
 
-def _prepare(config: PrepareConfig) -> dict[str, Any]:
+def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any]:
     started = time.perf_counter()
     task = task_of(config, os.environ)
     if task is None:
@@ -82,7 +88,7 @@ def _prepare(config: PrepareConfig) -> dict[str, Any]:
     pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
     processes = (config.num_processes or available_cores()) if pays else 1
     request = _request(config, tfds_source.described(config) if config.source == "tfds" else sizes)
-    outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task)
+    outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task, place)
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
     if sizes and task is None:

@@ -78,7 +78,7 @@ class PrepareConfig:
     max_target_tokens: int | None = flag("pairs: leave pairs with longer targets out of the training split", default=None)
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
-    num_tasks: int = flag("tasks that prepare this dataset together, on hosts that share --output_dir", default=1)
+    num_tasks: int = flag("tasks that prepare this dataset together, on hosts that share --output_dir or its gs:// address", default=1)
     task_index: int | None = flag(
         "which of the tasks this is, from 0; without it the index of the pod in an Indexed Job (JOB_COMPLETION_INDEX)", default=None
     )
@@ -114,9 +114,6 @@ class PrepareConfig:
                 if value is not None:
                     yield Problem(name, value, "has no effect with --num_tasks=1", "leave it out, or use --num_tasks=2 or more")
             return
-        if "://" in self.output_dir:
-            remedy = "give a directory that all hosts have mounted, then copy it (gcloud storage cp -r)"
-            yield Problem("output_dir", self.output_dir, f"is no place that --num_tasks={self.num_tasks} can share", remedy)
         if self.finish and self.task_index is not None:
             yield Problem("task_index", self.task_index, "has no effect with --finish", "leave one of them out")
         elif self.task_index is not None and self.task_index >= self.num_tasks > 1:

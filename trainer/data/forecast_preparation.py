@@ -25,7 +25,7 @@ from trainer.data.manifest import KnownColumn, Manifest, SeriesFacts, SeriesGrou
 from trainer.data.parts import Parts
 from trainer.data.preparation import Plan
 from trainer.data.sample_series import SAMPLE_FILE, sample_series, write_csv
-from trainer.data.series_spool import Group, Statistics, spool, standardisation, unspool
+from trainer.data.series_spool import Group, Statistics, spool, spooled_files, standardisation, unspool
 from trainer.data.split_borders import split_borders
 from trainer.prepare_config import PrepareConfig
 
@@ -63,7 +63,7 @@ def plan_series(sources: Sequence[SeriesSource], config: PrepareConfig, parts: P
     """
     elsewhere = tuple(split for split in ("validation", "test") if any(source.split == split for source in sources))
     jobs = [(f"{parts.directory}/series-{number:06d}", source, elsewhere, config.splits) for number, source in enumerate(sources)]
-    groups = _distinct([unspool(parts.directory, found) for own in parts.together("series", _read, jobs) for found in own])
+    groups = _distinct([unspool(parts.directory, found) for own in parts.together("series", _read, jobs, spooled_files) for found in own])
     for group in groups:
         if "train" in group.splits:
             split_borders(group.rows, config.splits, group.source, "rows", elsewhere)  # tells of rows in no split

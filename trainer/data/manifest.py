@@ -199,10 +199,19 @@ def read(data_dir: str) -> Manifest:
     """
     path = Path(data_dir) / MANIFEST_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{data_dir} is no dataset: it has no {MANIFEST_FILE}; write one with python -m trainer.prepare") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
+    return parse(content, str(path))
+
+
+def parse(content: bytes, path: str) -> Manifest:
+    """The manifest of a dataset.json's content; `path` is for errors, as those of `read`."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
     try:
         values = json.loads(text)

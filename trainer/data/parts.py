@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from trainer.data.parallel import Workers
+from trainer.data.shared_place import SharedDirectory
 from trainer.errors import DataError
-from trainer.whole_file import whole_file
 
-PARTS = "parts"  # the directory, beside the shards
+PARTS = "parts"  # the folder, beside the shards
 REQUEST_FILE = "request.json"
 ROUND = 4  # jobs of a process before a task looks again at what others have made
 
@@ -46,29 +45,40 @@ class Parts:
     """The files of one request: the flags and inputs that decide what the dataset holds.
 
     Attributes:
-        output: the dataset's directory, for shards.
-        directory: for all else.
+        place: where shards are, and all else in the folder `PARTS`.
         workers: the processes of this task.
     """
 
-    def __init__(self, output: Path, request: dict[str, Any], task: Task, workers: Workers):
-        self.output, self.request, self.task, self.workers = output, request, task, workers
-        self.directory = output / PARTS / digest(request)
-        if task.index is not None:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            if not (self.directory / REQUEST_FILE).exists():
-                self._write(REQUEST_FILE, json.dumps(request).encode())
+    def __init__(self, place: SharedDirectory, request: dict[str, Any], task: Task, workers: Workers):
+        self.place, self.request, self.task, self.workers = place, request, task, workers
+        self._folder = f"{PARTS}/{digest(request)}"
+        if task.index is not None and REQUEST_FILE not in self.names():
+            self._write(REQUEST_FILE, json.dumps(request).encode())
+
+    @property
+    def output(self) -> Path:
+        """The dataset's directory on this host, where shards are written."""
+        return self.place.directory
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this request on this host, for files of `together`."""
+        return self.place.directory / self._folder
 
     def content(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The content of a file, which is made if it is not there."""
-        path = self.directory / name
-        if not path.exists():
+        if name not in self.names():
             self._must_not_be_missing(name)
             self._write(name, make())
-        return path.read_bytes()
+        return self._read(name)[0]
 
-    def together(self, name: str, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
-        """Yields `function(job)`, JSON, of all jobs in order; tasks that run at the same time share them."""
+    def together(
+        self, name: str, function: Callable[[Job], Any], jobs: Sequence[Job], files: Callable[[Any], list[str]] = lambda result: []
+    ) -> Iterator[Any]:
+        """Yields `function(job)`, JSON, of all jobs in order; tasks that run at the same time share them.
+
+        `files` names what a job has left in `directory`, from its result: it is there for every task.
+        """
         names = [f"{name}-{number:06d}.json" for number in range(len(jobs))]
         first = len(jobs) * (self.task.index or 0) // self.task.count
         waiting = [*range(first, len(jobs)), *range(first)]
@@ -82,41 +92,58 @@ class Parts:
                 if own:
                     self._must_not_be_missing(names[own[0]])
                 for number, result in zip(own, self.workers.run(function, [jobs[number] for number in own])):
+                    if own_files := files(result):
+                        self.place.share(*(f"{self._folder}/{file}" for file in own_files))
                     self._write(names[number], json.dumps(result).encode())
                     bar.update()
-        for each in names:
-            yield json.loads((self.directory / each).read_bytes())
+        for content in self._read(*names):
+            result = json.loads(content)
+            self.place.fetch(*(f"{self._folder}/{file}" for file in files(result)))
+            yield result
 
     def make(self, names: Sequence[str], function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[None]:
-        """Makes those of `names` that are not there, each by `function(job)`; yields after each, and for those that are there."""
+        """Makes those shards of `names` that are not there, each by `function(job)`; yields after each, and for those that are there."""
         there = self.names()
         missing = [(name, job) for name, job in zip(names, jobs) if f"{name}.json" not in there]
         for _ in range(len(names) - len(missing)):
             yield
+        stale = [folder for folder in self._folders() if folder != self._folder] if missing else []
         for name, _ in missing:  # what another request made under this name is overwritten now
-            for stale in (self.output / PARTS).glob(f"*/{name}.json"):
-                stale.unlink(missing_ok=True)
+            for folder in stale:
+                self.place.delete(f"{folder}/{name}.json")
         for (name, _), result in zip(missing, self.workers.run(function, [job for _, job in missing])):
+            self.place.share(name)
+            self.place.drop(name)
             self._write(f"{name}.json", json.dumps(result).encode())
             yield
 
-    def read(self, name: str) -> Any:
+    def read(self, names: Sequence[str]) -> list[Any]:
         """What `make` made."""
-        return json.loads((self.directory / f"{name}.json").read_bytes())
+        return [json.loads(content) for content in self._read(*(f"{name}.json" for name in names))]
+
+    def forget(self, name: str) -> None:
+        """Has what `make` made made again."""
+        self.place.delete(f"{self._folder}/{name}.json")
 
     def names(self) -> set[str]:
-        """The files that are there. (A listing: a file system over the network may remember for long that one name was missing.)"""
-        return set(os.listdir(self.directory)) if self.directory.is_dir() else set()  # noqa: PTH208
+        """The files that are there."""
+        return self.place.names(self._folder)
 
     def others(self) -> Iterator[tuple[set[str], str]]:
         """The files that were made by other requests, and in which flag or input each of those differs first."""
-        for path in sorted((self.output / PARTS).glob(f"*/{REQUEST_FILE}")):
-            if path.parent != self.directory:
-                yield set(os.listdir(path.parent)), difference(json.loads(path.read_bytes()), self.request)  # noqa: PTH208
+        for folder in self._folders():
+            names = self.place.names(folder)
+            if folder != self._folder and REQUEST_FILE in names:
+                yield names, difference(json.loads(self.place.read(f"{folder}/{REQUEST_FILE}")[0]), self.request)
+
+    def _folders(self) -> list[str]:
+        return [f"{PARTS}/{name}" for name in sorted(self.place.names(PARTS))]
+
+    def _read(self, *names: str) -> list[bytes]:
+        return self.place.read(*(f"{self._folder}/{name}" for name in names))
 
     def _write(self, name: str, content: bytes) -> None:
-        with whole_file(self.directory / name) as path:
-            path.write_bytes(content)
+        self.place.write(f"{self._folder}/{name}", content)
 
     def _must_not_be_missing(self, name: str) -> None:
         if self.task.index is not None:

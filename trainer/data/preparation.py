@@ -1,4 +1,4 @@
-"""Makes a dataset directory from a plan: in one task, or in several that share the directory."""
+"""Makes a dataset directory from a plan: in one task, or in several that share the directory or a bucket."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.data import manifest
-from trainer.data.manifest import Manifest, Split
+from trainer.data.manifest import Manifest, Shard, Split
 from trainer.data.parallel import Workers
 from trainer.data.parts import PARTS, Parts, Task, digest
 from trainer.data.shards import Content, ShardJob, dataset_name, read_result, shard_file, total, write_shard
+from trainer.data.shared_place import SharedDirectory
 from trainer.errors import ConfigError, DataError, Problem
 
 _log = logging.getLogger(__name__)
@@ -49,12 +50,18 @@ class Outcome:
 
 
 def make_dataset(
-    output_dir: str, request: dict[str, Any], plan: Callable[[Parts], Plan], processes: int, task: Task | None = None
+    output_dir: str,
+    request: dict[str, Any],
+    plan: Callable[[Parts], Plan],
+    processes: int,
+    task: Task | None = None,
+    place: SharedDirectory | None = None,
 ) -> Outcome:
     """Writes the shards of one task; the task that finds that all are there writes the dataset's description, last.
 
-    A single task fills a temporary directory, which becomes `output_dir` whole or not at all. Several write into `output_dir` itself, where
-    what they leave for each other is under `parts` until the dataset is complete; any of them may be run again at any time.
+    A single task fills a temporary directory, which becomes `output_dir` whole or not at all. Several write into `output_dir` itself, or
+    into `place`, where what they leave for each other is under `parts` until the dataset is complete; any of them may be run again at any
+    time.
 
     Args:
       output_dir: directory to make; its base name in snake case names the dataset.
@@ -62,6 +69,7 @@ def make_dataset(
       plan: says what the dataset holds; may leave and read parts.
       processes: of this task.
       task: None is the only task.
+      place: of several tasks, if it is another than `output_dir` itself.
 
     Raises:
       ConfigError: `output_dir` holds something else.
@@ -69,42 +77,45 @@ def make_dataset(
         plan and of the contents are handed on.
       StorageError: the file system refused.
     """
-    with _directory(output_dir, task is None) as directory, Workers(processes) as workers:
-        if (made := _made_before(directory, output_dir, request)) is not None:
+    with _place(output_dir, task is None, place) as shared, Workers(processes) as workers:
+        if (made := _made_before(shared, output_dir, request)) is not None:
             return Outcome(made.splits, made, {})
-        parts = Parts(directory, request, task or Task(), workers)
+        parts = Parts(shared, request, task or Task(), workers)
         try:
             return _run(parts, plan(parts), dataset_name(output_dir))
         except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
-            if (made := _made_before(directory, output_dir, request)) is None:
+            if (made := _made_before(shared, output_dir, request)) is None:
                 raise
             return Outcome(made.splits, made, {})
 
 
 @contextlib.contextmanager
-def _directory(output_dir: str, alone: bool) -> Iterator[Path]:
+def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Iterator[SharedDirectory]:
     if alone:
         with manifest.new_directory(output_dir) as directory:
-            yield directory
+            yield SharedDirectory(directory)
             shutil.rmtree(directory / PARTS)
         return
-    target = Path(output_dir)
-    if not (target / PARTS).is_dir() and not (target / manifest.MANIFEST_FILE).is_file():
+    place = place or SharedDirectory(Path(output_dir))
+    names = place.names()
+    if not names & {PARTS, manifest.MANIFEST_FILE}:
+        if names:
+            raise ConfigError([Problem("output_dir", output_dir, "holds something else", "choose another --output_dir")])
         manifest.check_new(output_dir)
     with manifest.storage_errors(output_dir):
-        yield target
+        yield place
 
 
-def _made_before(directory: Path, output_dir: str, request: dict[str, Any]) -> Manifest | None:
+def _made_before(place: SharedDirectory, output_dir: str, request: dict[str, Any]) -> Manifest | None:
     """The dataset that is there, where it was made by this very request: a task that is run again has nothing to do."""
-    if not (directory / manifest.MANIFEST_FILE).exists():
+    if manifest.MANIFEST_FILE not in place.names():
         return None
-    made = manifest.read(str(directory))
+    made = manifest.parse(place.read(manifest.MANIFEST_FILE)[0], f"{output_dir}/{manifest.MANIFEST_FILE}")
     if made.prepared_from != digest(request):
         told = "holds a dataset of other flags or inputs"
         raise ConfigError([Problem("output_dir", output_dir, told, "choose another --output_dir, or delete it")])
     _log.info("%s is complete", output_dir)
-    shutil.rmtree(directory / PARTS, ignore_errors=True)
+    place.delete_folder(PARTS)
     return made
 
 
@@ -126,7 +137,7 @@ def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
     if task.index is None:
         raise DataError("\n".join(missing))
     _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
-    shards = {split: [read_result(parts.read(file))[0] for file in own[task.index :: task.count]] for split, own in files.items()}
+    shards = {split: [read_result(made)[0] for made in parts.read(own[task.index :: task.count])] for split, own in files.items()}
     return Outcome({split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {})
 
 
@@ -146,11 +157,11 @@ def _missing(parts: Parts, files: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
-    splits, counts = {}, {}
+    splits, counts, there = {}, {}, parts.place.sizes()
     for split, own in files.items():
-        results = [read_result(parts.read(file)) for file in own]
+        results = [read_result(made) for made in parts.read(own)]
         for shard, _ in results:
-            _check_size(parts, parts.output / shard.file, shard.bytes)
+            _check(parts, shard, there.get(shard.file))
         shards = tuple(shard for shard, _ in results)
         splits[split] = Split(sum(shard.records for shard in shards), shards)
         counts[split] = total(each for _, each in results)
@@ -158,18 +169,23 @@ def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[
     plan.save(parts.output)
     described = replace(described, prepared_from=digest(parts.request))
     manifest.write(described, parts.output)
+    parts.place.complete()
     if parts.task.count > 1:
-        shutil.rmtree(parts.output / PARTS, ignore_errors=True)
+        parts.place.delete_folder(PARTS)
         for leftover in parts.output.glob(f".{name}-*"):  # of killed tasks
             leftover.unlink(missing_ok=True)
     return Outcome(splits, described, told)
 
 
-def _check_size(parts: Parts, path: Path, size: int) -> None:
+def _check(parts: Parts, shard: Shard, found: tuple[int, str | None] | None) -> None:
     """Raises DataError unless the shard is as it was written; its part is then forgotten, so that its task can make it again."""
-    found = path.stat().st_size if path.exists() else None
-    if found == size:
+    if found is None:
+        told = "is missing"
+    elif found[0] != shard.bytes:
+        told = f"has {found[0]} bytes, {shard.bytes} were written"
+    elif found[1] not in (None, shard.crc32c):
+        told = f"has the checksum {found[1]}, {shard.crc32c} was written"
+    else:
         return
-    (parts.directory / f"{path.name}.json").unlink(missing_ok=True)
-    told = "is missing" if found is None else f"has {found} bytes, {size} were written"
-    raise DataError(f"{path} {told}; run the tasks again")
+    parts.forget(shard.file)
+    raise DataError(f"{parts.output / shard.file} {told}; run the tasks again")

@@ -18,6 +18,7 @@ from trainer.data.manifest import Interval
 from trainer.whole_file import whole_file
 
 BLOCK_VALUES = 1 << 20  # of which statistics are taken at once
+ENDINGS = ("values", "times", "known")
 
 Borders = dict[str, tuple[int, int]]  # split -> first row, row after the last
 Statistics = tuple[list[float], list[float]]  # mean and standard deviation of each column
@@ -65,12 +66,13 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
     Raises:
       OSError: the file system refused.
     """
-    for name, arrays in (
-        ("values", [series.values.astype(np.float32, copy=False) for series, _ in given]),
-        ("times", [series.times.astype(np.int64, copy=False) for series, _ in given if series.times is not None]),
-        ("known", [series.known.values for series, _ in given if series.known is not None]),
-    ):
-        with whole_file(f"{path}.{name}") as temporary, temporary.open("wb") as file:
+    contents: tuple[list[np.ndarray], ...] = (
+        [series.values.astype(np.float32, copy=False) for series, _ in given],
+        [series.times.astype(np.int64, copy=False) for series, _ in given if series.times is not None],
+        [series.known.values for series, _ in given if series.known is not None],
+    )
+    for ending, arrays in zip(ENDINGS, contents):
+        with whole_file(f"{path}.{ending}") as temporary, temporary.open("wb") as file:
             for array in arrays:
                 file.write(np.ascontiguousarray(array).data)
     found = []
@@ -97,6 +99,11 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
         found.append(asdict(group))
         offset += rows
     return found
+
+
+def spooled_files(found: list[dict[str, Any]]) -> list[str]:
+    """The files that `spool` wrote, by what it gave."""
+    return [f"{path}.{ending}" for path in sorted({group["spool"] for group in found}) for ending in ENDINGS]
 
 
 def unspool(directory: Path, found: dict[str, Any]) -> Group:

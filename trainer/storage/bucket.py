@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import io
 import logging
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.errors import DataError
 from trainer.file_checksum import crc32c_of
 from trainer.storage import failures
 from trainer.storage.addresses import Address
@@ -109,6 +111,30 @@ def write(address: Address, content: bytes) -> None:
     """Writes a small object; errors as `failures.told`."""
     with told(address, writing=True):
         _blob(address).upload_from_string(content, checksum="crc32c", retry=_retry())
+
+
+def read(address: Address) -> bytes | None:
+    """The content of a small object; None where there is none. Errors as `failures.told`."""
+    for attempt in range(1, ATTEMPTS + 1):
+        found = find_object(address)
+        if found is None:
+            return None
+        content = io.BytesIO()
+        try:
+            download(found, content)
+        except DataError:  # somebody has written it anew since it was found
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            break
+    return content.getvalue()
+
+
+def delete_all(addresses: Sequence[Address]) -> None:
+    """Deletes objects, several at once, those that are there; errors as `failures.told`, of the first that fails."""
+    with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+        for _ in pool.map(delete, addresses):
+            pass
 
 
 def delete(address: Address) -> None:

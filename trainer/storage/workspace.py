@@ -138,6 +138,13 @@ class Workspace:
         self._outputs.append(Publication(self._place(address), address, (complete,), marked=True))
         return str(self._place(address))
 
+    def write_shared(self, path: str, flag: str) -> tuple[str, Address | None]:
+        """A directory on this host for files on their way to an address that several hosts write to, and that address, if it is one."""
+        if not is_address(path):
+            return path, None
+        address = Address.of(path, flag)
+        return str(self._place(address)), address
+
     def go_on(self, path: str, flag: str, choice: Choice, last: tuple[str, ...], *, publishes: bool) -> str:
         """A directory to go on in, with what is there already; published by `publish`, and when the context ends, well or not.
 
