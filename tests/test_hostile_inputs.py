@@ -179,15 +179,46 @@ def test_any_bytes_as_text(tmp_path: Path, content: bytes) -> None:
     try:
         text = read_text(path)
     except DataError as error:
-        line = re.search(r"line (\d+): is no UTF-8", told(error, path))
-        if line is None:
-            marked = "by its byte order mark" in str(error)
-            assert content.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) if marked else content in (b"", b"\xef\xbb\xbf")
-        else:
-            lines = content.split(b"\n")
-            assert all(not is_bad(lines[index]) for index in range(int(line[1]) - 1)) and is_bad(lines[int(line[1]) - 1])
+        check_refused(told(error, path), content)
     else:
-        assert text.encode() == content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+        assert b"\0" not in content and text.encode() == content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+
+
+def check_refused(text: str, content: bytes) -> None:
+    """A file was refused for what is wrong with it, and at the place where it is."""
+    lines = content.split(b"\n")
+    if line := re.search(r"line (\d+): is no UTF-8", text):
+        assert all(not is_bad(lines[index]) for index in range(int(line[1]) - 1)) and is_bad(lines[int(line[1]) - 1])
+    elif nul := re.search(r"line (\d+): .* byte (\d+)[ )].*iconv -f UTF-(16|32)", text):
+        before = content[: int(nul[2]) - 1]
+        assert content[int(nul[2]) - 1] == 0 not in before and before.count(b"\n") == int(nul[1]) - 1
+    elif "by its byte order mark" in text:
+        assert content.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))
+    else:
+        assert content in (b"", b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("kind", ["language_model", "seq2seq"])
+def test_wide_text_without_a_byte_order_mark(tmp_path: Path, encoding: str, kind: str) -> None:
+    path = place(tmp_path, "a.txt", "To be, or not to be\tthat is the question:\n".encode(encoding) * 40)
+    source = "text" if kind == "language_model" else "pairs"
+    found = whole(tmp_path, f"--task={kind}", f"--source={source}", f"--input={path}")
+    wide, order = encoding[4:6], encoding[-2:].upper()
+    first = 1 if order == "BE" else 2
+    assert isinstance(found, DataError)
+    assert str(found) == (
+        f"{path} line 1: has NUL bytes (the first is byte {first}) as UTF-{wide}{order} text without a byte order mark has them;"
+        f" save the file as UTF-8 (iconv -f UTF-{wide}{order} -t UTF-8)"
+    )
+
+
+def test_a_nul_byte_far_into_a_file_is_placed(tmp_path: Path) -> None:
+    content = b"all is well\n" * 200_000 + b"but\0here\n"
+    path = place(tmp_path, "a.txt", content)
+    found = whole(tmp_path, "--task=language_model", "--source=text", f"--input={path}")
+    assert isinstance(found, DataError)
+    assert str(found).startswith(f"{path} line 200001: has a NUL byte (byte {content.index(0) + 1} of the file), which no text has; ")
 
 
 def index(kind: str, path: str) -> list[Indexed]:
@@ -260,7 +291,7 @@ def test_any_bytes_as_a_text_dataset(tmp_path: Path, content: bytes, documents: 
     tokenizer=KINDS,
 )
 def test_any_lines_as_a_pair_dataset(tmp_path: Path, lines: list[tuple[str, str]], tokenizer: str) -> None:
-    assume(not any(set("\n\r\ufeff") & set(source + target) for source, target in lines))
+    assume(not any(set("\n\r\ufeff\0") & set(source + target) for source, target in lines))
     paths = [place(tmp_path, f"a.{side}", "".join(f"{line[side]}\n" for line in lines).encode("utf-8", "replace")) for side in (0, 1)]
     found = whole(tmp_path, "--task=seq2seq", "--source=pairs", f"--tokenizer={tokenizer}", f"--input={','.join(paths)}")
     assert not isinstance(found, TrainerError), found

@@ -94,6 +94,7 @@ LIES: dict[str, tuple[tuple[Any, ...], Any]] = {
     "a shard of a name that no file system takes": (("splits", "train", "shards", 0, "file"), "a" * 256),
     "half of a character": (("splits", "train", "shards", 0, "crc32c"), "\ud800"),
     "an unknown type": (("features", 0, "dtype"), "uint" + " " * 500),
+    "values that begin at another number": (("features", 0, "lowest"), 4),
     "another task": (("task",), "language_model"),
     "an unknown task": (("task",), "walk"),
     "a key of many lines": (("splits", "\n\n"), {}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -68,6 +70,33 @@ def test_files_that_are_no_text(tmp_path: Path, size: int, monkeypatch: pytest.M
         open_text(str(tmp_path / "none.txt"), "stream")
     with pytest.raises(DataError, match=r"a\.txt line 3: has 2 tabs"):
         index(write(tmp_path, b"a\tb\nccccccccc\td\n\t\t\n"), "tabs")
+
+
+class Counted(io.FileIO):
+    """A file that adds up the bytes that are read."""
+
+    read_bytes = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        Counted.read_bytes += count or 0
+        return count
+
+
+@pytest.mark.parametrize("kind", ["documents", "lines", "tabs"])
+@pytest.mark.parametrize("lines", [1, 3])
+def test_long_lines_are_read_once(tmp_path: Path, kind: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice by each pass: once to find where lines begin, once for the line itself; quadratic reading would be 30 times as much."""
+    monkeypatch.setattr(text_pieces, "PIECE_BYTES", 50_000)
+    monkeypatch.setattr(text_pieces, "_BLOCK_BYTES", 10_000)
+    line = "x" * 1_500_000 + "\t" + "y" * 1_500_000
+    path = write(tmp_path, "\n".join(["a\tb", *[line] * lines, "c\td"]).encode())
+    monkeypatch.setattr(Path, "open", lambda self, mode: io.BufferedReader(Counted(self)))
+    Counted.read_bytes = 0
+    source = index(path, kind)
+    assert source.units == lines + 2 and Counted.read_bytes < 2.5 * source.source.size
+    assert [len(entry) for entry in source.entries(0, source.units)] == [3, *[len(line)] * lines, 3]
+    assert Counted.read_bytes < 4 * source.source.size
 
 
 def test_a_file_that_changes_is_found(tmp_path: Path) -> None:

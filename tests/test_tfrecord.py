@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
+from trainer.data import tfrecord
 from trainer.data.manifest import Manifest, Shard, Split
 from trainer.data.shard_files import check_files
 from trainer.data.tfrecord import RecordWriter, encode_example, scan
@@ -104,6 +106,25 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.tfrecord cannot be read"):
         list(scan(tmp_path / "none.tfrecord"))
+
+
+def test_a_large_file_is_flushed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    monkeypatch.setattr(tfrecord, "_FLUSH_BYTES", 3000)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
+    records = [bytes([number]) * 1000 for number in range(50)]
+    with RecordWriter(tmp_path / "a.tfrecord") as writer:
+        for record in records:
+            writer.write(record)
+    assert flushed and list(scan(tmp_path / "a.tfrecord")) == records
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with pytest.raises(OSError, match="Input/output"), RecordWriter(tmp_path / "a.tfrecord") as writer:
+        for record in records[:4]:
+            writer.write(record)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

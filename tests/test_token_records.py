@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data import manifest, token_records, tokenizers
+from trainer.data import manifest, tfrecord, token_records, tokenizers
 from trainer.data.preparation import make_dataset
 from trainer.data.text_pieces import Memory
 from trainer.data.text_preparation import plan_text
@@ -54,18 +54,20 @@ def test_tfds_reads_the_very_tokens(tf: Any, tmp_path: Path, kind: str, small_re
     splits = {"train": LINES[:150], "validation": LINES[150:]}
     written = dataset(tmp_path / "d", splits, kind)
     builder = tfds.builder_from_directory(str(tmp_path / "d"))
+    (lowest,) = {feature.lowest for feature in written.features if feature.unit == "id"}
+    assert lowest == (4 if kind == "byte" else 0)
     for split, documents in splits.items():
         rebuilt: list[list[int]] = [[] for _ in documents]
         records = sorted(tfds.as_numpy(builder.as_dataset(split=split)), key=lambda record: (record["document"], record["start"]))
         assert len(records) == written.splits[split].records == builder.info.splits[split].num_examples
         for record in records:
-            assert record["tokens"].dtype == token_dtype(tokenizers.load(kind, tmp_path / "d").size)
+            assert record["tokens"].dtype == ("uint8" if kind == "byte" else token_dtype(tokenizers.load(kind, tmp_path / "d").size))
             assert 0 < len(record["tokens"]) == record["lengths"].sum()
             before = documents[record["document"]][: record["start"]]
             assert tokenizers.load(kind, tmp_path / "d").encode(before).tolist() == rebuilt[record["document"]]
             parts = np.split(record["tokens"], np.cumsum(record["lengths"])[:-1])
             for document, part in enumerate(parts, record["document"]):
-                rebuilt[document] += part.tolist()
+                rebuilt[document] += (part.astype(int) + lowest).tolist()
         assert rebuilt == expected_tokens(tmp_path / "d", kind, documents)
 
 
@@ -171,6 +173,13 @@ def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, 
     assert written.text is not None and written.text.splits["train"].characters == len(text)
     assert tokenizer.decode(store.tokens[:4000]) == text[: len(tokenizer.decode(store.tokens[:4000]))]
     assert kind == "word" or tokenizer.decode(store.tokens) == text
+
+
+def test_bytes_are_stored_as_they_are(tmp_path: Path) -> None:
+    text = "".join(map(chr, range(1, 300))) + "\U0001f600"
+    written = dataset(tmp_path / "d", {"train": [text]}, "byte", "stream", 1)
+    (record,) = tfrecord.scan(tmp_path / "d" / written.splits["train"].shards[0].file)
+    assert tfrecord.decode_example(record)["tokens"] == [text.encode()]
 
 
 def test_token_types() -> None:

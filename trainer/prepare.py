@@ -33,7 +33,8 @@ Each file of --input is split in its order by --splits. Files of --validation_in
 --input then has no part in it, and its share of --splits goes to train.
 
 Several tasks, on hosts that share the output directory or its gs:// address: the same command with --num_tasks=N and --task_index=0 to
-N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the tasks that are missing.
+N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the
+tasks that are missing.
 """
 PLANNERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "forecast": (series_sources, plan_series),

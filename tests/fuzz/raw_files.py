@@ -22,7 +22,7 @@ from .outcome import demand, prepared
 SEPARATOR = b"\n=====\n"
 SPLITS = (("1",), ("0.5", "0.25", "0.25"))
 MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "-"}
-NO_PIECES = ("\0", "<s>", "</s>", "<unk>", "<pad>")  # sentencepiece trains on what lies between them
+NO_PIECES = ("<s>", "</s>", "<unk>", "<pad>")  # sentencepiece trains on what lies between them
 
 CSV_SEEDS = (
     b"\x00date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,\n2020-01-01 04:00:00,0.25,NA\n",
@@ -35,7 +35,8 @@ TEXT_SEEDS = (
     b"\x00The quick brown fox.\nA second line, \xc3\xa9t\xc3\xa9!\n\n  and a third\n",
     b"\x04one two three\r\n\r\nfour  five\tsix\r\nseven\r\n",
     b"\x09to be or not to be\n to be\xe2\x80\xa8x\n",
-    b"\x02\xef\xbb\xbfabc abc abcd\n\xf0\x9f\x98\x80\x00 abc\n",
+    b"\x02\xef\xbb\xbfabc abc abcd\n\xf0\x9f\x98\x80 abc\n",
+    b"\x00a\x00n\x00 \x00o\x00x\x00\n\x00a\x00\n\x00",
     b"\x03she sells sea shells by the sea shore\n" * 8,
 )
 PAIR_SEEDS = (
@@ -163,6 +164,7 @@ def check_text(data: bytes, place: Path) -> None:
     settings = {"documents": "lines" if by_lines else "stream", "input": (str(path),), "splits": splits}
     if _prepared_tokens(out, tokenizer, choice, task="language_model", source="text", num_shards=3, **settings):
         return
+    demand(b"\0" not in content, "a NUL byte was read")
     text = content.decode("utf-8-sig").replace("\r\n", "\n")
     entries: list[str] | str = [line for line in text.split("\n") if line.strip()] if by_lines else text
     found = {split: stored.documents(out, split) for split in stored.manifest_of(out)["splits"]}

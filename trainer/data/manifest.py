@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -237,13 +238,16 @@ def decode(values: dict[str, Any]) -> Manifest:
     return manifest
 
 
+_type_hints = functools.cache(typing.get_type_hints)  # which takes longer than all else here
+
+
 def _decode(hint: Any, value: Any, path: str) -> Any:
     """Rebuilds a typed value from JSON, checking types on the way."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ValueError(f"{path or 'the file'} is no object")
-        hints = typing.get_type_hints(hint)
+        hints = _type_hints(hint)
         # A field with a default may be missing: the file is of a version that did not know it yet.
         needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING}
         if odd := (needed - set(value)) | (set(value) - set(hints)):
