@@ -86,7 +86,7 @@ class Counted(io.FileIO):
 @pytest.mark.parametrize("kind", ["documents", "lines", "tabs"])
 @pytest.mark.parametrize("lines", [1, 3])
 def test_long_lines_are_read_once(tmp_path: Path, kind: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice by each pass: once to find where lines begin, once for the line itself; quadratic reading would be 30 times as much."""
+    """Once to find where lines begin, once with each pass over the lines; quadratic reading would be 30 times as much."""
     monkeypatch.setattr(text_pieces, "PIECE_BYTES", 50_000)
     monkeypatch.setattr(text_pieces, "_BLOCK_BYTES", 10_000)
     line = "x" * 1_500_000 + "\t" + "y" * 1_500_000
@@ -96,7 +96,7 @@ def test_long_lines_are_read_once(tmp_path: Path, kind: str, lines: int, monkeyp
     source = index(path, kind)
     assert source.units == lines + 2 and Counted.read_bytes < 2.5 * source.source.size
     assert [len(entry) for entry in source.entries(0, source.units)] == [3, *[len(line)] * lines, 3]
-    assert Counted.read_bytes < 4 * source.source.size
+    assert Counted.read_bytes < 3.7 * source.source.size
 
 
 def test_a_file_that_changes_is_found(tmp_path: Path) -> None:

@@ -91,11 +91,14 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
 
 def _read(paths: list[str]) -> dict[str, np.ndarray]:
     """The records of all shards: feature -> [P] int64, or objects of bytes."""
+    batches = list(read_checked(_parsed(paths), paths))
+    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
+
+
+def _parsed(paths: list[str]) -> tf.data.Dataset:
     schema: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in ("source", "target", "source_text", "target_text")}
     schema["pair"] = tf.io.FixedLenFeature([], tf.int64)
-    dataset = record_shards(paths).batch(PARSED_RECORDS).map(lambda records: tf.io.parse_example(records, schema))
-    batches = list(read_checked(dataset, paths))
-    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in schema}
+    return record_shards(paths).batch(PARSED_RECORDS).map(lambda records: tf.io.parse_example(records, schema))
 
 
 def _joined(texts: np.ndarray, feature: Feature) -> tuple[np.ndarray, np.ndarray]:

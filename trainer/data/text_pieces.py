@@ -210,14 +210,14 @@ class Indexed:
 
     def read(self, first: int, end: int) -> Iterator[Content]:
         """Yields the units `[first, end)`, piece by piece; DataError where the file is not what it was when it was counted."""
-        piece = int(np.searchsorted(self._ends, first, side="right"))
         while first < end:
+            piece = int(np.searchsorted(self._ends, first, side="right"))  # those that a long line fills have no units
             content, facts = self.source.read(piece)
             before = int(self._ends[piece - 1]) if piece else 0
             if facts.crc32c != self._crcs[piece] or facts.units != self._ends[piece] - before:
                 raise DataError(f"{self.name} changed while it was read; prepare it again when it is at rest, with another --output_dir")
             yield content[first - before : end - before]
-            first, piece = min(end, int(self._ends[piece])), piece + 1
+            first = min(end, int(self._ends[piece]))
 
     def entries(self, first: int, end: int) -> Iterator[Any]:
         """The entries `[first, end)` of a list, one by one."""
