@@ -189,7 +189,7 @@ def check_refused(text: str, content: bytes) -> None:
     lines = content.split(b"\n")
     if line := re.search(r"line (\d+): is no UTF-8", text):
         assert all(not is_bad(lines[index]) for index in range(int(line[1]) - 1)) and is_bad(lines[int(line[1]) - 1])
-    elif nul := re.search(r"line (\d+): .* byte (\d+)[ )].*iconv -f UTF-(16|32)", text):
+    elif nul := re.search(r"line (\d+): has .*\bbyte (\d+)[ )].*iconv -f UTF-(16|32)", text):
         before = content[: int(nul[2]) - 1]
         assert content[int(nul[2]) - 1] == 0 not in before and before.count(b"\n") == int(nul[1]) - 1
     elif "by its byte order mark" in text:

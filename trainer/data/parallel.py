@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import TypeVar
 
 from trainer.errors import StorageError
+
+_THREADED = ("tensorflow", "grpc")  # that start threads which Python does not know of
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -51,8 +54,8 @@ class Workers:
             yield from map(function, jobs)
             return
         if self._pool is None:
-            # Not forked: the caller may have threads. Workers leave Ctrl-C to the parent, and end with it.
-            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"), initializer=_start_worker)
+            # Workers leave Ctrl-C to the parent, and end with it.
+            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context(_start_method()), initializer=_start_worker)
         try:
             yield from self._pool.map(function, jobs)
         except BrokenProcessPool:
@@ -65,6 +68,12 @@ class Workers:
         if self._pool is not None:
             with contextlib.suppress(OSError):
                 self._pool.shutdown(cancel_futures=True)
+
+
+def _start_method() -> str:
+    """`fork`, which is quick, unless there are threads: they would be missing in the new processes, with the locks that they hold."""
+    threads = threading.active_count() > 1 or not sys.modules.keys().isdisjoint(_THREADED)
+    return "fork" if sys.platform == "linux" and not threads else "spawn"
 
 
 def _start_worker() -> None:

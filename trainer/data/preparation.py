@@ -22,6 +22,8 @@ from trainer.data.shards import Content, ShardJob, dataset_name, read_result, sh
 from trainer.data.shared_place import SharedDirectory
 from trainer.errors import ConfigError, DataError, Problem
 
+tqdm.monitor_interval = 0  # no thread that looks after slow bars: `parallel` forks where there is none
+
 _log = logging.getLogger(__name__)
 
 
