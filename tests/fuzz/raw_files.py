@@ -42,6 +42,7 @@ TEXT_SEEDS = (
 PAIR_SEEDS = (
     b"\x00a dog\tein Hund\n\n\tnichts\nnothing\t\n two  cats\tzwei Katzen\n",
     b"\x10a dog\nno\n\na cat\n" + SEPARATOR + b"ein Hund\nnein\n\neine Katze\n",
+    b"\x30a\n\n\t\nb\n" + SEPARATOR + b"A\nB\nC\n\n",
     b"\x35a\r\nb\r\nc d\r\nx\r\n" + SEPARATOR + b"A\r\nB\r\nC\tD",
 )
 
@@ -200,9 +201,10 @@ def check_pairs(data: bytes, place: Path) -> None:
     borders = [0, *(math.floor(len(both) * share) for share in ((0.5, 0.75) if len(splits) > 1 else ())), len(both)]
     training: list[str] = ["", ""]
     for split, first, end in zip(("train", "validation", "test"), borders, borders[1:]):
-        part = [pair for pair in both[first:end] if "empty" not in rules or all(text.strip() for text in pair)]
+        numbered = [entry for entry in enumerate(both[first:end]) if "empty" not in rules or all(text.strip() for text in entry[1])]
         texts, decoded = stored.pairs(out, split)
-        demand(texts == part, f"{part} became {texts}")
+        demand(texts == numbered, f"{numbered} became {texts}")
+        part = [pair for _, pair in numbered]
         if split == "train":
             training = ["".join(pair[side] for pair in part) for side in (0, 1)]
             training = ["".join(training)] * 2 if settings["joint_vocabulary"] else training

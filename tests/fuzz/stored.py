@@ -62,17 +62,16 @@ def documents(directory: Path, split: str) -> list[str]:
     return [tokenizer.decode(np.concatenate(found[number])) for number in range(len(found))]
 
 
-def pairs(directory: Path, split: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The pairs of a split as texts, and as decoded ids."""
+def pairs(directory: Path, split: str) -> tuple[list[tuple[int, tuple[str, str]]], list[tuple[str, str]]]:
+    """The pairs of a split as texts, each with its number, and as decoded ids."""
     told = manifest_of(directory)
     features = {feature["name"]: feature for feature in told["features"] if feature["unit"] == "id"}
     own: dict[str, Tokenizer] = {
         side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"]) for side in features
     }
     texts, decoded = [], []
-    for number, record in enumerate(records(directory, split)):
-        demand(record["pair"] == number, f"pair {record['pair']}, expected {number}")
-        texts.append((record["source_text"].decode(), record["target_text"].decode()))
+    for record in records(directory, split):
+        texts.append((record["pair"], (record["source_text"].decode(), record["target_text"].decode())))
         one, two = (own[side].decode(_ids(record[side], features[side])) for side in ("source", "target"))
         decoded.append((one, two))
     return texts, decoded
