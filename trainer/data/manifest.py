@@ -247,7 +247,7 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ValueError(f"{path or 'the file'} is no object")
-        hints = _type_hints(hint)
+        hints = _type_hints(typing.cast(type, hint))
         # A field with a default may be missing: the file is of a version that did not know it yet.
         needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING}
         if odd := (needed - set(value)) | (set(value) - set(hints)):
