@@ -145,7 +145,7 @@ def test_a_killed_worker_restarts_all(tmp_path):
 
 
 def test_a_crash_is_a_failure(tmp_path):
-    code, _, err = run(tmp_path, "if index: os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(100)", restarts=1)
+    code, _, err = run(tmp_path, "if index: wait_for('started-0-0'); os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(100)", restarts=1)
     assert code == 1 and "worker 1 was ended by SIGSEGV" in err and len(started(tmp_path)) == 2
 
 
