@@ -139,7 +139,10 @@ def test_a_failure_beats_the_75_of_its_peers(tmp_path):
 
 
 def test_a_killed_worker_restarts_all(tmp_path):
-    body = "if attempt == 0 and index == 1: os.kill(os.getpid(), signal.SIGKILL)\nif attempt == 0: time.sleep(0.2); sys.exit(75)"
+    body = """
+if attempt == 0 and index == 1: wait_for('started-0-0'); os.kill(os.getpid(), signal.SIGKILL)
+if attempt == 0: time.sleep(0.2); sys.exit(75)
+"""
     code, _, err = run(tmp_path, body, restarts=1)
     assert code == 0 and "worker 1 was ended by SIGKILL" in err and len(started(tmp_path)) == 4
 
