@@ -113,7 +113,8 @@ def cutting(task: Any, steps: int) -> dict[str, float]:
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """An interval that holds the median of the values' distribution, whatever that is, with probability 1 - `MISSED` or more.
 
-    Its ends are two of the values, as far from either end of their order: the number of values below the median is binomial.
+    Its ends are two of the values, equally far from the ends of their order: the number of values below the median is binomial. Fewer
+    than 6 values are too few for that; then they are all of the range.
     """
     ordered, below, rank = sorted(values), 0.0, 0
     while (below := below + math.comb(len(ordered), rank) / 2 ** len(ordered)) <= MISSED / 2:
