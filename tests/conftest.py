@@ -1,11 +1,14 @@
 """Every test process has two logical CPU devices, so that replicas can be tested anywhere."""
 
+import fcntl
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from trainer.data.segments import Segment
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +28,26 @@ def tf():
     if tensorflow.config.get_logical_device_configuration(cpu) is None:
         tensorflow.config.set_logical_device_configuration(cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 2)
     return tensorflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devices_of_a_worker(request):
+    """A worker of pytest-xdist takes files in any order, and devices can only be made before TensorFlow is first used."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        request.getfixturevalue("tf")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that is marked `alone` waits until no other xdist worker runs one, and then the others wait for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    directory = Path(item.config.cache.mkdir("alone"))
+    with (directory / "turn").open("w") as turn, (directory / "running").open("w") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # held while waiting, so that nobody overtakes
+        fcntl.flock(running, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +124,37 @@ def train_config(data_dir, model_dir, *more: str):
     if not given & {"--train_steps", "--epochs", "--train_seconds"}:
         base.append("--train_steps=20")
     return flags.parse(TrainConfig, [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *base, *more])
+
+
+def windows_with_gaps(seed: int, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows `[6, L, 3]` with gaps, their masks, and the same filled by a plain loop."""
+    rng = np.random.default_rng(seed)
+    past = rng.normal(size=(6, lookback, 3)).astype(np.float32)
+    observed = rng.random(past.shape) > 0.3
+    observed[0, :, 0], observed[1, :4, 1], observed[2] = False, False, True
+    past[~observed] = np.nan  # must not be read
+    filled = np.zeros_like(past)
+    for b, c in np.ndindex(6, 3):
+        value = np.float32(0)
+        for step in range(lookback):
+            value = past[b, step, c] if observed[b, step, c] else value
+            filled[b, step, c] = value
+    return past, observed, filled
+
+
+def noisy_waves(seed: int, gaps: float, rows: int = 160) -> tuple[Segment, Segment]:
+    """Training and validation part of two noisy waves."""
+    rng = np.random.default_rng(seed)
+    values = (np.sin(np.arange(rows)[:, None] * [0.3, 0.5]) + rng.normal(size=(rows, 2)) * 0.3).astype(np.float32)
+    observed = rng.random(values.shape) >= gaps
+    values[~observed] = 0
+    return Segment(values, observed, 0, 120, (0, 1)), Segment(values, observed, 120, rows, (0, 1))
+
+
+@pytest.fixture(scope="session")
+def etth1_parts(etth1: Path) -> list[Segment]:
+    """Training, validation and test part, standardised by the training part as published results are."""
+    raw = np.loadtxt(etth1, delimiter=",", skiprows=1, usecols=range(1, 8))[:14400]
+    values = ((raw - raw[:8640].mean(0)) / raw[:8640].std(0)).astype(np.float32)
+    observed = np.ones(values.shape, bool)
+    return [Segment(values, observed, begin, end, tuple(range(7))) for begin, end in ((0, 8640), (8640, 11520), (11520, 14400))]

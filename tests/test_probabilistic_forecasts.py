@@ -8,8 +8,8 @@ import pytest
 from conftest import prepare_csv, train_config
 
 from trainer import flags
-from trainer.config import EvaluateConfig, ExportConfig
 from trainer.errors import ConfigError, DataError
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 OUTPUTS = ["quantiles", "normal", "student_t", "negative_binomial"]
 
@@ -57,7 +57,7 @@ def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
     stepper = build(task, tf.distribute.OneDeviceStrategy("/cpu:0"))
     batches = iter(task.training_batches(0, None))
     progress = (tf.constant(0, tf.int64), tf.constant(0.0), tf.constant(0.01))
-    table, _ = stepper.visit(batches, tf.constant(40), (), *progress)
+    table, _ = stepper.visit(batches, tf.constant(120), (), *progress)
     losses = table.numpy()[:, 0]
     assert np.isfinite(losses).all() and losses[-10:].mean() < losses[:10].mean()
     validation = stepper.validate(task.evaluation_batches("validation", 64), 64)
@@ -203,7 +203,8 @@ def test_flags_that_do_not_fit_are_told(options, said):
 
 
 def test_calibration_that_cannot_be_is_told():
-    from trainer.config import ForecastConfig, check_conformal
+    from trainer.config import ForecastConfig
+    from trainer.trained_model_config import check_conformal
 
     check_conformal("none", ForecastConfig())
     check_conformal("recent", ForecastConfig(output="normal"))

@@ -20,7 +20,7 @@ from trainer.evaluation.forecast_baselines import Baseline
 from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
 from trainer.evaluation.forecast_metrics import ForecastMetrics
 from trainer.evaluation.report_parts import Figure, Section, Table
-from trainer.evaluation.svg_charts import Line, line_chart
+from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 MODEL = "model"
 
@@ -158,7 +158,8 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
         losses = np.array([np.nan if row["mse"].get(name) is None else row["mse"][name] for row in rows])
         return Line(name, styles[name], x, losses, dashed=name != MODEL, marks=True)
 
-    chart = line_chart([line(name) for name in reversed(names)], "origin", "mean squared error (standardised)", from_zero=True)
+    axes = Axes("origin", "mean squared error (standardised)", from_zero=True)
+    chart = line_chart([line(name) for name in reversed(names)], axes)
     how = "The model was trained anew on the data before each origin." if refitted else "One model forecast from all origins."
     caption = (
         f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. {how} "

@@ -21,12 +21,13 @@ class Rollout(keras.layers.Layer):
     It does so in training too, so it learns to live with its errors and no share of true values has to be scheduled.
     """
 
-    def __init__(self, shape: WindowShape, segment: int, model: ModelConfig, dtype: str, kernel: str):
+    def __init__(self, shape: WindowShape, segment: int, model: ModelConfig, dtype: str, kernel: str, start: str = "glorot_uniform"):
+        """`start` is the initializer of the matrix that writes the forecast."""
         super().__init__(name="rollout", dtype=dtype)
         self._shape, self._segment, self._rate = shape, segment, model.dropout
         self.stack = RecurrentStack.of(model, dtype, name="decoder", kernel=kernel)
         self._read = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="read")
-        self._write = keras.layers.Dense(segment * shape.channels, dtype=dtype, name="write")
+        self._write = keras.layers.Dense(segment * shape.channels, kernel_initializer=start, dtype=dtype, name="write")
 
     def call(
         self, last: tf.Tensor, features: tf.Tensor, series: tf.Tensor, added: tf.Tensor, state: State, noise: Noise | None = None

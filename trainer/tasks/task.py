@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.evaluation.report_parts import Evaluation
 from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 Batch = dict[str, tf.Tensor]
 State = Any  # a nest of tensors
@@ -63,6 +64,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Every example of a split once, in order; the last batch filled up with examples of weight 0."""
+
+    def fit(self) -> None:  # noqa: B027 - most tasks have nothing to fit
+        """Fits to the training split what `build_model` is to begin with; called before training only, by default nothing is fitted."""
+
+    @property
+    def starts_fitted(self) -> bool:
+        """Whether the model forecasts well before the first step, so that validation may find that the best."""
+        return False
 
     @abc.abstractmethod
     def build_model(self, dtype: str) -> keras.Model:
