@@ -29,7 +29,8 @@ class SharedDirectory:
 
     def sizes(self) -> dict[str, tuple[int, str | None]]:
         """The files right in the dataset: bytes of each, and its CRC32C where that is known without reading it."""
-        return {path.name: (path.stat().st_size, None) for path in self.directory.iterdir() if path.is_file()}
+        found = (path for path in self.directory.glob("[!.]*") if path.is_file())  # not those that are being written
+        return {path.name: (path.stat().st_size, None) for path in found}
 
     def read(self, *names: str) -> list[bytes]:
         """The contents of files; FileNotFoundError where one is missing."""
