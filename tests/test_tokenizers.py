@@ -205,3 +205,9 @@ def test_a_vocabulary_does_not_hang_on_the_hash_seed() -> None:
     expected = " ".join(make(kind).sha256 for kind in ("char", "word"))
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
+
+
+def test_sentencepiece_knows_a_carriage_return_at_the_end_of_lines() -> None:
+    text = "one two\r\nthree one\r\n" * 9
+    tokenizer = tokenizers.build("sentencepiece", [text], 20)
+    assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -71,10 +71,12 @@ class SentencepieceTokenizer(Tokenizer):
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """The lines, cut where they are too long."""
+    """The lines, cut where they are too long; a carriage return at the end, which the trainer would drop, has a space behind it."""
     for text in texts:
         for line in text.split("\n"):
-            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
+            for first in range(0, len(line), LONGEST_SENTENCE):
+                part = line[first : first + LONGEST_SENTENCE]
+                yield f"{part} " if part.endswith("\r") else part
 
 
 def _size_problem(size: int, error: str) -> Problem:
