@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.data.tokenizer import CUT_WITHIN
 from trainer.errors import ConfigError
 
 from . import stored
@@ -240,7 +241,10 @@ def _check_decoded(found: list[str], expected: list[str], tokenizer: str, traine
             demand("\ufffd" in "".join(found) or found == expected, f"{expected} became {found}")
             return
         expected = [text.replace("\u2581", " ") for text in expected]  # its sign for a space comes back as one
-    if tokenizer in ("char", "byte") or trained_on:
+    longest = max((len(run) for text in expected for run in re.split("[ \n]", text)), default=0)
+    if tokenizer == "word" and longest >= CUT_WITHIN:  # may be cut where a shard ends, and is unknown then
+        demand(len(found) == len(expected), f"{len(expected)} texts became {len(found)}")
+    elif tokenizer in ("char", "byte") or trained_on:
         demand(found == expected, f"{expected} became {found}")
     else:
         demand(len(found) == len(expected), f"{len(expected)} texts became {len(found)}")
