@@ -202,4 +202,7 @@ def _from_lines(content: bytes) -> list[str]:
     lines = content.decode("utf-8").split("\n")
     if tuple(lines[: len(SPECIAL)]) != SPECIAL or lines[-1]:
         raise ValueError("it does not begin with the special tokens, or its end is missing")
-    return [json.loads(line) for line in lines[len(SPECIAL) : -1]]
+    entries = [json.loads(line) for line in lines[len(SPECIAL) : -1]]
+    for entry in entries:
+        str(entry).encode()  # ValueError where it holds half of a character, which no text has
+    return entries
