@@ -53,7 +53,7 @@ def evaluated(task, model, data, *options):
 def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
     from trainer.training.run import build
 
-    task, _ = built(counts, tmp_path, f"--output={output}", f"--series={series}", "--linear_skip", "--quantiles=0.1,0.3,0.5,0.7,0.9")
+    task, _ = built(counts, tmp_path, f"--output={output}", f"--series={series}", "--linear_skip=add", "--quantiles=0.1,0.3,0.5,0.7,0.9")
     stepper = build(task, tf.distribute.OneDeviceStrategy("/cpu:0"))
     batches = iter(task.training_batches(0, None))
     progress = (tf.constant(0, tf.int64), tf.constant(0.0), tf.constant(0.01))
@@ -89,7 +89,7 @@ def test_a_point_forecast_is_scored_as_ever(tf, counts, tmp_path):
     assert task.validation_sums(model, next(iter(task.evaluation_batches("test", 8))), ())[0].keys() == {"mse", "mae"}
 
 
-@pytest.mark.parametrize("options", [[], ["--segment_length=2", "--linear_skip"]])
+@pytest.mark.parametrize("options", [[], ["--segment_length=2", "--linear_skip=add"]])
 def test_a_shifted_window_gets_its_location_shifted_and_its_widths_as_they_were(tf, counts, tmp_path, options):
     """The unit of the widths is the mean absolute change of neighbours that are both observed, by a loop."""
     task, model = built(counts, tmp_path, "--output=quantiles", *options)
