@@ -67,8 +67,11 @@ class ForecastConfig:
         default="parallel",
         choices=("parallel", "autoregressive"),
     )
-    linear_skip: bool = flag(
-        "add a ridge regression on the lookback, fitted before training, which learns what it leaves over", default=False
+    linear_skip: str = flag(
+        "ridge regression on the lookback, fitted before training. add: the network learns what it leaves over; "
+        "average: the forecast is the mean of both, each fitted for itself",
+        default="none",
+        choices=("none", "add", "average"),
     )
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
@@ -99,6 +102,9 @@ class ForecastConfig:
         if self.decoder == "autoregressive" and self.output != "point":
             remedy = "use --decoder=parallel, or --output=point"
             yield Problem("decoder", self.decoder, f"forecasts one value a step, no --output={self.output}", remedy)
+        if self.linear_skip == "average" and (self.output != "point" or self.decoder != "parallel"):
+            other = f"--output={self.output}" if self.output != "point" else f"--decoder={self.decoder}"
+            yield Problem("linear_skip", self.linear_skip, f"is for a parallel decoder and one value a step, not {other}", "use add")
         if self.output == "point" and self.quantiles != LEVELS:
             yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
         elif self.output != "point":
