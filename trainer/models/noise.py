@@ -1,28 +1,59 @@
-"""Noise as a function of (seed, step, replica): the same in every run and on every device, different on every replica."""
+"""Noise as a function of (seed, step, replica): the same in every run and on every device.
+
+Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` are for what must not depend on how replicas share a batch.
+"""
 
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
 
 import tensorflow as tf
 
 ALGORITHM = "philox"  # the same numbers on CPU and GPU
 
 
-class Noise:
-    """A key for stateless random ops, `key: [2]` int32; `None` stands for no noise (inference)."""
+class Noise(NamedTuple):
+    """Keys for stateless random ops; `None` in its place stands for no noise (inference). A nest of tensors, so functions can take it.
 
-    def __init__(self, key: tf.Tensor):
-        self.key = key
+    Attributes:
+      key: [2] int32, of this step and this replica (or part of its rows).
+      step_key: [2] int32, of this step.
+      part: which part of the global batch this is, from 0, int32.
+      parts: how many there are.
+      progress: share of the run that is done, float32 in [0, 1].
+    """
+
+    key: tf.Tensor
+    step_key: tf.Tensor
+    part: tf.Tensor
+    parts: int
+    progress: tf.Tensor
 
     @classmethod
-    def of(cls, seed: int, step: tf.Tensor, replica: tf.Tensor) -> Noise:
-        key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
-        return cls(tf.random.fold_in(key, tf.cast(replica, tf.int32), ALGORITHM))
+    def of(cls, seed: int, step: tf.Tensor, part: tf.Tensor, parts: int = 1, progress: tf.Tensor | float = 0.0) -> Noise:
+        step_key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
+        part = tf.cast(part, tf.int32)
+        key = tf.random.fold_in(step_key, part, ALGORITHM)
+        return cls(key, step_key, part, parts, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0))
 
     def named(self, name: str) -> tf.Tensor:
         """A key of its own for one place in the model."""
-        return tf.random.fold_in(self.key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
+        return _named(self.key, name)
+
+    def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """Standard normal numbers `[rows, *shape]` for the rows of this part: a row's are the same in whatever part it is."""
+        numbers = tf.random.stateless_normal([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
+        return numbers[self.part * rows : (self.part + 1) * rows]
+
+    def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """The same, uniform in [0, 1)."""
+        numbers = tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
+        return numbers[self.part * rows : (self.part + 1) * rows]
+
+
+def _named(key: tf.Tensor, name: str) -> tf.Tensor:
+    return tf.random.fold_in(key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
 
 
 def dropout(x: tf.Tensor, rate: float, noise: Noise | None, name: str, same_over_time: bool = False) -> tf.Tensor:

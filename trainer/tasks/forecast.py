@@ -67,7 +67,7 @@ class ForecastTask(Task):
         self.distribution: Distribution | None = None
         if forecast.output != "point":
             self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
-        self.readout = Readout(self.distribution)
+        self.readout = Readout(self.distribution, forecast.ancestral)
         self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         if groups is not None:
@@ -117,8 +117,8 @@ class ForecastTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
-        numbers = 1 if self.distribution is None else self.distribution.size
-        return Forecaster(self.shape, num_series, self.config.forecast, self.config.model, dtype, self.config.device.kernel, numbers)
+        config = self.config
+        return Forecaster(self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, self.distribution)
 
     @property
     def nominal_weight(self) -> float:
@@ -135,7 +135,7 @@ class ForecastTask(Task):
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
-        forecast = self.readout.forecast(numbers, batch["series"])
+        forecast = self.readout.forecast(model if self.readout.ancestral else lambda _: numbers, batch)
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
         sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
@@ -152,7 +152,7 @@ class ForecastTask(Task):
 
         @tf.function(reduce_retracing=True)
         def run(batch: Batch) -> dict[str, tf.Tensor]:
-            return readout.forecast(model(batch), batch["series"])
+            return readout.forecast(model, batch)
 
         return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
 
