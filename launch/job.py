@@ -13,10 +13,11 @@ from launch import names
 from launch.arguments import split
 from trainer import flags
 from trainer.cluster import batch_problem
-from trainer.config import EvaluateConfig, ExportConfig, TrainConfig, at_least, flag
+from trainer.config import TrainConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
 from trainer.storage.addresses import is_address
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")

@@ -7,8 +7,8 @@ import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 
 from trainer import flags
-from trainer.config import EvaluateConfig
 from trainer.errors import ConfigError, TrainerError
+from trainer.trained_model_config import EvaluateConfig
 
 LOOKBACK, HORIZON = 24, 6
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from trainer.config import SearchConfig
 from trainer.data.tokenizer import END, PAD, START
+from trainer.trained_model_config import SearchConfig
 
 VOCABULARY = 7  # of which UNKNOWN, 4, 5 and 6 can be in a translation
 WORDS = (1, 4, 5, 6)

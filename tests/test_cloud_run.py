@@ -40,7 +40,7 @@ def fetched(address: str, directory: Path) -> Path:
 def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
     """Every command with its paths in `place`; training is stopped after its first steps and started again where `stopped`."""
     from trainer import evaluate, export, predict
-    from trainer.config import EvaluateConfig, ExportConfig, PredictConfig
+    from trainer.trained_model_config import EvaluateConfig, ExportConfig, PredictConfig
     from trainer.training.preemption import Preemption
     from trainer.training.start import start
 

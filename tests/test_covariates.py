@@ -133,7 +133,7 @@ def trained(tf, stores, tmp_path_factory):
 
 def test_the_model_uses_what_is_known_of_the_future(trained):
     """The variance of sales is the promotion's, 1 of 1.01 raw; without it nothing does better than that."""
-    from trainer.config import EvaluateConfig
+    from trainer.trained_model_config import EvaluateConfig
 
     task, model = trained
     result = task.evaluate(model, EvaluateConfig("unused", "unused")).scores
@@ -142,8 +142,8 @@ def test_the_model_uses_what_is_known_of_the_future(trained):
 
 def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     """`predict` on CSV files with future rows gives what the model gives on the same windows, cut by hand."""
-    from trainer.config import ExportConfig
     from trainer.serving import forecast_predictor
+    from trainer.trained_model_config import ExportConfig
 
     task, model = trained
     serving = task.serving(model, ExportConfig("unused", "unused"))
@@ -175,8 +175,8 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     [(3, "village", "has 3 rows of promo after its last value, the model needs 4"), (4, "city", "has store 'city', its group was trained")],
 )
 def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
-    from trainer.config import ExportConfig
     from trainer.serving import forecast_predictor
+    from trainer.trained_model_config import ExportConfig
 
     task, model = trained
     contract = task.serving(model, ExportConfig("unused", "unused")).contract

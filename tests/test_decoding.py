@@ -3,8 +3,8 @@
 import numpy as np
 from test_beam_search import VOCABULARY, Memory, TableDecoder, large_space
 
-from trainer.config import SearchConfig
 from trainer.data.tokenizer import END, PAD, START
+from trainer.trained_model_config import SearchConfig
 
 ROWS = 40
 

@@ -15,6 +15,7 @@ BASE = {
     "file_checksum",
     "config",
     "prepare_config",
+    "trained_model_config",
     "flags",
     "command",
     "quiet",

@@ -18,8 +18,9 @@ from pod_security import violations  # noqa: E402
 from launch import job as jobs  # noqa: E402
 from launch import kustomize, manifests  # noqa: E402
 from trainer import flags, prepare  # noqa: E402
-from trainer.config import ExportConfig, TrainConfig  # noqa: E402
+from trainer.config import TrainConfig  # noqa: E402
 from trainer.prepare_config import PrepareConfig  # noqa: E402
+from trainer.trained_model_config import ExportConfig  # noqa: E402
 
 # Reading a version's schemas takes longer than using them.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)

@@ -8,8 +8,8 @@ import pytest
 from conftest import prepare_csv, train_config
 
 from trainer import flags
-from trainer.config import EvaluateConfig, ExportConfig
 from trainer.errors import ConfigError, DataError
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 OUTPUTS = ["quantiles", "normal", "student_t", "negative_binomial"]
 
@@ -203,7 +203,8 @@ def test_flags_that_do_not_fit_are_told(options, said):
 
 
 def test_calibration_that_cannot_be_is_told():
-    from trainer.config import ForecastConfig, check_conformal
+    from trainer.config import ForecastConfig
+    from trainer.trained_model_config import check_conformal
 
     check_conformal("none", ForecastConfig())
     check_conformal("recent", ForecastConfig(output="normal"))

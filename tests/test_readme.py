@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from launch.job import JobFlags
-from trainer import config, flags, prepare_config
+from trainer import config, flags, prepare_config, trained_model_config
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {name: getattr(config, f"{name.capitalize()}Config") for name in ("train", "evaluate", "export", "predict")}
-COMMANDS |= {"prepare": prepare_config.PrepareConfig, "inspect": prepare_config.InspectConfig, "kubernetes": JobFlags}
+COMMANDS = {"prepare": prepare_config.PrepareConfig, "inspect": prepare_config.InspectConfig, "train": config.TrainConfig}
+COMMANDS |= {name: getattr(trained_model_config, f"{name.capitalize()}Config") for name in ("evaluate", "export", "predict")}
+COMMANDS["kubernetes"] = JobFlags
 
 
 @pytest.mark.parametrize("command", COMMANDS)

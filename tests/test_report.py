@@ -10,10 +10,10 @@ from chromium import open_page
 from conftest import prepare_csv, train_config, write_series_csv
 
 from trainer import evaluate, export, flags, prepare
-from trainer.config import EvaluateConfig, ExportConfig
 from trainer.evaluation.report_page import cell, summary
 from trainer.evaluation.report_parts import Headline
 from trainer.prepare_config import PrepareConfig
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"

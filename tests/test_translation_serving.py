@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from trainer import flags
-from trainer.config import ExportConfig, PredictConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DONE, ConfigError, DataError
 from trainer.prepare_config import PrepareConfig
+from trainer.trained_model_config import ExportConfig, PredictConfig
 
 ROOT = Path(__file__).parents[1]
 WORDS = {"red": "rouge", "dog": "chien", "sees": "voit", "a": "un", "the": "le", "cat": "chat", "small": "petit", "and": "et"}

@@ -6,13 +6,14 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from trainer.command import run_command
-from trainer.config import EvaluateConfig, check_conformal, splits_through
+from trainer.config import splits_through
 from trainer.data import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.tables import write_tables
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.storage.workspace import Workspace
+from trainer.trained_model_config import EvaluateConfig, check_conformal
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import CACHE_GIGABYTES, SPLITS, ExportConfig, check_conformal
+from trainer.config import CACHE_GIGABYTES, SPLITS
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.serving.versions import PUBLISHED_LAST, versions_among
 from trainer.storage.workspace import Workspace
+from trainer.trained_model_config import ExportConfig, check_conformal
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer.command import run_command
-from trainer.config import PredictConfig
 from trainer.data.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.serving import attention_plot, forecast_plot, forecast_predictor, text_predictor, translation_predictor
 from trainer.serving.loaded import find_version, load, read_contract
 from trainer.serving.versions import newest_among
 from trainer.storage.workspace import Workspace
+from trainer.trained_model_config import PredictConfig
 
 
 def main(config: PredictConfig) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.config import SearchConfig
 from trainer.data.tokenizer import END, PAD, START
 from trainer.models.decoding import Decoder, Hypotheses, Memory, State, length_factor, penalized
+from trainer.trained_model_config import SearchConfig
 
 NEVER = -float("inf")
 WIDEST_CHUNK = 64

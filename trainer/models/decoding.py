@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from trainer.config import SearchConfig
 from trainer.data.tokenizer import END, PAD, START
 from trainer.models.sampling import Sampling, sample
+from trainer.trained_model_config import SearchConfig
 
 State = Any  # a nest of tensors with leading dimension B
 Memory = Any  # the same, with `mask: [B, S]` bool, False for padding, among its fields

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.config import PredictConfig
+from trainer.trained_model_config import PredictConfig
 
 
 def sampling_choices(config: PredictConfig, lines: Sequence[int]) -> dict[str, np.ndarray]:

@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from trainer.config import PredictConfig
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.serving.sampling_choices import sampling_choices
+from trainer.trained_model_config import PredictConfig
 from trainer.whole_file import whole_file
 
 

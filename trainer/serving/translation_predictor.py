@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.config import PredictConfig
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
 from trainer.serving.attention_plot import Attention
 from trainer.serving.sampling_choices import sampling_choices
+from trainer.trained_model_config import PredictConfig
 from trainer.whole_file import whole_file
 
 Translations = list[dict[str, Any]]  # of one sentence, best first: text, score, log_probability

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import intervals, series_store
 from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
@@ -44,6 +44,7 @@ from trainer.models.readout import Readout
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 
 class ForecastTask(Task):

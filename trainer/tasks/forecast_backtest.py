@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import intervals, series_store
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
@@ -18,6 +18,7 @@ from trainer.evaluation.forecast_report import headline, horizon_section, series
 from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.tasks.forecast import ForecastTask
 from trainer.tasks.task import Batch
+from trainer.trained_model_config import EvaluateConfig
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import token_store
 from trainer.data.lanes import Lanes, batch_signature
 from trainer.data.manifest import Manifest
@@ -19,6 +19,7 @@ from trainer.models.noise import Noise
 from trainer.tasks.language_serving import LanguageServer, language_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 VALIDATION_LANES = 32
 WARM_UP_TOKENS = 256

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, ExportConfig, SearchConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import pair_store
 from trainer.data.manifest import Manifest
 from trainer.data.pair_batches import PairBatches, batch_signature
@@ -25,6 +25,7 @@ from trainer.models.seq2seq import Seq2Seq
 from trainer.tasks.seq2seq_serving import TranslationServer, seq2seq_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.trained_model_config import EvaluateConfig, ExportConfig, SearchConfig
 
 LOSS = "nats_per_token"
 VALIDATION_ROWS = 64

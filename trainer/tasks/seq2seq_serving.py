@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import ExportConfig, SearchConfig
 from trainer.data.graph_tokenizers import GraphTokenizer, graph_tokenizer
 from trainer.data.tokenizer import END, SPECIAL, Tokenizer
 from trainer.models.beam_search import beam_search
@@ -19,6 +18,7 @@ from trainer.models.decoding import Hypotheses, Memory, greedy, length_limit, sa
 from trainer.models.sampling import Sampling
 from trainer.tasks.sampling_inputs import SAMPLING_INPUTS, sampling_example
 from trainer.tasks.serving import Serving, Signature
+from trainer.trained_model_config import ExportConfig, SearchConfig
 
 
 class TranslationServer(tf.Module):

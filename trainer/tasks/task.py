@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import EvaluateConfig, ExportConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.manifest import Manifest
 from trainer.evaluation.report_parts import Evaluation
 from trainer.models.noise import Noise
 from trainer.tasks.serving import Serving
+from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 Batch = dict[str, tf.Tensor]
 State = Any  # a nest of tensors
