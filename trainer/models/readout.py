@@ -40,6 +40,13 @@ class Readout:
         """Levels of the quantiles; none of a point forecast."""
         return () if self.distribution is None else self.distribution.levels
 
+    def computed(self, model: Any, batch: Mapping[str, tf.Tensor]) -> Any:
+        """What stands in for the model where several things are read of one batch, so that its numbers are computed once."""
+        if self.ancestral:
+            return model
+        numbers = model(batch)
+        return lambda _: numbers
+
     def forecast(self, model: Any, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """`mean` and `median`, `[B, H, C]`, and `quantiles [B, H, C, Q]` where there are any."""
         if self.distribution is None:
@@ -61,10 +68,9 @@ class Readout:
         if self.ancestral:
             paths = model.paths(batch, scores)
         else:
-            numbers = model(batch)
-            model = lambda _: numbers  # noqa: E731 - computed once
+            model = self.computed(model, batch)
             scores = scores if self.dependence is None else self.dependence.correlated(scores)
-            paths = self.distribution.at_scores(numbers, batch["series"], scores)
+            paths = self.distribution.at_scores(model(batch), batch["series"], scores)
         if self.conformal is None:
             return paths
         raw = self._raw(model, batch)[1]

@@ -15,6 +15,7 @@ from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
+from trainer.errors import ConfigError, Problem
 from trainer.evaluation.conformal_fit import (
     RecentConformal,
     ScoredWindows,
@@ -22,8 +23,9 @@ from trainer.evaluation.conformal_fit import (
     scored_windows,
     window_moments,
 )
+from trainer.evaluation.dependence_fit import fitted_dependence
 from trainer.evaluation.forecast_baselines import Baseline
-from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, SeriesScale, baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_evaluation import Adjust, Prediction, Rivals, SeriesScale, baselines_for, score, season_of, series_scale
 from trainer.evaluation.forecast_report import (
     calibration_section,
     forecasts_section,
@@ -37,10 +39,11 @@ from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
 from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.evaluation.window_errors import WindowErrors
 from trainer.models.conformal import Conformal
+from trainer.models.dependence import Dependence
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
-from trainer.models.readout import Readout
+from trainer.models.readout import PATHS, Readout
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
@@ -148,12 +151,14 @@ class ForecastTask(Task):
             sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
         return sums, state
 
-    def predictor(self, model: keras.Model, readout: Readout) -> Callable[[Batch], Prediction]:
-        """A function that forecasts a batch of windows, as `evaluation_batches` gives them; compiled once."""
+    def predictor(self, model: keras.Model, readout: Readout, paths: int = 0) -> Callable[[Batch], Prediction]:
+        """A function that forecasts a batch of windows, as `evaluation_batches` gives them, with so many paths; compiled once."""
 
         @tf.function(reduce_retracing=True)
         def run(batch: Batch) -> dict[str, tf.Tensor]:
-            return readout.forecast(model, batch)
+            computed = readout.computed(model, batch)
+            drawn = {"paths": readout.draw(computed, batch, tf.constant(paths), tf.constant(0, tf.int64))} if paths else {}
+            return readout.forecast(computed, batch) | drawn
 
         return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
 
@@ -165,13 +170,13 @@ class ForecastTask(Task):
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
-        levels, conformal = self.readout.levels, None
-        if config.conformal == "validation":
-            conformal = Conformal(levels, self.scored(model, "validation").growth(levels))
-        elif config.conformal == "recent":
-            newest = "test" if "test" in self.splits else "validation"
-            conformal = newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
-        readout = dataclasses.replace(self.readout, conformal=conformal)
+        dependence = None
+        if config.dependence == "validation" and self._parallel_paths:
+            if "validation" not in self.splits:
+                told = f"finds no validation split in {self.config.data_dir}"
+                raise ConfigError([Problem("dependence", config.dependence, told, "use --dependence=none, or prepare the data with one")])
+            dependence = self.dependence(model)
+        readout = dataclasses.replace(self.readout, conformal=self.conformal_now(model, config.conformal), dependence=dependence)
         return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
 
     @property
@@ -181,6 +186,16 @@ class ForecastTask(Task):
         season = season_of(self.manifest.series.interval)
         return season.steps if season is not None else self.shape.horizon
 
+    @property
+    def _parallel_paths(self) -> bool:
+        """Whether paths are drawn from the distributions of all steps at once."""
+        return self.distribution is not None and not self.readout.ancestral
+
+    def dependence(self, model: keras.Model) -> Dependence:
+        """How steps hang together in the validation split; takes a pass over it."""
+        batches = self.evaluation_batches("validation", self.evaluation_batch_size)
+        return fitted_dependence(self.predictor(model, self.readout), batches, self.windows("validation").count)
+
     def _recent(self, model: keras.Model, split: str) -> RecentConformal:
         """Calibration of a split's windows by those before them, in it and in the validation split."""
         parts = [self.scored(model, name) for name in dict.fromkeys(["validation", split]) if name in self.splits]
@@ -188,12 +203,30 @@ class ForecastTask(Task):
         begins, _ = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
         return RecentConformal(scored, begins, self.readout.levels, self._season_steps)
 
-    def _recent_quantiles(self, split: str, season: Season | None) -> RecentQuantiles | None:
-        """The baseline beside a probabilistic forecast, where there is a season."""
-        if self.distribution is None or season is None:
+    def calibrated(self, model: keras.Model, how: str, split: str) -> tuple[Readout, Adjust | None]:
+        """How forecasts for the windows of a split are read and adjusted afterwards, with `--conformal` as `how`."""
+        if how == "recent":
+            return self.readout, self._recent(model, split).adjust
+        return dataclasses.replace(self.readout, conformal=self.conformal_now(model, how)), None
+
+    def conformal_now(self, model: keras.Model, how: str) -> Conformal | None:
+        """The calibration of a forecast after all data, with `--conformal` as `how`."""
+        if how == "none":
             return None
-        segments = self.segments(split, self.joint)
-        return RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
+        levels = self.readout.levels
+        if how == "validation":
+            return Conformal(levels, self.scored(model, "validation").growth(levels))
+        newest = "test" if "test" in self.splits else "validation"
+        return newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
+
+    def rivals(self, split: str) -> Rivals:
+        """What forecasts the windows of a split beside the model: recent quantiles too where it is probabilistic and there is a season."""
+        assert self.manifest.series is not None
+        season, recent = season_of(self.manifest.series.interval), None
+        if self.distribution is not None and season is not None:
+            segments = self.segments(split, self.joint)
+            recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
+        return Rivals(self.baselines(), recent, season)
 
     def scale(self) -> SeriesScale:
         """What leads from standardised to raw units and to scaled errors."""
@@ -210,25 +243,21 @@ class ForecastTask(Task):
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
-        season = season_of(facts.interval)
-        batches = self.evaluation_batches(config.split, config.batch_size)
-        rivals = Rivals(self.baselines(), self._recent_quantiles(config.split, season), season)
-        readout, adjust = self.readout, None
-        if config.conformal == "validation":
-            conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
-            readout = dataclasses.replace(readout, conformal=conformal)
-        elif config.conformal == "recent":
-            adjust = self._recent(model, config.split).adjust
-        predict, errors, scale = self.predictor(model, readout), WindowErrors(), self.scale()
+        batches, rivals = self.evaluation_batches(config.split, config.batch_size), self.rivals(config.split)
+        readout, adjust = self.calibrated(model, config.conformal, config.split)
+        paths = PATHS if readout.ancestral else 0
+        if self._parallel_paths and config.split == "test" and "validation" in self.splits:
+            readout, paths = dataclasses.replace(readout, dependence=self.dependence(model)), PATHS
+        predict, errors, scale = self.predictor(model, readout, paths), WindowErrors(), self.scale()
 
         def noted(batch: Batch) -> Prediction:
             found = predict(batch)
             errors.add(found.mean, batch["target"].numpy(), batch["target_weight"].numpy(), batch["series"].numpy())
             return found
 
-        def again(number: int, batch: Batch) -> Prediction:
+        def again(numbers: np.ndarray, batch: Batch) -> Prediction:
             found = predict(batch)
-            return found if adjust is None else adjust(number, found)
+            return found if adjust is None else adjust(numbers, found)
 
         metrics, others = score(noted, batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)

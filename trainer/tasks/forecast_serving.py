@@ -145,6 +145,13 @@ def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, f
     return Serving(server, signatures, contract(server))
 
 
+def _paths(readout: Readout) -> str | None:
+    """How the steps of the signature `sample`'s paths hang together; None without one."""
+    if not readout.levels:
+        return None
+    return "autoregressive" if readout.ancestral else "independent" if readout.dependence is None else "validation"
+
+
 def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
     shape, facts, readout = server.shape, server.facts, server.readout
@@ -161,6 +168,7 @@ def contract(server: ForecastServer) -> dict[str, object]:
         "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
         "levels": list(readout.levels),
         "calibrated": readout.conformal is not None,
+        "paths": _paths(readout),
     }
 
 
