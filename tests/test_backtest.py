@@ -65,10 +65,10 @@ def test_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series):
         weight = batch["target_weight"].numpy()
         error = float((np.square(model(batch).numpy() - batch["target"].numpy()) * weight).sum())
         assert row["targets"] == weight.sum() == group.observed[first : first + HORIZON].sum()
-        assert row["mse"]["model"] == pytest.approx(error / weight.sum(), rel=1e-4)
+        assert row["scores"]["model"]["mse"] == pytest.approx(error / weight.sum(), rel=1e-4)
         last = np.array([group.values[:first][group.observed[:first, c], c][-1] for c in range(2)])
         naive = np.square(group.values[first : first + HORIZON] - last)[group.observed[first : first + HORIZON]].mean()
-        assert row["mse"]["repeat_last"] == pytest.approx(naive, rel=1e-4)
+        assert row["scores"]["repeat_last"]["mse"] == pytest.approx(naive, rel=1e-4)
         squares, targets = squares + error, targets + weight.sum()
     assert result["metrics"]["mse"] == pytest.approx(squares / targets, rel=1e-4)
     assert set(result["backtest"]["diebold_mariano"]) == {"repeat_last", "repeat_day", "mean_day", "ridge"}
@@ -102,7 +102,7 @@ def changed_after(task, split, before):
 
 def forecasts_of(task, model_at, monkeypatch, *more, refit=None):
     """What the model and ridge forecast from the first origin."""
-    from trainer.evaluation import backtest as module
+    from trainer.evaluation import forecast_evaluation as module
 
     seen = {}
 

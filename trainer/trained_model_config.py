@@ -161,7 +161,7 @@ def check_dependence(config: ExportConfig, forecast: ForecastConfig) -> bool:
     if config.dependence == "none" and not parallel_paths:
         told = "has no effect: the model draws no paths" if forecast.output == "point" else "has no effect with --decoder=autoregressive"
         raise ConfigError([Problem("dependence", config.dependence, told, "leave it out")])
-    reads = config.conformal != "none" or parallel_paths and config.dependence == "validation"
+    reads = config.conformal != "none" or (parallel_paths and config.dependence == "validation")
     if config.data_dir and not reads:
         raise ConfigError([Problem("data_dir", config.data_dir, "has no effect with this model", "leave it out")])
     return reads

@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), calibrated or not, and its rivals."""
+    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its calibration, its rivals."""
 
     predict: Callable[[Any], Prediction]
     rivals: Rivals
