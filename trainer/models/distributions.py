@@ -298,7 +298,9 @@ def student_t_at(scores: tf.Tensor, dof: tf.Tensor) -> tf.Tensor:
     size = tf.minimum(tf.abs(scores), _LARGEST_SCORE)
     row, row_part = _place((LEAST_DOF / dof + tf.zeros_like(scores)) * _TABLE_STEPS)
     column, column_part = _place(size / _LARGEST_SCORE * _TABLE_STEPS)
-    table, first = tf.constant(_student_t_table().reshape(-1)), row * (_TABLE_STEPS + 1) + column
+    with tf.init_scope():  # computed at once, in a graph too
+        values = _student_t_table().reshape(-1)
+    table, first = tf.constant(values), row * (_TABLE_STEPS + 1) + column
     above, below = (
         (1 - column_part) * tf.gather(table, first + step) + column_part * tf.gather(table, first + step + 1)
         for step in (0, _TABLE_STEPS + 1)

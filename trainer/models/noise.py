@@ -6,36 +6,42 @@ Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` ar
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 ALGORITHM = "philox"  # the same numbers on CPU and GPU
 
 
-class Noise(NamedTuple):
-    """Keys for stateless random ops; `None` in its place stands for no noise (inference). A nest of tensors, so functions can take it.
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Keys for stateless random ops; `None` in its place stands for no noise (inference).
 
     Attributes:
       key: [2] int32, of this step and this replica (or part of its rows).
       step_key: [2] int32, of this step.
       part: which part of the global batch this is, from 0, int32.
-      parts: how many there are.
       progress: share of the run that is done, float32 in [0, 1].
+      parts: how many parts there are.
     """
 
     key: tf.Tensor
     step_key: tf.Tensor
     part: tf.Tensor
-    parts: int
     progress: tf.Tensor
+    parts: int
 
     @classmethod
     def of(cls, seed: int, step: tf.Tensor, part: tf.Tensor, parts: int = 1, progress: tf.Tensor | float = 0.0) -> Noise:
         step_key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
         part = tf.cast(part, tf.int32)
         key = tf.random.fold_in(step_key, part, ALGORITHM)
-        return cls(key, step_key, part, parts, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0))
+        return cls(key, step_key, part, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0), parts)
+
+    @property
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """All but `parts`, in the order of the attributes."""
+        return self.key, self.step_key, self.part, self.progress
 
     def named(self, name: str) -> tf.Tensor:
         """A key of its own for one place in the model."""

@@ -73,7 +73,7 @@ class Rollout(keras.layers.Layer):
             numbers = tf.reshape(numbers, [-1, segment, shape.channels, self._numbers])
             first = numbers[..., 0] + tf.reshape(plus[t], [-1, segment, shape.channels])
             numbers = tf.concat([first[..., None], numbers[..., 1:]], axis=-1)
-            values = tf.reshape(first if own is None else own(numbers, t), [-1, width])
+            values = tf.ensure_shape(tf.reshape(first if own is None else own(numbers, t), [-1, width]), before.shape)
             if truth is not None:
                 values = tf.where(chosen[t], truth[t], values)
             return t + 1, values, state, written.write(t, values if give_values else tf.reshape(numbers, [-1, kept]))

@@ -44,6 +44,7 @@ class Stepper:
         gradients = self._loss_and_gradients
         self._gradients = tf.function(gradients, jit_compile=True) if task.config.device.jit_compile else gradients
         self._accumulate = task.config.budget.accumulate_steps
+        self._parts = strategy.num_replicas_in_sync * self._accumulate  # of the global batch
 
     @property
     def reduced_bytes(self) -> int:
@@ -91,10 +92,10 @@ class Stepper:
 
         return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
 
-    def _loss_and_gradients(self, part: Batch, noise: Noise, scale: tf.Tensor, state: State) -> Any:
+    def _loss_and_gradients(self, part: Batch, noise: tuple[tf.Tensor, ...], scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss, weight, state = self.task.loss(self.model, part, noise, state)
+            loss, weight, state = self.task.loss(self.model, part, Noise(*noise, self._parts), state)
             scaled = loss * (scale / self.task.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
@@ -105,9 +106,8 @@ class Stepper:
         self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State
     ) -> tuple[list[tf.Tensor], State]:
         """Loss, weight and gradients of one part of the batch, and its state after the step."""
-        count = self.strategy.num_replicas_in_sync * self._accumulate
-        noise = Noise.of(self.task.config.seed, step, part, count, progress)
-        loss, weight, state, gradients = self._gradients(self._part(batch, part, count), noise, scale, state)
+        noise = Noise.of(self.task.config.seed, step, part, self._parts, progress)
+        loss, weight, state, gradients = self._gradients(self._part(batch, part, self._parts), noise.tensors, scale, state)
         return [loss, weight, *gradients], state
 
     def _accumulated(
