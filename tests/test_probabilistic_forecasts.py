@@ -215,5 +215,5 @@ def test_calibration_that_cannot_be_is_told():
     for split, conformal in (("train", "recent"), ("validation", "validation")):
         with pytest.raises(ConfigError, match="by what it was fitted on"):
             flags.parse(EvaluateConfig, ["--model_dir=m", "--data_dir=d", f"--split={split}", f"--conformal={conformal}"])
-    with pytest.raises(ConfigError, match="has no effect with --conformal=none"):
-        flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--data_dir=d"])
+    with pytest.raises(ConfigError, match="has no effect with --conformal=none --dependence=none"):
+        flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--data_dir=d", "--dependence=none"])

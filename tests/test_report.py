@@ -85,7 +85,7 @@ def pair_data(directory):
 
 @pytest.fixture(scope="module")
 def reports(tf, tmp_path_factory):
-    """Four steps of training and one evaluation of each kind, `quantiles` a backtest: kind -> directory with data, model and report, and the result."""
+    """A short run and one evaluation of each kind: kind -> directory with data, model and report, and the result."""
     from trainer.data.manifest import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train

@@ -7,6 +7,7 @@ from test_rollout import HORIZON, LOOKBACK, SEGMENT, make
 from test_step import ONE, TWO, losses_of
 
 from trainer.config import ForecastConfig
+from trainer.data.manifest import read
 from trainer.errors import ConfigError
 
 TOLD = [
@@ -98,18 +99,23 @@ def test_layouts_of_replicas_and_parts_read_the_same(tf, small_dataset, output):
     alone = losses_of(tf, configs[0], ONE, 12)[0]
     np.testing.assert_allclose(losses_of(tf, configs[0], TWO, 12)[0], alone, rtol=1e-5)
     np.testing.assert_allclose(losses_of(tf, configs[1], ONE, 12)[0], alone, rtol=1e-5)
+    compiled = train_config(small_dataset, "unused", *options, f"--output={output}", "--jit_compile")
+    np.testing.assert_allclose(losses_of(tf, compiled, ONE, 3)[0], alone[:3], rtol=1e-2)  # its share falls four times as fast
     other = losses_of(tf, train_config(small_dataset, "unused", *options[:-2], f"--output={output}", "--teacher_forcing=0"), ONE, 12)[0]
     assert (np.abs(other[1:] / alone[1:] - 1) > 1e-4).any()
 
 
 def test_a_run_that_goes_on_reads_what_it_would_have_read(tf, small_dataset):
     """Steps 4 to 7 begun anew from the weights of step 4: the noise is a function of seed and step, the share of the progress."""
+    from trainer.tasks.registry import task_for
+    from trainer.training.run import build
     from trainer.training.step import Progress
+    from trainer.training.strategy import make_strategy
 
     config = train_config(small_dataset, "unused", *TOLD, "--dropout=0.2")
     whole = losses_of(tf, config, ONE, 8)[0]
     progress = Progress(0, 0.0, 1 / 8).tensors()
-    *_, first = losses_of(tf, config, ONE, 0)
+    first = build(task_for(config, read(config.data_dir)), make_strategy(config.device, ONE))
     parts = []
     for begin in (0, 4):
         batches = iter(first.task.training_batches(begin, None))

@@ -21,7 +21,8 @@ def own_draws(distribution: Distribution, zero: tf.Tensor, unit: tf.Tensor, seri
         segment = numbers.shape[1]
         units = tf.broadcast_to(unit, tf.shape(numbers)[:-1])[..., None]
         absolute = tf.concat([numbers[..., :1] + zero[..., None], numbers[..., 1:], units], axis=-1)  # [B, segment, C, P + 1]
-        drawn = distribution.at_scores(absolute, series, scores[:, t * segment : (t + 1) * segment])
+        now = tf.slice(scores, [0, t * segment, 0], [tf.shape(scores)[0], segment, scores.shape[2]])
+        drawn = distribution.at_scores(absolute, series, now)
         return tf.stop_gradient(drawn - zero)
 
     return own

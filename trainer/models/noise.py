@@ -49,13 +49,16 @@ class Noise:
 
     def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """Standard normal numbers `[rows, *shape]` for the rows of this part: a row's are the same in whatever part it is."""
-        numbers = tf.random.stateless_normal([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
-        return numbers[self.part * rows : (self.part + 1) * rows]
+        return self._own(tf.random.stateless_normal([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM), rows)
 
     def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """The same, uniform in [0, 1)."""
-        numbers = tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
-        return numbers[self.part * rows : (self.part + 1) * rows]
+        return self._own(tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM), rows)
+
+    def _own(self, numbers: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """The rows of this part among those of the global batch; as a slice of known size, which XLA can compile."""
+        rest = numbers.shape[1:].as_list()
+        return tf.slice(numbers, [self.part * rows, *[0] * len(rest)], [rows, *rest])
 
 
 def _named(key: tf.Tensor, name: str) -> tf.Tensor:
