@@ -253,7 +253,7 @@ def test_intervals_know_nothing_after_their_origin(tf, small_dataset, conformal,
     for one in (task, other):
         _, adjust = one.calibrated(model, conformal, "test")
         predict = one.predictor(model, one.readout)
-        number = np.array([96 - 1 - 2 * 5])
+        number = np.array([94 - 2 * 5])
         found = predict(one.windows("test").batch(tf.constant(number), tf.ones(1)))
         seen.append(found.quantiles if adjust is None else adjust(number, found).quantiles)
     np.testing.assert_array_equal(*seen)

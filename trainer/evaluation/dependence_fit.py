@@ -24,6 +24,7 @@ def fitted_dependence(predict: Callable[[Any], Prediction], batches: Iterable[An
     rows: list[np.ndarray] = []
     first = every = 0
     for arrays, observed, forecast in forecast_windows(predict, batches):
+        assert forecast.quantiles is not None
         every = every or -(-count * observed[0].size // MOST_SCORES)
         chosen = (first + np.arange(len(observed))) % every == 0
         scores = scores_of(forecast.quantiles[chosen], forecast.levels, arrays["target"][chosen]).numpy()  # [B', H, C]

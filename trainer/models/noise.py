@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 ALGORITHM = "philox"  # the same numbers on CPU and GPU
+NoiseTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Noise:
         return cls(key, step_key, part, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0), parts)
 
     @property
-    def tensors(self) -> tuple[tf.Tensor, ...]:
+    def tensors(self) -> NoiseTensors:
         """All but `parts`, in the order of the attributes."""
         return self.key, self.step_key, self.part, self.progress
 

@@ -97,7 +97,7 @@ def even_scores(count: int, steps: int, channels: int) -> tf.Tensor:
     The same for all windows, so that a forecast depends on its window alone.
     """
     random = np.random.default_rng(0)
-    every = normal_scores((np.arange(count) + 0.5) / count)
+    every = normal_scores([(place + 0.5) / count for place in range(count)])
     return tf.constant(random.permuted(np.tile(every, (steps, channels, 1)), axis=-1).transpose(2, 0, 1)[:, None], tf.float32)
 
 

@@ -61,7 +61,7 @@ class Rollout(keras.layers.Layer):
         ahead, width = shape.horizon // segment, segment * shape.channels
         known = _by_segment(features, ahead, segment * shape.features)
         plus = _by_segment(added, ahead, width)
-        truth, chosen = (None, None) if told is None else (_by_segment(part, ahead, width) for part in told)
+        truths = None if told is None else tuple(_by_segment(part, ahead, width) for part in told)
         kept = width if give_values else width * self._numbers
         written = tf.TensorArray(tf.float32, size=ahead, element_shape=[None, kept])
         before = tf.reshape(tf.cast(last, tf.float32), [-1, width])
@@ -74,8 +74,8 @@ class Rollout(keras.layers.Layer):
             first = numbers[..., 0] + tf.reshape(plus[t], [-1, segment, shape.channels])
             numbers = tf.concat([first[..., None], numbers[..., 1:]], axis=-1)
             values = tf.ensure_shape(tf.reshape(first if own is None else own(numbers, t), [-1, width]), before.shape)
-            if truth is not None:
-                values = tf.where(chosen[t], truth[t], values)
+            if truths is not None:
+                values = tf.where(truths[1][t], truths[0][t], values)
             return t + 1, values, state, written.write(t, values if give_values else tf.reshape(numbers, [-1, kept]))
 
         loop = body(tf.constant(0), before, state, written)  # outside the loop, where variables can be made

@@ -50,6 +50,9 @@ from trainer.tasks.task import Batch, State, Sums, Task
 from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 
+MOST_DRAWN = 1 << 25  # values of sample paths held at once: 128 MiB, and some copies
+
+
 class ForecastTask(Task):
     name = "forecast"
 
@@ -187,6 +190,15 @@ class ForecastTask(Task):
         return season.steps if season is not None else self.shape.horizon
 
     @property
+    def evaluation_batch_size(self) -> int:
+        size = super().evaluation_batch_size
+        return self._with_paths(size) if self.readout.ancestral else size
+
+    def _with_paths(self, batch_size: int) -> int:
+        """The windows of a batch, or fewer where the paths of so many would not fit into memory."""
+        return max(1, min(batch_size, MOST_DRAWN // (PATHS * self.shape.horizon * self.shape.channels)))
+
+    @property
     def _parallel_paths(self) -> bool:
         """Whether paths are drawn from the distributions of all steps at once."""
         return self.distribution is not None and not self.readout.ancestral
@@ -243,11 +255,12 @@ class ForecastTask(Task):
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
-        batches, rivals = self.evaluation_batches(config.split, config.batch_size), self.rivals(config.split)
+        rivals = self.rivals(config.split)
         readout, adjust = self.calibrated(model, config.conformal, config.split)
         paths = PATHS if readout.ancestral else 0
         if self._parallel_paths and config.split == "test" and "validation" in self.splits:
             readout, paths = dataclasses.replace(readout, dependence=self.dependence(model)), PATHS
+        batches = self.evaluation_batches(config.split, self._with_paths(config.batch_size) if paths else config.batch_size)
         predict, errors, scale = self.predictor(model, readout, paths), WindowErrors(), self.scale()
 
         def noted(batch: Batch) -> Prediction:

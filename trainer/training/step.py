@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.noise import Noise
+from trainer.models.noise import Noise, NoiseTensors
 from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 
@@ -92,7 +92,7 @@ class Stepper:
 
         return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
 
-    def _loss_and_gradients(self, part: Batch, noise: tuple[tf.Tensor, ...], scale: tf.Tensor, state: State) -> Any:
+    def _loss_and_gradients(self, part: Batch, noise: NoiseTensors, scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
             loss, weight, state = self.task.loss(self.model, part, Noise(*noise, self._parts), state)
