@@ -1,5 +1,6 @@
 """Every test process has two logical CPU devices, so that replicas can be tested anywhere."""
 
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -25,6 +26,26 @@ def tf():
     if tensorflow.config.get_logical_device_configuration(cpu) is None:
         tensorflow.config.set_logical_device_configuration(cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 2)
     return tensorflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devices_of_a_worker(request):
+    """A worker of pytest-xdist takes files in any order, and devices can only be made before TensorFlow is first used."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        request.getfixturevalue("tf")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that is marked `alone` waits until no other xdist worker runs one, and then the others wait for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    directory = Path(item.config.cache.mkdir("alone"))
+    with (directory / "turn").open("w") as turn, (directory / "running").open("w") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # held while waiting, so that nobody overtakes
+        fcntl.flock(running, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

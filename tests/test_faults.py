@@ -5,6 +5,7 @@
 
 import faults
 import launched_run
+import pytest
 from conftest import prepare_csv, write_series_csv
 
 NOTICED_SECONDS = 10.0
@@ -23,6 +24,7 @@ FLAGS = [
 ]
 
 
+@pytest.mark.alone  # how long a start takes in quiet bounds the starts that are watched
 def test_every_fault_is_noticed_in_time_and_costs_no_bit(tmp_path):
     csv = write_series_csv(tmp_path / "series.csv", 2000)
     data = prepare_csv(csv, tmp_path / "data", "--splits=1800,100,100", "--num_shards=4")

@@ -1,11 +1,10 @@
 """`--kernel` reaches every recurrent layer of every task, and asks for a GPU in time."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import call
 from conftest import train_config
 from test_language_model import config_for as text_config
 from test_language_model import text_data  # noqa: F401 (a fixture)
@@ -16,8 +15,6 @@ from trainer import flags
 from trainer.config import TrainConfig
 from trainer.data.manifest import read
 from trainer.errors import EXIT_CONFIG, ConfigError
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("kernel", ["auto", "cudnn", "cpu"])
@@ -42,7 +39,7 @@ def test_cudnn_without_a_gpu_is_told_before_training(tf, small_dataset, tmp_path
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this host has a GPU")
     arguments = flags.to_arguments(train_config(small_dataset, tmp_path / "m", "--kernel=cudnn"))
-    done = subprocess.run([sys.executable, "-m", "trainer.train", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = call("trainer.train", *arguments)
     assert done.returncode == EXIT_CONFIG, done.stderr
     assert "error: --kernel=cudnn needs a GPU, and TensorFlow finds none on this host; use --kernel=auto" in done.stderr.splitlines()
     assert not done.stdout and not (tmp_path / "m").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, call, start_anew
 from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
@@ -18,12 +19,7 @@ from trainer.data.manifest import read
 from trainer.errors import EXIT_DATA, EXIT_DONE, EXIT_RESTART
 from trainer.prepare_config import PrepareConfig
 
-ROOT = Path(__file__).parents[1]
 WORDS = tuple("the cat sat on the mat and the dog ran to the end of the long road where birds sing".split())  # noqa: SIM905
-
-
-def call(module: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
 def text_dataset(directory: Path, *more: str) -> Path:
@@ -137,7 +133,7 @@ def exported(text_data, line_data, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["stream", "lines"])
 def test_score_through_the_saved_model_equals_evaluate(tf, exported, text_data, line_data, kind):
     data = text_data if kind == "stream" else line_data
-    done = call("trainer.evaluate", f"--model_dir={exported}/{kind}/model", f"--data_dir={data}", "--split=validation")
+    done = start_anew("trainer.evaluate", f"--model_dir={exported}/{kind}/model", f"--data_dir={data}", "--split=validation")
     assert done.returncode == EXIT_DONE, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     metrics = result["metrics"]
@@ -234,7 +230,7 @@ def test_another_vocabulary_is_refused(exported, tmp_path):
         f"--output_dir={tmp_path}/data",
         "--tokenizer=char",
     ]
-    assert call("trainer.prepare", *arguments).returncode == EXIT_DONE
+    assert start_anew("trainer.prepare", *arguments).returncode == EXIT_DONE
     done = call("trainer.evaluate", f"--model_dir={exported}/stream/model", f"--data_dir={tmp_path}/data")
     assert done.returncode == EXIT_DATA and "has another vocabulary" in done.stderr
 

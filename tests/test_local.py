@@ -139,13 +139,16 @@ def test_a_failure_beats_the_75_of_its_peers(tmp_path):
 
 
 def test_a_killed_worker_restarts_all(tmp_path):
-    body = "if attempt == 0 and index == 1: os.kill(os.getpid(), signal.SIGKILL)\nif attempt == 0: time.sleep(0.2); sys.exit(75)"
+    body = """
+if attempt == 0 and index == 1: wait_for('started-0-0'); os.kill(os.getpid(), signal.SIGKILL)
+if attempt == 0: time.sleep(0.2); sys.exit(75)
+"""
     code, _, err = run(tmp_path, body, restarts=1)
     assert code == 0 and "worker 1 was ended by SIGKILL" in err and len(started(tmp_path)) == 4
 
 
 def test_a_crash_is_a_failure(tmp_path):
-    code, _, err = run(tmp_path, "if index: os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(100)", restarts=1)
+    code, _, err = run(tmp_path, "if index: wait_for('started-0-0'); os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(100)", restarts=1)
     assert code == 1 and "worker 1 was ended by SIGSEGV" in err and len(started(tmp_path)) == 2
 
 

@@ -1,7 +1,6 @@
 """A killed run, restarted, ends with the same bytes as one that was never killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,20 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, call
 from conftest import train_config
 
 from trainer import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
 
-ROOT = Path(__file__).parents[1]
-
-
-def command(config) -> list[str]:
-    return [sys.executable, "-m", "trainer.train", *flags.to_arguments(config)]
-
 
 def run(config) -> subprocess.CompletedProcess:
-    return subprocess.run(command(config), cwd=ROOT, capture_output=True, text=True, check=False)
+    return call("trainer.train", *flags.to_arguments(config))
 
 
 def weights(tf, model_dir) -> dict[str, bytes]:
@@ -43,7 +37,8 @@ def losses(model_dir) -> dict[int, float]:
 
 def start_and_stop(config, number: signal.Signals, after_step: int) -> int:
     """Starts a run, sends it a signal once it has written of `after_step`, and gives its exit code."""
-    process = subprocess.Popen(command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "trainer.train", *flags.to_arguments(config)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = Path(config.model_dir) / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -107,8 +102,5 @@ def test_another_configuration_is_refused_with_every_difference(small_dataset, t
 def test_the_flags_of_a_run_repeat_it(small_dataset, tmp_path):
     assert run(train_config(small_dataset, tmp_path / "m", "--units=5")).returncode == EXIT_DONE
     arguments = [f"--flagfile={tmp_path}/m/flags.txt", f"--model_dir={tmp_path}/n"]
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer.train", *arguments], cwd=ROOT, capture_output=True, env={**os.environ}, check=False
-    )
-    assert done.returncode == EXIT_DONE
+    assert call("trainer.train", *arguments).returncode == EXIT_DONE
     assert losses(tmp_path / "m") == losses(tmp_path / "n")

@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call
 from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
@@ -17,12 +16,7 @@ from trainer.data.manifest import read
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
 from trainer.prepare_config import PrepareConfig
 
-ROOT = Path(__file__).parents[1]
 PAIRS = 300
-
-
-def call(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

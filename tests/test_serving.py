@@ -4,20 +4,14 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call, start_anew
 from conftest import prepare_csv, train_config, write_series_csv
 
 from trainer import flags
 from trainer.errors import EXIT_DATA, EXIT_DONE
-
-ROOT = Path(__file__).parents[1]
-
-
-def call(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def trained(data, directory, *options):
@@ -55,7 +49,7 @@ def test_the_export_alone_gives_what_predict_gives(exported, tmp_path):
     from trainer.data.csv_series import read_csv
 
     history = write_series_csv(tmp_path / "history.csv", 100, seed=7, missing=0.05)
-    done = call(
+    done = start_anew(
         "trainer.predict", f"--export_dir={exported}/export", f"--input={history}", f"--output={tmp_path}/f.csv", f"--plot={tmp_path}/f.png"
     )
     assert done.returncode == EXIT_DONE, done.stderr
@@ -102,7 +96,7 @@ def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
 
 
 def test_versions_rise_and_need_only_core_ops(tf, exported):
-    done = call("trainer.export", f"--model_dir={exported}/model", f"--export_dir={exported}/export", "--checkpoint=last")
+    done = start_anew("trainer.export", f"--model_dir={exported}/model", f"--export_dir={exported}/export", "--checkpoint=last")
     assert json.loads(done.stdout.splitlines()[-1])["path"].endswith("/export/2")
     assert sorted(path.name for path in (exported / "export").iterdir()) == ["1", "2"]
     from tensorflow.core.protobuf import saved_model_pb2

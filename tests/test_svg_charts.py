@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from trainer.evaluation.svg_charts import Band, Line, bar_chart, heat_map, line_chart
+from trainer.evaluation.svg_charts import Axes, Band, Line, bar_chart, heat_map, line_chart
 
 
 def parsed(svg):
@@ -24,7 +24,7 @@ def coordinates(points):
 def test_a_line_lies_where_its_axis_says():
     """The position of every point, read back from the ticks around it."""
     x, y = np.arange(5.0), np.array([0.0, 3.0, 1.0, 4.0, 2.0])
-    svg = parsed(line_chart([Line("a", "s0", x, y)], "x", "y", size=(400, 300), from_zero=True))
+    svg = parsed(line_chart([Line("a", "s0", x, y)], Axes("x", "y", size=(400, 300), from_zero=True)))
     found = coordinates(svg.find("polyline").get("points"))
     ticks = {}
     for element in svg.iter("text"):
@@ -39,35 +39,37 @@ def test_a_line_lies_where_its_axis_says():
 
 def test_gaps_break_a_line_and_a_lonely_point_is_a_dot():
     y = np.array([1.0, 2.0, np.nan, 3.0, np.nan, 4.0, 5.0])
-    svg = parsed(line_chart([Line("a", "s0", np.arange(7.0), y)], "x", "y"))
+    svg = parsed(line_chart([Line("a", "s0", np.arange(7.0), y)], Axes("x", "y")))
     assert [len(line.get("points").split()) for line in svg.iter("polyline")] == [2, 1, 2]
     assert [dot.find("title").text for dot in svg.iter("circle")] == ["a: 3"]
 
 
 def test_a_band_goes_along_its_low_side_and_back_along_its_high_one():
     x = np.arange(3.0)
-    svg = parsed(line_chart([Line("m", "s0", x, x)], "x", "y", bands=[Band("80%", "s0", x, x - 1, x + 1)]))
+    svg = parsed(line_chart([Line("m", "s0", x, x)], Axes("x", "y"), [Band("80%", "s0", x, x - 1, x + 1)]))
     outline = coordinates(svg.find("polygon").get("points"))
     assert (outline[:3, 0] == outline[:2:-1, 0]).all() and (outline[:3, 1] > outline[:2:-1, 1]).all()
 
 
 def test_ticks_are_round_dates_are_short_and_steps_are_whole():
-    assert {"0.2", "0.4", "0.6", "0.8", "1.0"} <= set(texts(line_chart([Line("a", "s0", np.arange(2.0), np.array([0.1, 1.0]))], "x", "y")))
-    assert not [text for text in texts(line_chart([Line("a", "s0", np.arange(1, 4), np.ones(3))], "origin", "y")) if text in ("1.5", "2.5")]
+    shown = texts(line_chart([Line("a", "s0", np.arange(2.0), np.array([0.1, 1.0]))], Axes("x", "y")))
+    assert {"0.2", "0.4", "0.6", "0.8", "1.0"} <= set(shown)
+    whole = texts(line_chart([Line("a", "s0", np.arange(1, 4), np.ones(3))], Axes("origin", "y")))
+    assert not {"1.5", "2.5"} & set(whole)
     begin = np.datetime64("2021-03-01T00:00").astype("datetime64[s]").astype(np.int64)
-    dated = texts(line_chart([Line("a", "s0", begin + 3600.0 * np.arange(73), np.arange(73.0))], "time (UTC)", "y", dates=True))
+    dated = texts(line_chart([Line("a", "s0", begin + 3600.0 * np.arange(73), np.arange(73.0))], Axes("time (UTC)", "y", dates=True)))
     assert any("2021-Mar" in text for text in dated) and "Mar-02" in dated
 
 
 def test_a_chart_of_nothing_is_refused():
     with pytest.raises(ValueError):
-        line_chart([Line("a", "s0", np.arange(3.0), np.full(3, np.nan))], "x", "y")
+        line_chart([Line("a", "s0", np.arange(3.0), np.full(3, np.nan))], Axes("x", "y"))
 
 
 def test_labels_are_text_and_never_markup():
     evil = '</svg><script>alert("x")</script>'
     charts = [
-        line_chart([Line(evil, "s0", np.arange(2.0), np.arange(2.0), marks=True)], evil, evil, title=evil),
+        line_chart([Line(evil, "s0", np.arange(2.0), np.arange(2.0), marks=True)], Axes(evil, evil, evil)),
         bar_chart([evil], [1.0], evil, evil),
         heat_map(np.ones((1, 1)), [evil], [evil], evil, evil),
     ]

@@ -4,21 +4,17 @@ import json
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from commands import call
 from conftest import prepare_csv, train_config, write_series_csv
 
 from trainer import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE
 
-ROOT = Path(__file__).parents[1]
-
 
 def run(config, *more: str) -> subprocess.CompletedProcess:
-    arguments = [*flags.to_arguments(config), *more]
-    return subprocess.run([sys.executable, "-m", "trainer.train", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return call("trainer.train", *flags.to_arguments(config), *more)
 
 
 def errors(done) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call
 
 from trainer import flags
 from trainer.config import TrainConfig
@@ -14,12 +15,7 @@ from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DONE, ConfigError, DataE
 from trainer.prepare_config import PrepareConfig
 from trainer.trained_model_config import ExportConfig, PredictConfig
 
-ROOT = Path(__file__).parents[1]
 WORDS = {"red": "rouge", "dog": "chien", "sees": "voit", "a": "un", "the": "le", "cat": "chat", "small": "petit", "and": "et"}
-
-
-def call(module: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
 def sentences(count: int, seed: int) -> list[str]:

@@ -19,7 +19,7 @@ from trainer.evaluation.diebold_mariano import SIGNIFICANCE, diebold_mariano
 from trainer.evaluation.forecast_evaluation import Adjust, Prediction, Rivals, Scores, SeriesScale
 from trainer.evaluation.quantile_metrics import QuantileMetrics
 from trainer.evaluation.report_parts import Figure, Section, Table
-from trainer.evaluation.svg_charts import Line, line_chart
+from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 MODEL = "model"
 QUANTILE_LOSS = "weighted_quantile_loss"
@@ -172,7 +172,7 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
     names = [MODEL, *result["baselines"]]
     styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
     lines = [_line(rows, name, loss, name, styles[name]) for name in names]
-    chart = line_chart(lines[::-1], "origin", f"{LOSS_NAMES[loss]}", from_zero=True)
+    chart = line_chart(lines[::-1], Axes("origin", LOSS_NAMES[loss], from_zero=True))
     how = "The model was trained anew on the data before each origin." if refitted else "One model forecast from all origins."
     caption = (
         f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. {how} "
@@ -203,11 +203,10 @@ def _line(rows: Sequence[Mapping[str, Any]], name: str, score: str, label: str, 
 def _coverage_figure(rows: Sequence[Mapping[str, Any]], coverages: Sequence[str]) -> Figure:
     """What the model's intervals held from each origin, beside what they should hold."""
     styles = {name: f"s{index % 7}" for index, name in enumerate(coverages)}
-    places = np.array([0.5, len(rows) + 0.5])
+    places = np.array([1.0, len(rows)])
     promised = [Line("promised", "muted", places, np.full(2, float(name.removeprefix("coverage_"))), dashed=True) for name in coverages]
     lines = [_line(rows, MODEL, name, f"{name.removeprefix('coverage_')}% interval", styles[name]) for name in coverages]
-    chart = line_chart([*promised, *lines], "origin", "values within the interval (%)", from_zero=True)
+    chart = line_chart([*promised, *lines], Axes("origin", "values within the interval (%)", from_zero=True))
     legend = (*((styles[name], line.label) for name, line in zip(coverages, lines)), ("muted", "promised"))
-    return Figure(
-        "Coverage from each origin", (chart,), "Of the observed values of each origin; the dashed lines are what was promised.", legend
-    )
+    caption = "Of the observed values of each origin; the dashed lines are what was promised."
+    return Figure("Coverage from each origin", (chart,), caption, legend)

@@ -17,7 +17,7 @@ from trainer.data.segments import Segment, window_starts
 from trainer.data.windows import Windows
 from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
 from trainer.evaluation.report_parts import Figure, Headline, Section, Table
-from trainer.evaluation.svg_charts import SMALL, Band, Line, line_chart
+from trainer.evaluation.svg_charts import SMALL, Axes, Band, Line, line_chart
 from trainer.evaluation.window_errors import WindowErrors, ranked_places
 from trainer.models.levels import pairs
 
@@ -145,8 +145,8 @@ def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     bands = [Band(f"{share:.0%} interval", "s0", ahead, low, high) for share, low, high in window.bands]
     lines = [Line("observed", "s1", window.x[shown], window.values[shown]), Line("forecast", "s0", ahead, window.forecast)]
     x_label = "time (UTC)" if dates else "step (0 is the last one known)"
-    begin = float(window.x[-horizon - 1])
-    return line_chart(lines, x_label, "value", title=window.title, bands=bands, size=SMALL, dates=dates, rule=begin)
+    axes = Axes(x_label, "value", window.title, SMALL, dates=dates)
+    return line_chart(lines, axes, bands, rule=float(window.x[-horizon - 1]))
 
 
 def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], interval: str, count: int) -> Section:
@@ -158,7 +158,7 @@ def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[
 
     styles = {name: f"s{1 + index % 6}" for index, name in enumerate(baselines)}
     lines = [line(name, styles[name], scores, True) for name, scores in baselines.items()] + [line("model", "s0", metrics, False)]
-    chart = line_chart(lines, f"horizon step (one is {interval})", "mean squared error (standardised)", from_zero=True)
+    chart = line_chart(lines, Axes(f"horizon step (one is {interval})", "mean squared error (standardised)", from_zero=True))
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."
     legend = (("s0", "model"), *((style, name) for name, style in styles.items()))
     return Section("Error by horizon step", (Figure("", (chart,), caption, legend),))
@@ -177,7 +177,7 @@ def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | N
     whole = np.array([0.0, 1.0])
     ideal = Line("calibrated", "muted", 100 * whole, 100 * whole, dashed=True)
     lines = [ideal, Line("model", "s0", 100 * levels, 100 * below, marks=True)]
-    chart = line_chart(lines, "level of the quantile (%)", "values up to the quantile (%)", size=CALIBRATION)
+    chart = line_chart(lines, Axes("level of the quantile (%)", "values up to the quantile (%)", size=CALIBRATION))
     figure = Figure(
         "",
         (chart,),

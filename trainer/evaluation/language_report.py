@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.evaluation.report_parts import Figure, Headline, Section, Table
-from trainer.evaluation.svg_charts import Line, line_chart
+from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 HEADLINE = Headline(
     "nats_per_char",
@@ -39,7 +39,7 @@ def position_section(nats: np.ndarray, counts: np.ndarray, baselines: Mapping[st
         best = min(scored, key=lambda name: scored[name])
         lines.insert(0, Line(best, "s1", positions[[0, -1]], np.full(2, scored[best]), dashed=True))
         legend.append(("s1", f"{best}, mean of the split"))
-    chart = line_chart(lines, "position in the window (token)", "nats per token")
+    chart = line_chart(lines, Axes("position in the window (token)", "nats per token"))
     caption = (
         f"Mean loss at each position of windows of {len(nats)} tokens that begin with a zero state, over {int(counts.sum()):,} tokens "
         f"({int(counts[0]):,} windows at the first position, {int(counts[positions[-1] - 1]):,} at the last). "

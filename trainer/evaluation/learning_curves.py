@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation.report_parts import Figure, Section
-from trainer.evaluation.svg_charts import Line, line_chart
+from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 MOST_POINTS = 300
 
@@ -28,13 +28,15 @@ def learning_curves(entries: Sequence[Mapping[str, Any]], score_name: str, highe
     steps, losses = (np.array([entry[name] for entry in training], np.float64) for name in ("step", "loss"))
     width = -(-len(steps) // MOST_POINTS)
     each = "every step" if width == 1 else f"means of {width} steps"
-    charts = [line_chart([Line("training loss", "s1", *_thinned(steps, losses, width))], "step", "training loss", title="Training")]
+    axes = Axes("step", "training loss", "Training")
+    charts = [line_chart([Line("training loss", "s1", *_thinned(steps, losses, width))], axes)]
     caption = f"Training loss of {len(steps):,} steps ({each}), with dropout and all else that only training has."
     if validation:
         steps, scores = (np.array([entry[name] for entry in validation], np.float64) for name in ("step", f"validation_{score_name}"))
         best = int(scores.argmax() if higher_is_better else scores.argmin())
         line = Line(score_name, "s0", steps, scores, marks=len(steps) <= MOST_POINTS)
-        charts.append(line_chart([line], "step", f"validation {score_name}", title="Validation", rule=float(steps[best])))
+        axes = Axes("step", f"validation {score_name}", "Validation")
+        charts.append(line_chart([line], axes, rule=float(steps[best])))
         caption += (
             f" Validation {score_name} at {len(steps):,} steps; the dotted line is the best, {scores[best]:.4g} at step {steps[best]:,.0f}."
         )

@@ -44,38 +44,31 @@ class Band:
     high: np.ndarray
 
 
-def line_chart(
-    lines: Sequence[Line],
-    x_label: str,
-    y_label: str,
-    *,
-    title: str = "",
-    bands: Sequence[Band] = (),
-    size: tuple[int, int] = WIDE,
-    from_zero: bool = False,
-    dates: bool = False,
-    rule: float | None = None,
-) -> Markup:
-    """Lines over bands, with axes.
+@dataclass(frozen=True)
+class Axes:
+    """What surrounds the lines: quantities with their units, and the title above the plot.
 
-    Args:
-      lines: at least one, with at least one number.
-      x_label: quantity and unit.
-      y_label: quantity and unit.
-      title: stands above the plot.
-      bands: drawn in order, below the lines.
-      size: width and height, pixels.
-      from_zero: whether the vertical axis begins at 0.
-      dates: whether x is Unix seconds.
-      rule: x of a vertical line.
+    `size` is width and height in pixels; `from_zero` begins the vertical axis at 0; `dates` says that x is Unix seconds.
+    """
+
+    x_label: str
+    y_label: str
+    title: str = ""
+    size: tuple[int, int] = WIDE
+    from_zero: bool = False
+    dates: bool = False
+
+
+def line_chart(lines: Sequence[Line], axes: Axes, bands: Sequence[Band] = (), rule: float | None = None) -> Markup:
+    """At least one line, with at least one number, over the bands in their order; `rule` is the x of a vertical line.
 
     Raises:
       ValueError: there is no finite number to draw.
     """
     xs = np.concatenate([*(line.x for line in lines), *(band.x for band in bands)])
     ys = np.concatenate([*(line.y for line in lines), *(side for band in bands for side in (band.low, band.high))])
-    plot = _Plot(size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=from_zero))
-    parts = [plot.axes(x_label, y_label, title, dates, whole=bool((xs == np.round(xs)).all()))]
+    plot = _Plot(axes.size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=axes.from_zero))
+    parts = [plot.axes(axes, whole=bool((xs == np.round(xs)).all()))]
     for band in bands:
         outline = plot.points(np.concatenate([band.x, band.x[::-1]]), np.concatenate([band.low, band.high[::-1]]))
         parts.append(f'<polygon class="band {band.style}" points="{outline}"/>')
@@ -83,7 +76,7 @@ def line_chart(
         x = plot.x(rule)
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{plot.top}" y2="{plot.bottom}"/>')
     parts += [plot.line(line) for line in lines]
-    return _svg(size, title or f"{y_label} over {x_label}", "".join(parts))
+    return _svg(axes.size, axes.title or f"{axes.y_label} over {axes.x_label}", "".join(parts))
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], x_label: str, y_label: str, size: tuple[int, int] = WIDE) -> Markup:
@@ -159,10 +152,11 @@ class _Plot:
             parts.append(f'<circle class="dot {line.style}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3"><title>{tip}</title></circle>')
         return "".join(parts)
 
-    def axes(self, x_label: str, y_label: str, title: str, dates: bool, whole: bool) -> str:
+    def axes(self, axes: Axes, whole: bool) -> str:
+        """Both axes; `whole` keeps the ticks of x to whole numbers."""
         count = max(2, (self.right - self.left) // PIXELS_A_TICK)
-        ticks, texts, note = _date_ticks(*self._x, count) if dates else (*_ticks(*self._x, count, whole), "")
-        parts = [self.frame(f"{x_label} ({note})" if note else x_label, y_label, title)]
+        ticks, texts, note = _date_ticks(*self._x, count) if axes.dates else (*_ticks(*self._x, count, whole), "")
+        parts = [self.frame(f"{axes.x_label} ({note})" if note else axes.x_label, axes.y_label, axes.title)]
         for tick, text in zip(ticks, texts):
             x = self.x(tick)
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{self.top}" y2="{self.bottom}"/>')
