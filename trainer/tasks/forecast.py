@@ -49,7 +49,6 @@ from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
 from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
-
 MOST_DRAWN = 1 << 25  # values of sample paths held at once: 128 MiB, and some copies
 
 
