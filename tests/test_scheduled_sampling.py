@@ -92,17 +92,17 @@ def test_training_reads_what_the_coins_say(tf):
 
 
 @pytest.mark.parametrize("output", ["point", "student_t"])
-def test_layouts_of_replicas_and_parts_read_the_same(tf, small_dataset, output):
-    """Draws, coins and their falling share are those of the row: two replicas, two parts and one device have the same losses."""
+def test_layouts_of_replicas_read_the_same(tf, small_dataset, output):
+    """Draws, coins and their falling share are those of the row: two replicas and one device have the same losses."""
     options = [option for option in TOLD if output == "point" or "segment" not in option]
-    configs = [train_config(small_dataset, "unused", *options, f"--output={output}", *more) for more in ([], ["--accumulate_steps=2"])]
-    alone = losses_of(tf, configs[0], ONE, 12)[0]
-    np.testing.assert_allclose(losses_of(tf, configs[0], TWO, 12)[0], alone, rtol=1e-5)
-    np.testing.assert_allclose(losses_of(tf, configs[1], ONE, 12)[0], alone, rtol=1e-5)
-    compiled = train_config(small_dataset, "unused", *options, f"--output={output}", "--jit_compile")
-    assert losses_of(tf, compiled, ONE, 3)[0][0] == pytest.approx(alone[0], rel=1e-4)
-    other = losses_of(tf, train_config(small_dataset, "unused", *options[:-2], f"--output={output}", "--teacher_forcing=0"), ONE, 12)[0]
-    assert (np.abs(other[1:] / alone[1:] - 1) > 1e-4).any()
+    config = train_config(small_dataset, "unused", *options, f"--output={output}")
+    np.testing.assert_allclose(losses_of(tf, config, TWO, 6)[0], losses_of(tf, config, ONE, 6)[0], rtol=1e-5)
+
+
+def test_xla_compiles_the_draws(tf, small_dataset):
+    options = ["--decoder=autoregressive", "--output=student_t", "--teacher_forcing=0.5", "--lookback=6", "--horizon=2"]
+    losses = [losses_of(tf, train_config(small_dataset, "unused", *options, *more), ONE, 1)[0] for more in ([], ["--jit_compile"])]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_a_run_that_goes_on_reads_what_it_would_have_read(tf, small_dataset):
