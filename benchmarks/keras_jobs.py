@@ -59,7 +59,7 @@ def _forecaster(lookback: int, horizon: int, segment: int, units: int, series: i
             self.which = keras.layers.Embedding(series, units // 2)
             self.drop = keras.layers.Dropout(0.5)
             self.head = keras.layers.Dense(segment)
-            self.skip = keras.layers.Dense(horizon, kernel_initializer="zeros")
+            self.skip = keras.layers.Dense(horizon, use_bias=False, trainable=False)  # fitted beforehand
 
         def call(self, inputs: Any, training: bool = False) -> Any:
             values, observed, which = inputs

@@ -60,8 +60,7 @@ def forecaster(lookback: int, horizon: int, segment: int, units: int, series: in
             self.series = nn.Embedding(series, units // 2)
             self.drop = nn.Dropout(0.5)
             self.head = nn.Linear(units, segment)
-            self.skip = nn.Linear(lookback, horizon)
-            nn.init.zeros_(self.skip.weight)
+            self.skip = nn.Linear(lookback, horizon, bias=False).requires_grad_(False)  # fitted beforehand
 
         def forward(self, values: Any, observed: Any, which: Any) -> Any:
             """Values and marks [B, L], series [B] -> forecast [B, H]."""

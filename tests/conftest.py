@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.data.segments import Segment
+
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -122,3 +124,37 @@ def train_config(data_dir, model_dir, *more: str):
     if not given & {"--train_steps", "--epochs", "--train_seconds"}:
         base.append("--train_steps=20")
     return flags.parse(TrainConfig, [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *base, *more])
+
+
+def windows_with_gaps(seed: int, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows `[6, L, 3]` with gaps, their masks, and the same filled by a plain loop."""
+    rng = np.random.default_rng(seed)
+    past = rng.normal(size=(6, lookback, 3)).astype(np.float32)
+    observed = rng.random(past.shape) > 0.3
+    observed[0, :, 0], observed[1, :4, 1], observed[2] = False, False, True
+    past[~observed] = np.nan  # must not be read
+    filled = np.zeros_like(past)
+    for b, c in np.ndindex(6, 3):
+        value = np.float32(0)
+        for step in range(lookback):
+            value = past[b, step, c] if observed[b, step, c] else value
+            filled[b, step, c] = value
+    return past, observed, filled
+
+
+def noisy_waves(seed: int, gaps: float, rows: int = 160) -> tuple[Segment, Segment]:
+    """Training and validation part of two noisy waves."""
+    rng = np.random.default_rng(seed)
+    values = (np.sin(np.arange(rows)[:, None] * [0.3, 0.5]) + rng.normal(size=(rows, 2)) * 0.3).astype(np.float32)
+    observed = rng.random(values.shape) >= gaps
+    values[~observed] = 0
+    return Segment(values, observed, 0, 120, (0, 1)), Segment(values, observed, 120, rows, (0, 1))
+
+
+@pytest.fixture(scope="session")
+def etth1_parts(etth1: Path) -> list[Segment]:
+    """Training, validation and test part, standardised by the training part as published results are."""
+    raw = np.loadtxt(etth1, delimiter=",", skiprows=1, usecols=range(1, 8))[:14400]
+    values = ((raw - raw[:8640].mean(0)) / raw[:8640].std(0)).astype(np.float32)
+    observed = np.ones(values.shape, bool)
+    return [Segment(values, observed, begin, end, tuple(range(7))) for begin, end in ((0, 8640), (8640, 11520), (11520, 14400))]

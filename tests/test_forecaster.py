@@ -4,7 +4,7 @@ import pytest
 from trainer.config import ForecastConfig, ModelConfig
 
 
-def make(tf, features=6, **forecast):
+def make(tf, features=6, linear=None, **forecast):
     import keras
 
     from trainer.data.windows import WindowShape
@@ -12,7 +12,8 @@ def make(tf, features=6, **forecast):
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(12, 4, 2, features)
-    return shape, Forecaster(shape, 2, ForecastConfig(lookback=12, horizon=4, **forecast), ModelConfig(units=5, num_layers=2), "float32")
+    config = ForecastConfig(lookback=12, horizon=4, **forecast)
+    return shape, Forecaster(shape, 2, config, ModelConfig(units=5, num_layers=2), "float32", linear=linear)
 
 
 def batch_of(tf, shape, size=3, seed=0):
@@ -58,20 +59,21 @@ def test_the_future_calendar_matters(tf):
     assert (model(changed).numpy() != model(batch).numpy()).any()
 
 
-def test_the_linear_skip_is_a_linear_map_of_the_standardised_lookback(tf):
-    shape, model = make(tf, features=0, linear_skip=True)
-    batch = batch_of(tf, shape)
-    before = model(batch).numpy()
+@pytest.mark.parametrize("options", [{}, {"segment_length": 1}, {"decoder": "autoregressive"}])
+def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
+    """It is a linear map of the lookback, relative to the last value, that training leaves alone; all else adds nothing at first."""
     weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    model._skip.set_weights([weights, np.zeros(4, np.float32)])
-    expected = np.zeros_like(before)
+    shape, model = make(tf, linear_skip=True, linear=weights, **options)
+    batch = batch_of(tf, shape)
+    expected = np.zeros((3, 4, 2))
     for window in range(3):
         for channel in range(2):
             seen = np.flatnonzero(batch["past_observed"][window, :, channel])
             past = batch["past"][window, :, channel]
             centred = np.where(batch["past_observed"][window, :, channel] > 0, past - past[seen[-1]], 0.0)
-            expected[window, :, channel] = centred @ weights
-    np.testing.assert_allclose(model(batch).numpy() - before, expected, rtol=1e-3, atol=1e-4)
+            expected[window, :, channel] = centred @ weights + past[seen[-1]]
+    np.testing.assert_allclose(model(batch).numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert [variable.path for variable in model.non_trainable_variables if "skip" in variable.path] == ["forecaster/skip/kernel"]
 
 
 def test_segments_of_the_future_know_their_place_and_their_series(tf):

@@ -57,7 +57,7 @@ def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
     stepper = build(task, tf.distribute.OneDeviceStrategy("/cpu:0"))
     batches = iter(task.training_batches(0, None))
     progress = (tf.constant(0, tf.int64), tf.constant(0.0), tf.constant(0.01))
-    table, _ = stepper.visit(batches, tf.constant(40), (), *progress)
+    table, _ = stepper.visit(batches, tf.constant(120), (), *progress)
     losses = table.numpy()[:, 0]
     assert np.isfinite(losses).all() and losses[-10:].mean() < losses[:10].mean()
     validation = stepper.validate(task.evaluation_batches("validation", 64), 64)

@@ -37,8 +37,10 @@ def test_each_segment_is_read_by_the_next(tf, segment, features):
     """The whole forecast by a loop in numpy: encoder, then segment after segment, the linear map added before it is read."""
     model, batch = make(tf, segment, features=features, linear_skip=True)
     model(batch)
-    model._skip.set_weights([np.random.default_rng(3).normal(size=(LOOKBACK, HORIZON)).astype(np.float32), np.zeros(HORIZON, np.float32)])
     rollout, zero = model._rollout, batch["past"][:, -1:, 0]
+    random = np.random.default_rng(3)
+    for layer in (model._skip, rollout._write):  # both begin with zeros
+        layer.set_weights([random.normal(size=weight.shape).astype(np.float32) for weight in layer.get_weights()])
     past = batch["past"][..., 0] - zero
     x = np.concatenate([past[..., None], np.zeros_like(batch["past"]), batch["past_features"]], axis=-1)
     h = np.zeros((4, UNITS))

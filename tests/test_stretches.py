@@ -12,8 +12,8 @@ def test_every_stretch_of_a_table(tf, monkeypatch, copies, length):
     monkeypatch.setattr(stretches, "MOST_COPIES", copies)
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     firsts = np.arange(50 - length + 1)
-    cut = tf.function(stretches.Stretches(rows, length).at)
-    np.testing.assert_array_equal(cut(tf.constant(firsts)), np.stack([rows[first : first + length] for first in firsts]))
+    cut = tf.function(stretches.Stretches(rows).at)
+    np.testing.assert_array_equal(cut(tf.constant(firsts), length), np.stack([rows[first : first + length] for first in firsts]))
 
 
 def test_a_large_table_is_not_copied(tf, monkeypatch):
@@ -21,4 +21,4 @@ def test_a_large_table_is_not_copied(tf, monkeypatch):
 
     rows = np.zeros((1000, 2), np.float32)
     monkeypatch.setattr(stretches, "LARGEST_BYTES", 2 * rows.nbytes)
-    assert stretches.Stretches(rows, 10)._blocks.shape[1] == 2 * 2
+    assert stretches.Stretches(rows)._blocks.shape[1] == 2 * 2

@@ -21,13 +21,13 @@ def brute_force(data_dir, split, lookback, horizon):
     return found
 
 
-def make(data_dir, split, lookback, horizon, joint=False):
+def make(data_dir, split, lookback, horizon, joint=False, features=6):
     from trainer.data import series_store
     from trainer.data.windows import Windows, WindowShape
 
     groups = series_store.load(str(data_dir), read(str(data_dir)), split)
     channels = groups[0].values.shape[1] if joint else 1
-    return Windows(series_store.segments(groups, split, joint), WindowShape(lookback, horizon, channels, 6))
+    return Windows(series_store.segments(groups, split, joint), WindowShape(lookback, horizon, channels, features))
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -72,6 +72,25 @@ def test_the_order_is_a_function_of_seed_and_step(tf, small_dataset):
     np.testing.assert_array_equal(straight[7:], resumed)
     other = next(iter(windows.training(0, 16, 4, None)))["past"].numpy()
     assert (other != straight[0]).any()
+
+
+@pytest.mark.parametrize("features", [0, 6])
+@pytest.mark.parametrize("largest_bytes", [1, 2**24])
+def test_batches_cut_in_groups_are_those_cut_alone(tf, small_dataset, monkeypatch, features, largest_bytes):
+    """Every batch of a run, from the middle of a group on, is the one that `batch` cuts for its windows alone; the last has weights 0."""
+    from trainer.data import windows as module
+    from trainer.data.order import shuffled_index
+
+    monkeypatch.setattr(module, "LARGEST_GROUP_BYTES", largest_bytes)
+    windows = make(small_dataset, "train", 24, 6, features=features)
+    found = list(windows.training(5, 16, 3, total_examples=13 * 16 + 5).take(9))
+    for step, batch in enumerate(found, start=5):
+        position = tf.range(step * 16, (step + 1) * 16, dtype=tf.int64)
+        alone = windows.batch(shuffled_index(position, windows.count, 3), tf.cast(position < 13 * 16 + 5, tf.float32))
+        assert batch.keys() == alone.keys()
+        for name in alone:
+            np.testing.assert_array_equal(batch[name], alone[name], err_msg=f"{name} of step {step}")
+    assert found[-2]["target_weight"].numpy()[:5].any() and not found[-1]["target_weight"].numpy()[5:].any()
 
 
 def test_time_features_belong_to_the_rows(tf, small_dataset):

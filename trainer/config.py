@@ -75,7 +75,9 @@ class ForecastConfig:
     final_teacher_forcing: float | None = flag(
         "the share at the end of training, which it changes to evenly (scheduled sampling); without it the same all along", default=None
     )
-    linear_skip: bool = flag("add a linear map of the lookback to the forecast", default=False)
+    linear_skip: bool = flag(
+        "add a ridge regression on the lookback, fitted before training, which learns what it leaves over", default=False
+    )
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
     quantiles: tuple[str, ...] = flag("levels of the quantiles that are forecast (every output but point)", default=LEVELS)

@@ -17,6 +17,9 @@ from trainer.errors import DataError
 
 Batch = dict[str, tf.Tensor]
 
+MOST_STEPS_OF_A_GROUP = 4  # batches cut at once: one by one, most of the time goes to starting ops and waking threads
+LARGEST_GROUP_BYTES = 2**24
+
 
 @dataclass(frozen=True)
 class WindowShape:
@@ -73,20 +76,19 @@ class Windows:
         self._shifts = tf.constant([o + f - lookback - (e - c) for o, f, e, c in zip(offsets, firsts, np.cumsum(counts), counts)], tf.int64)
         self._series = tf.constant([segment.series for segment in segments], tf.int32)
         rows = [slice(0, segment.last_target_end) for segment in segments]
-        length = lookback + horizon
-        self._values = Stretches(np.concatenate([s.values[r] for s, r in zip(segments, rows)]).astype(np.float32), length)
+        self._values = Stretches(np.concatenate([s.values[r] for s, r in zip(segments, rows)]).astype(np.float32))
         observed = np.concatenate([s.observed[r] for s, r in zip(segments, rows)]).astype(np.float32)
-        self._observed = None if observed.all() else Stretches(observed, length)
+        self._observed = None if observed.all() else Stretches(observed)
         self._features: Stretches | None = None
         if shape.features:
-            self._features = Stretches(np.concatenate([_features(segment, shape) for segment in segments]), length)
+            self._features = Stretches(np.concatenate([_features(segment, shape) for segment in segments]))
 
-    def batch(self, numbers: tf.Tensor, weight: tf.Tensor) -> Batch:
+    def batch(self, numbers: tf.Tensor, weight: tf.Tensor | None = None) -> Batch:
         """Cuts windows out.
 
         Args:
           numbers: [B] int64 in [0, count).
-          weight: [B] float32, multiplied into `target_weight`; 0 for a window that only fills the batch up.
+          weight: [B] float32, multiplied into `target_weight`; 0 for a window that only fills the batch up. None for ones.
 
         Returns:
           As `WindowShape.signature` tells.
@@ -94,39 +96,48 @@ class Windows:
         shape = self.shape
         segment = tf.searchsorted(self._ends, numbers, side="right", out_type=tf.int64)
         first = numbers + tf.gather(self._shifts, segment)
-        size = [tf.shape(numbers)[0], shape.lookback + shape.horizon]
-        values = self._values.at(first)  # [B, L + H, C]
-        features = tf.zeros([*size, shape.features]) if self._features is None else self._features.at(first)  # [B, L + H, F]
-        cut = shape.lookback
-        if self._observed is None:
-            past_observed = _ones(numbers, cut, shape.channels)
-            target_weight = tf.tile(weight[:, None, None], [1, shape.horizon, shape.channels])
-        else:
-            observed = self._observed.at(first)
-            past_observed, target_weight = observed[:, :cut], observed[:, cut:] * weight[:, None, None]
+        past, target = self._cut(self._values, first, shape.channels, 1.0)
+        past_observed, target_weight = self._cut(self._observed, first, shape.channels, 1.0)
+        past_features, future_features = self._cut(self._features, first, shape.features, 0.0)
         return {
-            "past": values[:, :cut],
+            "past": past,
             "past_observed": past_observed,
-            "past_features": features[:, :cut],
-            "future_features": features[:, cut:],
+            "past_features": past_features,
+            "future_features": future_features,
             "series": tf.gather(self._series, segment),
-            "target": values[:, cut:],
-            "target_weight": target_weight,
+            "target": target,
+            "target_weight": target_weight if weight is None else target_weight * weight[:, None, None],
         }
+
+    def _cut(self, table: Stretches | None, first: tf.Tensor, columns: int, otherwise: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, L, columns] and [B, H, columns] from rows `first: [B]` on; full of `otherwise` where there is no table."""
+        lookback, horizon = self.shape.lookback, self.shape.horizon
+        if table is None:
+            past, future = (_full(first, steps, columns, otherwise) for steps in (lookback, horizon))
+            return past, future
+        return table.at(first, lookback), table.at(first + lookback, horizon)
 
     def training(self, first_step: int, batch_size: int, seed: int, total_examples: int | None) -> tf.data.Dataset:
         """Endless shuffled batches [batch_size, ...] from `first_step` on; the order depends on (seed, step) only.
 
         Examples after `total_examples` get weight 0, so that a run of whole epochs counts each window equally often.
         """
+        signature = self.shape.signature(batch_size)
+        batch_bytes = sum(spec.dtype.size * spec.shape.num_elements() for spec in signature.values())
+        steps = min(max(LARGEST_GROUP_BYTES // batch_bytes, 1), MOST_STEPS_OF_A_GROUP)
 
         def make(step: tf.Tensor) -> Batch:
-            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            weight = tf.ones([batch_size]) if total_examples is None else tf.cast(position < total_examples, tf.float32)
-            return self._with_shapes(self.batch(shuffled_index(position, self.count, seed), weight), batch_size)
+            position = step * batch_size + tf.range(steps * batch_size, dtype=tf.int64)
+            weight = None if total_examples is None else tf.cast(position < total_examples, tf.float32)
+            group = self.batch(shuffled_index(position, self.count, seed), weight)
+            return {name: tf.reshape(group[name], [steps, *spec.shape]) for name, spec in signature.items()}
 
-        steps = tf.data.Dataset.range(first_step, 2**62)
-        return steps.map(make, num_parallel_calls=1).prefetch(8)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1  # a step that shares its threads with the pipeline waits for them
+        options.threading.max_intra_op_parallelism = 1
+        groups = tf.data.Dataset.range(first_step, 2**62, steps).map(make, num_parallel_calls=1)  # one is cut while another is read
+        # Slices share the group's memory. A prefetch behind them would wake a thread for every batch.
+        return groups.flat_map(tf.data.Dataset.from_tensor_slices).with_options(options)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Every window once, in order; the last batch is filled up with windows of weight 0."""
@@ -134,12 +145,10 @@ class Windows:
         def make(step: tf.Tensor) -> Batch:
             position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
             weight = tf.cast(position < self.count, tf.float32)
-            return self._with_shapes(self.batch(tf.minimum(position, self.count - 1), weight), batch_size)
+            batch = self.batch(tf.minimum(position, self.count - 1), weight)
+            return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
 
         return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=1).prefetch(4)
-
-    def _with_shapes(self, batch: Batch, batch_size: int) -> Batch:
-        return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
 
 
 def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
@@ -154,10 +163,11 @@ def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _ones(numbers: tf.Tensor, steps: int, channels: int) -> tf.Tensor:
-    """[B, steps, channels] for `numbers: [B]`; a constant where B is known, as filling one for each batch takes as long as cutting it."""
+def _full(numbers: tf.Tensor, steps: int, columns: int, value: float) -> tf.Tensor:
+    """[B, steps, columns] for `numbers: [B]`; a constant where B is known, as filling one for each batch takes as long as cutting it."""
     rows = numbers.shape[0]
-    return tf.ones([tf.shape(numbers)[0], steps, channels]) if rows is None else tf.constant(np.ones([rows, steps, channels], np.float32))
+    size = [tf.shape(numbers)[0], steps, columns]
+    return tf.fill(size, value) if rows is None else tf.constant(np.full([rows, steps, columns], value, np.float32))
 
 
 def feature_count(facts: SeriesFacts, time_wanted: bool) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.data.segments import Segment, window_starts
-from trainer.evaluation.forecast_baselines import carry_forward
+from trainer.models.ridge import carry_forward
 
 SEASONS = 7
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import ForecastConfig, ModelConfig
@@ -44,8 +45,10 @@ class Forecaster(Model):
     With segments longer than one step (SegRNN, Lin et al. 2023) the encoder reads segments, and one more recurrent step for each
     segment of the horizon, all at the same time, turns the encoder's last state and an embedding of the segment's position and of
     the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known
-    features of the future say is added, and a linear map of the lookback can be. The autoregressive decoder (`Rollout`) writes segment
-    after segment instead.
+    features of the future say is added. The autoregressive decoder (`Rollout`) writes segment after segment instead.
+
+    With the linear skip a linear map of the lookback is added: the ridge regression that was fitted to the training split beforehand. It is
+    not trained, and the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over.
 
     Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
     more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
@@ -61,7 +64,9 @@ class Forecaster(Model):
         dtype: str,
         kernel: str = "auto",
         distribution: Distribution | None = None,
+        linear: np.ndarray | None = None,
     ):
+        """`linear` holds the weights `[L, H]` of the linear skip; without them they are 0 until a checkpoint gives them."""
         super().__init__("forecaster")
         numbers = 1 if distribution is None else distribution.size
         self._shape, self._rate, self._numbers, self._distribution = shape, model.dropout, numbers, distribution
@@ -69,10 +74,11 @@ class Forecaster(Model):
         self._teacher_forcing = forecast.teacher_forcing_course
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         parallel = forecast.decoder == "parallel"
-        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, numbers)
+        start = "zeros" if forecast.linear_skip else "glorot_uniform"  # of what is added to the linear skip
+        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, numbers, start)
         if parallel:
             outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
-            self._head = keras.layers.Dense(outputs, dtype=dtype, name="head")
+            self._head = keras.layers.Dense(outputs, kernel_initializer=start, dtype=dtype, name="head")
         half = model.units // 2
         if segment > 1:
             self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
@@ -85,10 +91,19 @@ class Forecaster(Model):
         if shape.features and parallel:
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
-            self._time_out = keras.layers.Dense(shape.channels * numbers, dtype=dtype, name="future_out")
+            self._time_out = keras.layers.Dense(shape.channels * numbers, kernel_initializer=start, dtype=dtype, name="future_out")
         self._skip = None
         if forecast.linear_skip:
-            self._skip = keras.layers.Dense(shape.horizon, kernel_initializer="zeros", dtype="float32", name="skip")
+            weights = np.zeros([shape.lookback, shape.horizon]) if linear is None else linear
+            # through the initializer, so that all replicas and workers begin with the chief's
+            self._skip = keras.layers.Dense(
+                shape.horizon,
+                use_bias=False,
+                trainable=False,
+                kernel_initializer=lambda _shape, dtype: tf.constant(weights, dtype),
+                dtype="float32",
+                name="skip",
+            )
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
         """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.

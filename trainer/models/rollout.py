@@ -25,12 +25,15 @@ class Rollout(keras.layers.Layer):
     instead: all of them is teacher forcing (Williams and Zipser 1989), a share that falls scheduled sampling (Bengio et al. 2015).
     """
 
-    def __init__(self, shape: WindowShape, segment: int, model: ModelConfig, dtype: str, kernel: str, numbers: int):
+    def __init__(
+        self, shape: WindowShape, segment: int, model: ModelConfig, dtype: str, kernel: str, numbers: int, start: str = "glorot_uniform"
+    ):
+        """Writes so many `numbers` of each value; `start` is the initializer of the matrix that writes them."""
         super().__init__(name="rollout", dtype=dtype)
         self._shape, self._segment, self._rate, self._numbers = shape, segment, model.dropout, numbers
         self.stack = RecurrentStack.of(model, dtype, name="decoder", kernel=kernel)
         self._read = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="read")
-        self._write = keras.layers.Dense(segment * shape.channels * numbers, dtype=dtype, name="write")
+        self._write = keras.layers.Dense(segment * shape.channels * numbers, kernel_initializer=start, dtype=dtype, name="write")
 
     def call(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 
 import keras
@@ -15,7 +16,7 @@ from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.errors import ConfigError, Problem
+from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.conformal_fit import (
     RecentConformal,
     ScoredWindows,
@@ -44,10 +45,13 @@ from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_l
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
 from trainer.models.readout import PATHS, Readout
+from trainer.models.ridge import fit_ridge
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
 from trainer.trained_model_config import EvaluateConfig, ExportConfig
+
+logger = logging.getLogger(__name__)
 
 MOST_DRAWN = 1 << 25  # values of sample paths held at once: 128 MiB, and some copies
 
@@ -68,6 +72,7 @@ class ForecastTask(Task):
             features=feature_count(manifest.series, forecast.time_features),
         )
         self._given = groups  # instead of the dataset's own
+        self._linear: np.ndarray | None = None  # weights of the linear skip, once fitted
         facts = manifest.series.groups
         self.mean, self.std = (np.asarray([getattr(group, name) for group in facts]).reshape(-1) for name in ("mean", "std"))  # [S] raw
         self.distribution: Distribution | None = None
@@ -120,11 +125,32 @@ class ForecastTask(Task):
     def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
         return self.windows(split).in_order(batch_size)
 
+    def fit(self) -> None:
+        """Fits the linear skip, where there is one.
+
+        Raises:
+          DataError: no window of the training split has all its targets.
+        """
+        if not self.starts_fitted:
+            return
+        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
+        ridge = fit_ridge(train, validation, self.shape.lookback, self.shape.horizon)
+        if ridge is None:
+            raise DataError(f"--linear_skip: no window of {self.config.data_dir} has all its targets; leave it out, or fill the gaps")
+        logger.info("linear skip: ridge regression with a penalty of %g fitted to the training split", ridge.penalty)
+        self._linear = ridge.weights
+
+    @property
+    def starts_fitted(self) -> bool:
+        return self.config.forecast.linear_skip
+
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
         config = self.config
-        return Forecaster(self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, self.distribution)
+        return Forecaster(
+            self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, self.distribution, self._linear
+        )
 
     @property
     def nominal_weight(self) -> float:

@@ -65,6 +65,14 @@ class Task(abc.ABC):
     def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Every example of a split once, in order; the last batch filled up with examples of weight 0."""
 
+    def fit(self) -> None:  # noqa: B027 - most tasks have nothing to fit
+        """Fits to the training split what `build_model` is to begin with; called before training only, by default nothing is fitted."""
+
+    @property
+    def starts_fitted(self) -> bool:
+        """Whether the model forecasts well before the first step, so that validation may find that the best."""
+        return False
+
     @abc.abstractmethod
     def build_model(self, dtype: str) -> keras.Model:
         """The model without its variables; `dtype` is a Keras dtype policy."""

@@ -33,7 +33,7 @@ class LoopState:
     best_score: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
-    validated_step: int = 0  # the last step whose validation is finished
+    validated_step: int = -1  # the last step whose validation is finished
     replicas: int = 0  # over which the last steps were split
     finished: str = ""  # why the run ended, empty while it goes on
 

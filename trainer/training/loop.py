@@ -139,7 +139,8 @@ class Loop:
 
     def _validation_due(self, step: int) -> bool:
         due = step % self.plan.evaluate_every == 0 or self.plan.is_over(step, self.state.train_seconds)
-        return due and step > 0 and self.state.validated_step != step and "validation" in self.task.splits
+        first = 0 if self.task.starts_fitted else 1
+        return due and step >= first and self.state.validated_step != step and "validation" in self.task.splits
 
     def _distributed(self, parts: list[np.ndarray]) -> State:
         return self.stepper.distribute(parts) if parts else self.stepper.initial_state(self.task.config.budget.batch_size)

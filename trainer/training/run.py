@@ -103,6 +103,7 @@ def check_alike(workers: Workers, config: TrainConfig, manifest: Manifest) -> No
 def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
     """Model, optimizer and compiled steps; weights depend on the seed alone."""
     keras.utils.set_random_seed(task.config.seed)
+    task.fit()
     with strategy.scope():
         model = task.build_model(dtype_policy(task.config.device.precision))
         task.build_variables(model)
