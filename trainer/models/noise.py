@@ -48,18 +48,14 @@ class Noise:
         """A key of its own for one place in the model."""
         return _named(self.key, name)
 
-    def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
-        """Standard normal numbers `[rows, *shape]` for the rows of this part: a row's are the same in whatever part it is."""
-        return self._own(tf.random.stateless_normal([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM), rows)
-
     def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
-        """The same, uniform in [0, 1)."""
-        return self._own(tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM), rows)
+        """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part it is."""
+        every = tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
+        return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])  # of known size, which XLA asks for
 
-    def _own(self, numbers: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """The rows of this part among those of the global batch; as a slice of known size, which XLA can compile."""
-        rest = numbers.shape[1:].as_list()
-        return tf.slice(numbers, [self.part * rows, *[0] * len(rest)], [rows, *rest])
+    def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """The same, standard normal; made from uniform ones, as XLA draws other normal numbers than TensorFlow's own op."""
+        return tf.math.ndtri(self.uniform_of_rows(rows, shape, name) + 2.0**-24)
 
 
 def _named(key: tf.Tensor, name: str) -> tf.Tensor:
