@@ -50,12 +50,19 @@ class Noise:
 
     def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part it is."""
-        every = tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
-        return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])  # of known size, which XLA asks for
+        return self._own(self._every(rows, shape, name), rows, shape)
 
     def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """The same, standard normal; made from uniform ones, as XLA draws other normal numbers than TensorFlow's own op."""
-        return tf.math.ndtri(self.uniform_of_rows(rows, shape, name) + 2.0**-24)
+        return self._own(tf.math.ndtri(self._every(rows, shape, name) + 2.0**-24), rows, shape)
+
+    def _every(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """Uniform numbers of the whole global batch."""
+        return tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
+
+    def _own(self, every: tf.Tensor, rows: tf.Tensor, shape: list[int]) -> tf.Tensor:
+        """This part's rows, as a slice of known size, which XLA asks for."""
+        return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])
 
 
 def _named(key: tf.Tensor, name: str) -> tf.Tensor:
