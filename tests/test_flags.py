@@ -19,7 +19,7 @@ def test_values_reach_their_fields():
     config = flags.parse(TrainConfig, [*REQUIRED, "--units=7", "--jit_compile", "--dropout=0.5", "--profile_steps=3,9"])
     assert (config.model.units, config.device.jit_compile, config.model.dropout) == (7, True, 0.5)
     assert config.debug.profile_range() == (3, 9)
-    assert flags.parse(TrainConfig, [*REQUIRED, "--linear_skip"]).forecast.linear_skip is True
+    assert flags.parse(TrainConfig, [*REQUIRED, "--time_features"]).forecast.time_features is True
 
 
 def test_all_problems_are_told_at_once():

@@ -24,7 +24,7 @@ def batch_of(tf, shape, size=3, seed=0):
     return batch
 
 
-@pytest.mark.parametrize("options", [{}, {"segment_length": 2}, {"linear_skip": True}, {"features": 0}])
+@pytest.mark.parametrize("options", [{}, {"segment_length": 2}, {"linear_skip": "add"}, {"features": 0}])
 def test_a_forecast_moves_with_its_window(tf, options):
     """Shifting the lookback shifts the forecast: the standardisation is reversible."""
     shape, model = make(tf, **options)
@@ -63,7 +63,7 @@ def test_the_future_calendar_matters(tf):
 def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
     """It is a linear map of the lookback, relative to the last value, that training leaves alone; all else adds nothing at first."""
     weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    shape, model = make(tf, linear_skip=True, linear=weights, **options)
+    shape, model = make(tf, linear_skip="add", linear=weights, **options)
     batch = batch_of(tf, shape)
     expected = np.zeros((3, 4, 2))
     for window in range(3):
@@ -74,6 +74,25 @@ def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
             expected[window, :, channel] = centred @ weights + past[seen[-1]]
     np.testing.assert_allclose(model(batch).numpy(), expected, rtol=1e-4, atol=1e-4)
     assert [variable.path for variable in model.non_trainable_variables if "skip" in variable.path] == ["forecaster/skip/kernel"]
+
+
+def test_an_averaged_forecast_is_the_mean_of_two(tf):
+    """The network is trained as if it stood alone; the forecast is halfway between it and the regression."""
+    from trainer.models.noise import Noise
+
+    weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
+    shape, model = make(tf, linear_skip="average", linear=weights)
+    _, alone = make(tf)
+    _, regression = make(tf, linear_skip="add", linear=weights)  # the rest is 0 at first
+    batch = batch_of(tf, shape)
+    for built in (model, alone):
+        built(batch)
+    of = {variable.path: variable.numpy() for variable in model.variables}
+    for variable in alone.variables:
+        variable.assign(of[variable.path])
+    noise = Noise(tf.constant([1, 2], tf.int64))
+    np.testing.assert_allclose(model(batch).numpy(), (alone(batch) + regression(batch)).numpy() / 2, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model(batch, noise=noise).numpy(), alone(batch, noise=noise).numpy(), rtol=1e-6)
 
 
 def test_segments_of_the_future_know_their_place_and_their_series(tf):

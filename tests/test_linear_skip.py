@@ -34,7 +34,7 @@ def evaluated(config, checkpoint="best"):
 def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_path):
     """Its error is that of the baseline of evaluation, to rounding; the best weights are those of step 0."""
     harm = ["--optimizer=sgd", "--learning_rate=3", "--schedule=constant", "--train_steps=6", "--evaluate_every_steps=3"]
-    config = train_config(whole_series, tmp_path / "m", "--linear_skip", *harm)
+    config = train_config(whole_series, tmp_path / "m", "--linear_skip=add", *harm)
     result = train(config)
     lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
     validated = {line["step"]: line["validation_mse"] for line in lines if "validation_mse" in line}
@@ -47,7 +47,7 @@ def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_pa
 
 def test_a_resumed_run_takes_the_regression_from_its_checkpoint(tf, whole_series, tmp_path):
     def config(name, steps):
-        return train_config(whole_series, tmp_path / name, "--linear_skip", "--schedule=constant", f"--train_steps={steps}")
+        return train_config(whole_series, tmp_path / name, "--linear_skip=add", "--schedule=constant", f"--train_steps={steps}")
 
     whole, _ = train(config("whole", 8)), train(config("part", 4))
     resumed = train(config("part", 8))
@@ -61,4 +61,4 @@ def test_a_split_without_whole_targets_cannot_be_fitted(whole_series, tmp_path, 
     gaps = write_series_csv(tmp_path / "gaps.csv", 600, missing=0.9)
     data = prepare_csv(gaps, tmp_path / "data", "--splits=400,100,100")
     with pytest.raises(DataError, match=r"--linear_skip: no window of .* has all its targets; leave it out, or fill the gaps"):
-        train(train_config(data, tmp_path / "m", "--linear_skip", "--horizon=12"))
+        train(train_config(data, tmp_path / "m", "--linear_skip=add", "--horizon=12"))

@@ -35,7 +35,7 @@ def gru(x, h, layer):
 @pytest.mark.parametrize("segment, features", [(1, 3), (SEGMENT, 3), (SEGMENT, 0)])
 def test_each_segment_is_read_by_the_next(tf, segment, features):
     """The whole forecast by a loop in numpy: encoder, then segment after segment, the linear map added before it is read."""
-    model, batch = make(tf, segment, features=features, linear_skip=True)
+    model, batch = make(tf, segment, features=features, linear_skip="add")
     model(batch)
     rollout, zero = model._rollout, batch["past"][:, -1:, 0]
     random = np.random.default_rng(3)

@@ -23,7 +23,7 @@ def export_config(*more):
 @pytest.mark.parametrize("series", ["shared", "joint"])
 def test_each_value_is_drawn_from_what_the_path_is_so_far(tf, counts, tmp_path, output, series):  # noqa: F811
     """Given its own path as the truth, the model's numbers put every value where its score says."""
-    task, model = built(counts, tmp_path, f"--output={output}", AUTOREGRESSIVE, f"--series={series}", "--linear_skip")
+    task, model = built(counts, tmp_path, f"--output={output}", AUTOREGRESSIVE, f"--series={series}", "--linear_skip=add")
     batch = next(iter(task.evaluation_batches("test", 4)))
     channels = batch["past"].shape[2]
     scores = tf.random.stateless_normal([5, 4, 6, channels], [1, 2])

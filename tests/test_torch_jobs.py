@@ -11,7 +11,7 @@ def our_forecaster(tf):
     from trainer.data.windows import WindowShape
     from trainer.models.forecaster import Forecaster
 
-    forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT, linear_skip=True)
+    forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT, linear_skip="add")
     model = Forecaster(WindowShape(LOOKBACK, HORIZON, 1, 0), SERIES, forecast, ModelConfig(cell="gru", units=UNITS, dropout=0.5), "float32")
     random = np.random.default_rng(0)
     batch = {

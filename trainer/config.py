@@ -75,8 +75,11 @@ class ForecastConfig:
     final_teacher_forcing: float | None = flag(
         "the share at the end of training, which it changes to evenly (scheduled sampling); without it the same all along", default=None
     )
-    linear_skip: bool = flag(
-        "add a ridge regression on the lookback, fitted before training, which learns what it leaves over", default=False
+    linear_skip: str = flag(
+        "ridge regression on the lookback, fitted before training. add: the network learns what it leaves over; "
+        "average: the forecast is the mean of both, each fitted for itself",
+        default="none",
+        choices=("none", "add", "average"),
     )
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
@@ -126,6 +129,9 @@ class ForecastConfig:
             told = f"would draw the steps of a segment independently of each other, with --output={self.output}"
             yield Problem("segment_length", length, told, "leave it out, or use --segment_length=1 or --decoder=parallel")
         yield from self._teacher_forcing_problems()
+        if self.linear_skip == "average" and (self.output != "point" or self.decoder != "parallel"):
+            other = f"--output={self.output}" if self.output != "point" else f"--decoder={self.decoder}"
+            yield Problem("linear_skip", self.linear_skip, f"is for a parallel decoder and one value a step, not {other}", "use add")
         if self.output == "point" and self.quantiles != LEVELS:
             yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
         elif self.output != "point":

@@ -47,8 +47,9 @@ class Forecaster(Model):
     the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known
     features of the future say is added. The autoregressive decoder (`Rollout`) writes segment after segment instead.
 
-    With the linear skip a linear map of the lookback is added: the ridge regression that was fitted to the training split beforehand. It is
-    not trained, and the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over.
+    The linear skip is a linear map of the lookback: the ridge regression that was fitted to the training split beforehand, and is not
+    trained. Added, the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over. Averaged,
+    the network is trained alone and the forecast is the mean of both, as errors of different kinds cancel out (Bates and Granger 1969).
 
     Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
     more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
@@ -74,7 +75,7 @@ class Forecaster(Model):
         self._teacher_forcing = forecast.teacher_forcing_course
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         parallel = forecast.decoder == "parallel"
-        start = "zeros" if forecast.linear_skip else "glorot_uniform"  # of what is added to the linear skip
+        start = "zeros" if forecast.linear_skip == "add" else "glorot_uniform"  # of what is added to the linear skip
         self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, numbers, start)
         if parallel:
             outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
@@ -92,8 +93,8 @@ class Forecaster(Model):
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
             self._time_out = keras.layers.Dense(shape.channels * numbers, kernel_initializer=start, dtype=dtype, name="future_out")
-        self._skip = None
-        if forecast.linear_skip:
+        self._skip, self._averages = None, forecast.linear_skip == "average"
+        if forecast.linear_skip != "none":
             weights = np.zeros([shape.lookback, shape.horizon]) if linear is None else linear
             # through the initializer, so that all replicas and workers begin with the chief's
             self._skip = keras.layers.Dense(
@@ -119,7 +120,7 @@ class Forecaster(Model):
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
         forecast, others = self._numbered(tf.cast(forecast, tf.float32))
-        forecast += self._skipped(past) + zero
+        forecast = self._with_skip(forecast, past, training=noise is not None) + zero
         if others is None:
             return forecast
         return self._with_unit(tf.concat([forecast[..., None], others], axis=-1), batch)
@@ -211,6 +212,11 @@ class Forecaster(Model):
         """The embedding of each window's series, [B, 1, H' / 2]; one for all where they are joint."""
         series = batch["series"][:, :1]
         return self._series(series if self._shape.channels == 1 else tf.zeros_like(series))
+
+    def _with_skip(self, forecast: tf.Tensor, past: tf.Tensor, training: bool) -> tf.Tensor:
+        if not self._averages:
+            return forecast + self._skipped(past)
+        return forecast if training else 0.5 * (forecast + self._skipped(past))
 
     def _skipped(self, past: tf.Tensor) -> tf.Tensor:
         """The linear map of the lookback, [B, H, C]; zeros where there is none."""

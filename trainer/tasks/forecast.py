@@ -131,7 +131,7 @@ class ForecastTask(Task):
         Raises:
           DataError: no window of the training split has all its targets.
         """
-        if not self.starts_fitted:
+        if self.config.forecast.linear_skip == "none":
             return
         train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
         ridge = fit_ridge(train, validation, self.shape.lookback, self.shape.horizon)
@@ -142,7 +142,7 @@ class ForecastTask(Task):
 
     @property
     def starts_fitted(self) -> bool:
-        return self.config.forecast.linear_skip
+        return self.config.forecast.linear_skip == "add"
 
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
