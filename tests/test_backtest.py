@@ -65,10 +65,10 @@ def test_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series):
         weight = batch["target_weight"].numpy()
         error = float((np.square(model(batch).numpy() - batch["target"].numpy()) * weight).sum())
         assert row["targets"] == weight.sum() == group.observed[first : first + HORIZON].sum()
-        assert row["mse"]["model"] == pytest.approx(error / weight.sum(), rel=1e-4)
+        assert row["scores"]["model"]["mse"] == pytest.approx(error / weight.sum(), rel=1e-4)
         last = np.array([group.values[:first][group.observed[:first, c], c][-1] for c in range(2)])
         naive = np.square(group.values[first : first + HORIZON] - last)[group.observed[first : first + HORIZON]].mean()
-        assert row["mse"]["repeat_last"] == pytest.approx(naive, rel=1e-4)
+        assert row["scores"]["repeat_last"]["mse"] == pytest.approx(naive, rel=1e-4)
         squares, targets = squares + error, targets + weight.sum()
     assert result["metrics"]["mse"] == pytest.approx(squares / targets, rel=1e-4)
     assert set(result["backtest"]["diebold_mariano"]) == {"repeat_last", "repeat_day", "mean_day", "ridge"}
@@ -102,7 +102,7 @@ def changed_after(task, split, before):
 
 def forecasts_of(task, model_at, monkeypatch, *more, refit=None):
     """What the model and ridge forecast from the first origin."""
-    from trainer.evaluation import backtest as module
+    from trainer.evaluation import forecast_evaluation as module
 
     seen = {}
 
@@ -195,3 +195,74 @@ def test_several_files_count_back_from_their_own_ends(tf, tmp_path):
     task = task_on(prepare_csv(tmp_path / "*.csv", tmp_path / "data", "--splits=0.6,0.2,0.2"))
     result = run(task, lambda batch: batch["past"][:, -HORIZON:], "--windows=2").scores
     assert result["count"] == 4 and result["backtest"]["origins"][0]["targets"] == 2 * 2 * HORIZON
+
+
+QUANTILES = ["--output=quantiles", "--quantiles=0.1,0.5,0.9"]
+
+
+@pytest.mark.parametrize("series, conformal", [("shared", "none"), ("joint", "none"), ("shared", "recent"), ("shared", "validation")])
+def test_probabilistic_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series, conformal):
+    """Weighted quantile loss and coverage of every origin added up target by target, and the empirical quantiles of the week before it."""
+    task = task_on(small_dataset, f"--series={series}", *QUANTILES)
+    model = built(task)
+    result = run(task, model, "--windows=6", "--stride=9", f"--conformal={conformal}").scores
+    group, found = task.groups("test")[0], result["backtest"]
+    assert found["loss"] == "weighted_quantile_loss"
+    end, inside, total, own, rival = group.splits["test"][1], 0, 0, [], []
+    readout, adjust = task.calibrated(model, conformal, "test")
+    every = next(iter(task.windows("test").in_order(task.windows("test").count)))
+    prediction = task.predictor(model, readout)(every)
+    quantiles = prediction.quantiles if adjust is None else adjust(np.arange(len(prediction.median)), prediction).quantiles
+    for back, row in zip(range(5, -1, -1), found["origins"]):
+        first, loss, size, held, count, weeks = end - HORIZON - 9 * back, 0.0, 0.0, 0, 0, 0.0
+        for step, column in np.ndindex(HORIZON, 2):
+            if not group.observed[first + step, column]:
+                continue
+            number, channel = first - 500 + (96 - 1) * column * (series == "shared"), column * (series == "joint")
+            y, raw = float(group.values[first + step, column]), task.std[column]
+            for level, q in zip((0.1, 0.5, 0.9), quantiles[number, step, channel]):
+                loss += 2 * max(level * (y - q), (level - 1) * (y - q)) * raw / 3
+            size += abs(y * raw + task.mean[column])
+            held += quantiles[number, step, channel, 0] <= y <= quantiles[number, step, channel, 2]
+            count += 1
+            filled = group.values[first - 168 : first, column][group.observed[first - 168 : first, column]]
+            for level, q in zip((0.1, 0.5, 0.9), np.quantile(filled, (0.1, 0.5, 0.9))):
+                weeks += 2 * max(level * (y - q), (level - 1) * (y - q)) * raw / 3
+        scores = row["scores"]
+        assert scores["model"]["weighted_quantile_loss"] == pytest.approx(loss / size, rel=1e-3)
+        assert scores["model"]["coverage_80"] == pytest.approx(100 * held / count)
+        assert scores["last_7_days"]["weighted_quantile_loss"] == pytest.approx(weeks / size, rel=0.05)  # gaps are left out here
+        inside, total = inside + held, total + count
+        own.append(scores["model"]["weighted_quantile_loss"])
+        rival.append(scores["repeat_day"]["weighted_quantile_loss"])
+    assert result["metrics"]["coverage_80"] == pytest.approx(100 * inside / total)
+    test = found["diebold_mariano"]["repeat_day"]
+    assert test["mean_difference"] == pytest.approx(np.mean(np.subtract(own, rival))) and test["origins"] == 6
+    assert {"last_7_days", "last_7_days_by_step", "ridge"} <= set(found["diebold_mariano"])
+
+
+@pytest.mark.parametrize("conformal", ["none", "recent"])
+@pytest.mark.parametrize("decoder", ["parallel", "autoregressive"])
+def test_intervals_know_nothing_after_their_origin(tf, small_dataset, conformal, decoder):
+    """What follows the first of three origins is replaced: its scores are of other targets, its quantiles are the same."""
+    options = ["--output=normal", "--quantiles=0.1,0.5,0.9", f"--decoder={decoder}"]
+    task = task_on(small_dataset, *options)
+    model = built(task)
+    other = changed_after(task, "test", HORIZON + 2 * 5)
+    seen = []
+    for one in (task, other):
+        _, adjust = one.calibrated(model, conformal, "test")
+        predict = one.predictor(model, one.readout)
+        number = np.array([94 - 2 * 5])
+        found = predict(one.windows("test").batch(tf.constant(number), tf.ones(1)))
+        seen.append(found.quantiles if adjust is None else adjust(number, found).quantiles)
+    np.testing.assert_array_equal(*seen)
+    run(task, model, "--windows=3", "--stride=5", f"--conformal={conformal}")
+
+
+def test_refitting_goes_with_quantiles_and_calibration(tf, small_dataset):
+    task = task_on(small_dataset, "--train_steps=4", "--evaluate_every_steps=2", *QUANTILES)
+    result = run(task, built(task), "--windows=2", "--conformal=recent", refit=refit_with(task)).scores
+    origins = result["backtest"]["origins"]
+    assert len(origins) == 2 and all(0 <= row["scores"]["model"]["coverage_80"] <= 100 for row in origins)
+    assert result["backtest"]["refit"] and "weighted_quantile_loss" in result["metrics"]

@@ -81,7 +81,10 @@ def test_recent_calibration_looks_at_windows_that_are_over_and_at_no_others():
     recent = RecentConformal(ScoredWindows(ends, scores), begins, levels, season)
     quantiles = np.broadcast_to(np.array([-1, 0, 1], np.float32), (len(ends), horizon, 1, 3))
     found = np.concatenate(
-        [recent.adjust(first, Prediction(*2 * [quantiles[:16, ..., 1]], quantiles[:16], levels)).quantiles for first in range(0, 96, 16)]
+        [
+            recent.adjust(np.arange(first, first + 16), Prediction(*2 * [quantiles[:16, ..., 1]], quantiles[:16], levels)).quantiles
+            for first in range(0, 96, 16)
+        ]
     )[: len(ends)]
     for number, target in enumerate(targets):
         renewed = 10 + (target - 10) // season * season

@@ -1,6 +1,7 @@
 """Distributions against formulas with math.lgamma, published quantiles, torch.distributions, and counting."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -168,7 +169,12 @@ def test_draws_follow_the_quantiles_and_the_mean(tf, name):
     distribution = made(tf, name)
     numbers = numbers_for(distribution, 6, 0.5)
     readout = Readout(distribution)
-    drawn = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(3, tf.int64)).numpy()
+    batch = {"past": tf.zeros([3, 2, 1]), "future_features": tf.zeros([3, 4, 0]), "series": tf.constant(SERIES)}
+
+    def draw(seed):
+        return readout.draw(lambda _: tf.constant(numbers), batch, tf.constant(20_000), tf.constant(seed, tf.int64)).numpy()
+
+    drawn = draw(3)
     assert drawn.shape == (20_000, 3, 4, 1)
     below = (drawn[..., None] <= distribution.quantiles(numbers, SERIES).numpy() + 1e-6).mean(0)
     if name == "negative_binomial":  # steps: the share up to a quantile may be above its level
@@ -179,9 +185,41 @@ def test_draws_follow_the_quantiles_and_the_mean(tf, name):
         np.testing.assert_allclose(below, np.broadcast_to(LEVELS, below.shape), atol=0.02)
     if name != "quantiles":  # whose mean is a sum over seven levels
         np.testing.assert_allclose(drawn.mean(0), np.asarray(distribution.mean(numbers, SERIES)), atol=0.06)
-    again = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(3, tf.int64)).numpy()
-    other = readout.draw(tf.constant(numbers), SERIES, tf.constant(20_000), tf.constant(4, tf.int64)).numpy()
-    assert (drawn == again).all() and not (drawn == other).all()
+    assert (drawn == draw(3)).all() and not (drawn == draw(4)).all()
+
+
+def test_values_at_scores_are_student_t_into_the_tails(tf):
+    """Closed forms of the quantile with 2 and 4 degrees of freedom; the distribution of 7 integrated step by step."""
+    from trainer.models.distributions import student_t_at
+
+    scores = np.array([-6.0, -4.5, -3.3, -2.0, -0.31, -1e-3, 1e-3, 0.31, 2.0, 3.3, 4.5, 6.0])
+    tail = np.array([0.5 * math.erfc(abs(score) / math.sqrt(2)) for score in scores])
+    two = (1 - 2 * tail) / np.sqrt(2 * tail * (1 - tail))
+    root = np.sqrt(4 * tail * (1 - tail))
+    four = 2 * np.sqrt(np.cos(np.arccos(root) / 3) / root - 1)
+    for dof, want in ((2.0, two), (4.0, four)):
+        found = student_t_at(tf.constant(scores, tf.float32), tf.constant(dof)).numpy()
+        np.testing.assert_allclose(found, np.sign(scores) * want, rtol=1e-3)
+    t = np.linspace(-400, 400, 4_000_001)
+    density = np.exp([-student_nats(0.0, 0.0, 1.0, 7.0)])[0] * (1 + t**2 / 7) ** -4
+    total = np.cumsum(density) * (t[1] - t[0])
+    for score in (-3.3, -2.0, 0.31, 2.0, 3.3):
+        found = float(student_t_at(tf.constant(score), tf.constant(7.0)))
+        assert np.interp(found, t, total) == pytest.approx(0.5 * math.erfc(-score / math.sqrt(2)), rel=2e-3)
+
+
+def test_scores_of_values_lead_back_to_them(tf):
+    from trainer.models.distributions import scores_of, values_at
+
+    quantiles = np.sort(numbers_of(len(LEVELS), 8), axis=-1)
+    scores = np.random.default_rng(9).normal(size=(50, 3, 4, 1)).astype(np.float32) * 2
+    values = values_at(tf.constant(quantiles), LEVELS, tf.constant(scores))
+    np.testing.assert_allclose(scores_of(tf.constant(quantiles), LEVELS, values), scores, rtol=1e-3, atol=1e-3)
+    ties = tf.constant([[[[0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]]]])
+    found = scores_of(ties, LEVELS, tf.reshape(tf.constant([0.0, 1.0, 2.0, -1.0]), [4, 1, 1, 1])).numpy().reshape(-1)
+    at = {level: NormalDist().inv_cdf(level) for level in LEVELS}
+    middles = [(at[0.05] + at[0.3]) / 2, (at[0.5] + at[0.7]) / 2, (at[0.9] + at[0.95]) / 2, at[0.05]]
+    np.testing.assert_allclose(found, middles, atol=1e-5)
 
 
 def test_scales_stay_off_zero_and_nats_finite_where_numbers_are_extreme(tf):

@@ -132,7 +132,7 @@ def test_signatures_give_raw_values_of_what_is_scored(tf, counts, tmp_path, outp
     found = serving.signatures["serving_default"].function(**inputs)
     readout = serving.module.readout
     assert (readout.conformal is None) == (conformal == "none")
-    expected = readout.forecast(model(batch), batch["series"])
+    expected = readout.forecast(model, batch)
     for name, key in (("forecast", "median"), ("mean", "mean"), ("quantiles", "quantiles")):
         value = expected[key].numpy()[:, :, 0]
         both = np.stack([value[:half], value[half:]], axis=2)
@@ -149,7 +149,7 @@ def test_calibration_reaches_the_promise_on_the_split_that_it_is_made_on(tf, cou
     config = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--conformal=validation"])
     readout = task.serving(model, config).module.readout
     batch = next(iter(task.evaluation_batches("validation", task.windows("validation").count)))
-    quantiles = readout.forecast(model(batch), batch["series"])["quantiles"].numpy()
+    quantiles = readout.forecast(model, batch)["quantiles"].numpy()
     inside = (batch["target"].numpy() >= quantiles[..., 0]) & (batch["target"].numpy() <= quantiles[..., 2])
     assert 0.8 <= inside.mean() < 0.82
     raw = evaluated(task, model, counts)["metrics"]
@@ -217,5 +217,5 @@ def test_calibration_that_cannot_be_is_told():
     for split, conformal in (("train", "recent"), ("validation", "validation")):
         with pytest.raises(ConfigError, match="by what it was fitted on"):
             flags.parse(EvaluateConfig, ["--model_dir=m", "--data_dir=d", f"--split={split}", f"--conformal={conformal}"])
-    with pytest.raises(ConfigError, match="has no effect with --conformal=none"):
-        flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--data_dir=d"])
+    with pytest.raises(ConfigError, match="has no effect with --conformal=none --dependence=none"):
+        flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--data_dir=d", "--dependence=none"])

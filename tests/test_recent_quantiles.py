@@ -17,7 +17,7 @@ def test_they_are_those_of_the_last_seven_seasons():
     segments = [segment(60, 40, 0, 0), segment(50, 30, 1, 1)]
     recent = RecentQuantiles(segments, lookback, horizon, season, levels)
     windows = [(each, target) for each in segments for target in window_starts(each, lookback, horizon)]
-    found = [recent.batch(first, 8) for first in range(0, len(windows), 8)]
+    found = [recent.batch(np.arange(first, first + 8)) for first in range(0, len(windows), 8)]
     alike, placed = (np.concatenate(parts)[: len(windows)] for parts in zip(*found))
     for number, (each, target) in enumerate(windows):
         past = each.values[target - 21 : target, 0]
@@ -31,6 +31,6 @@ def test_gaps_are_carried_over_and_a_short_past_is_its_first_value():
     values = np.array([[1.0], [0.0], [5.0], [2.0], [2.0], [2.0]], np.float32)
     observed = np.array([[True], [False], [True], [True], [True], [True]])
     recent = RecentQuantiles([Segment(values, observed, 2, 6, (0,))], 1, 1, 1, (0.5,))
-    alike, _ = recent.batch(0, 4)
+    alike, _ = recent.batch(np.arange(4))
     np.testing.assert_array_equal(alike[:2, 0, 0, 0], [1, 1])  # before row 2 all is 1, carried or repeated
     assert alike[3, 0, 0, 0] == np.median([1, 1, 1, 1, 5, 2, 2])

@@ -17,8 +17,14 @@ from trainer.trained_model_config import EvaluateConfig, ExportConfig
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"
-KINDS = ("forecast", "backtest", "language_model", "seq2seq")
-HEADLINES = {"forecast": "mse", "backtest": "mse", "language_model": "nats_per_char", "seq2seq": "bleu"}
+KINDS = ("forecast", "backtest", "quantiles", "language_model", "seq2seq")
+HEADLINES = {
+    "forecast": "mse",
+    "backtest": "mse",
+    "quantiles": "weighted_quantile_loss",
+    "language_model": "nats_per_char",
+    "seq2seq": "bleu",
+}
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -79,23 +85,26 @@ def pair_data(directory):
 
 @pytest.fixture(scope="module")
 def reports(tf, tmp_path_factory):
-    """Four steps of training and one evaluation of each kind: kind -> directory with data, model and report, and the result."""
+    """A short run and one evaluation of each kind: kind -> directory with data, model and report, and the result."""
     from trainer.data.manifest import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
 
     made = {}
-    for kind, data in (("forecast", series_data), ("language_model", text_data), ("seq2seq", pair_data)):
+    for kind, data in (("forecast", series_data), ("quantiles", series_data), ("language_model", text_data), ("seq2seq", pair_data)):
         directory = tmp_path_factory.mktemp(kind)
-        config = train_config(data(directory), directory / "model", "--train_steps=4", "--evaluate_every_steps=2", "--sequence_length=16")
+        more = ["--output=quantiles"] if kind == "quantiles" else []
+        quick = ["--train_steps=4", "--evaluate_every_steps=2", "--sequence_length=16"]
+        config = train_config(data(directory), directory / "model", *quick, *more)
         with Preemption() as preemption:
             train(config, read(config.data_dir), None, preemption, Heartbeat())
         made[kind] = directory
     made["backtest"] = made["forecast"]
     found = {}
     for kind, directory in made.items():
-        more = ["--backtest", "--windows=8", "--stride=3"] if kind == "backtest" else ["--beam_size=2"]
+        more = ["--backtest", "--windows=8", "--stride=3"] if kind in ("backtest", "quantiles") else ["--beam_size=2"]
+        more += ["--conformal=recent"] if kind == "quantiles" else []
         given = [f"--model_dir={directory}/model", f"--data_dir={directory}/data", f"--report_dir={directory}/{kind}", *more]
         found[kind] = directory, evaluate.main(flags.parse(EvaluateConfig, given))
     return found
@@ -136,10 +145,14 @@ def test_the_tables_of_series_and_tests_are_those_of_the_result(reports):
     for row in rows[1:]:
         own = next(entry for entry in scores["metrics"]["per_series"] if entry["name"] == row[0])
         assert [float(text) for text in row[2:3] + row[-1:]] == pytest.approx([own["mse"], own["rmse"]], rel=1e-3)
-    path, scores, _ = page_of(reports, "backtest")
-    rows = next(table for table in Page(path.read_text()).tables if table[0][0] == "model against")
-    tests = scores["backtest"]["diebold_mariano"]
-    assert [(row[0], row[-1]) for row in rows[1:]] == [(name, test["verdict"]) for name, test in tests.items()]
+    for kind in ("backtest", "quantiles"):
+        path, scores, _ = page_of(reports, kind)
+        rows = next(table for table in Page(path.read_text()).tables if table[0][0] == "model against")
+        tests = scores["backtest"]["diebold_mariano"]
+        assert [(row[0], row[-1]) for row in rows[1:]] == [(name, test["verdict"]) for name, test in tests.items()]
+        assert rows[0][1] == f"mean difference of {HEADLINES[kind]}"
+        told = " ".join(Page(path.read_text()).texts)
+        assert ("Coverage from each origin" in told) == ("Calibration" in told) == (kind == "quantiles")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -67,6 +67,14 @@ class ForecastConfig:
         default="parallel",
         choices=("parallel", "autoregressive"),
     )
+    teacher_forcing: float | None = flag(
+        "autoregressive: share of the segments that training tells the true values before them, instead of the model's own; without it 0 "
+        "with --output=point, else 1",
+        default=None,
+    )
+    final_teacher_forcing: float | None = flag(
+        "the share at the end of training, which it changes to evenly (scheduled sampling); without it the same all along", default=None
+    )
     linear_skip: str = flag(
         "ridge regression on the lookback, fitted before training. add: the network learns what it leaves over; "
         "average: the forecast is the mean of both, each fitted for itself",
@@ -84,10 +92,28 @@ class ForecastConfig:
         return () if self.output == "point" else tuple(float(level) for level in self.quantiles)
 
     @property
+    def ancestral(self) -> bool:
+        """Whether the model writes sample paths, value after value, and its forecasts are what they show."""
+        return self.decoder == "autoregressive" and self.output != "point"
+
+    @property
+    def teacher_forcing_course(self) -> tuple[float, float]:
+        """The share of segments that are told the truth, at the start of training and at its end."""
+        first = self.teacher_forcing
+        if first is None:
+            first = 1.0 if self.ancestral else 0.0
+        return first, first if self.final_teacher_forcing is None else self.final_teacher_forcing
+
+    @property
     def segment(self) -> int:
-        """Time steps of a segment: as given, or the largest common divisor of lookback and horizon up to `LONGEST_SEGMENT`."""
+        """Time steps of a segment: as given, or the largest common divisor of lookback and horizon up to `LONGEST_SEGMENT`.
+
+        An autoregressive decoder of a distribution draws value after value, each from the one before it.
+        """
         if self.segment_length:
             return self.segment_length
+        if self.ancestral:
+            return 1
         return max(step for step in range(1, LONGEST_SEGMENT + 1) if self.lookback % step == 0 and self.horizon % step == 0)
 
     def problems(self) -> Iterator[Problem]:
@@ -99,9 +125,10 @@ class ForecastConfig:
             near = sorted(fitting, key=lambda step: abs(step - length))[:2]
             told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
             yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
-        if self.decoder == "autoregressive" and self.output != "point":
-            remedy = "use --decoder=parallel, or --output=point"
-            yield Problem("decoder", self.decoder, f"forecasts one value a step, no --output={self.output}", remedy)
+        if self.ancestral and length > 1:
+            told = f"would draw the steps of a segment independently of each other, with --output={self.output}"
+            yield Problem("segment_length", length, told, "leave it out, or use --segment_length=1 or --decoder=parallel")
+        yield from self._teacher_forcing_problems()
         if self.linear_skip == "average" and (self.output != "point" or self.decoder != "parallel"):
             other = f"--output={self.output}" if self.output != "point" else f"--decoder={self.decoder}"
             yield Problem("linear_skip", self.linear_skip, f"is for a parallel decoder and one value a step, not {other}", "use add")
@@ -109,6 +136,17 @@ class ForecastConfig:
             yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
         elif self.output != "point":
             yield from self._quantile_problems()
+
+    def _teacher_forcing_problems(self) -> Iterator[Problem]:
+        for name in ("teacher_forcing", "final_teacher_forcing"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                yield Problem(name, value, "is outside [0, 1]", "use a share from 0 to 1")
+            if value is not None and self.decoder == "parallel":
+                yield Problem(name, value, "has no effect with --decoder=parallel", "use --decoder=autoregressive or leave it out")
+        first, last = self.teacher_forcing_course
+        if self.final_teacher_forcing is not None and first == last:
+            yield Problem("final_teacher_forcing", last, "is the share at the start too", "leave it out, or use another --teacher_forcing")
 
     def _quantile_problems(self) -> Iterator[Problem]:
         given = ",".join(self.quantiles)

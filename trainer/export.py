@@ -8,11 +8,13 @@ from typing import Any
 
 from trainer.command import run_command
 from trainer.config import CACHE_GIGABYTES, SPLITS
+from trainer.data import manifest as manifests
+from trainer.errors import DataError
 from trainer.lean_imports import without_matplotlib
 from trainer.quiet import banner_hidden
 from trainer.serving.versions import PUBLISHED_LAST, versions_among
 from trainer.storage.workspace import Workspace
-from trainer.trained_model_config import ExportConfig, check_conformal
+from trainer.trained_model_config import ExportConfig, check_conformal, check_dependence
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
@@ -33,9 +35,12 @@ def main(config: ExportConfig) -> dict[str, Any]:
 def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
     check_conformal(config.conformal, run_config.forecast)
-    data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone, but for a calibration
-    if config.conformal != "none":
+    data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone
+    if check_dependence(config, run_config.forecast):
         data_dir = space.dataset(config.data_dir or run_config.data_dir, SPLITS, CACHE_GIGABYTES)
+        if not (Path(data_dir) / manifests.MANIFEST_FILE).is_file():
+            told = f"{data_dir} holds no dataset, from which paths and intervals are fitted"
+            raise DataError(f"{told}; give its --data_dir, or leave out --conformal and use --dependence=none")
         space.begin()
     with banner_hidden(), without_matplotlib():
         from trainer.serving.model_card import CARD_FILE, model_card

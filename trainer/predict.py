@@ -10,7 +10,7 @@ from typing import Any
 from trainer.command import run_command
 from trainer.data.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.serving import attention_plot, forecast_plot, forecast_predictor, text_predictor, translation_predictor
+from trainer.serving import attention_plot, forecast_plot, forecast_predictor, path_predictor, text_predictor, translation_predictor
 from trainer.serving.loaded import find_version, load, read_contract
 from trainer.serving.versions import newest_among
 from trainer.storage.workspace import Workspace
@@ -42,9 +42,15 @@ def _predict(config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any
 def _forecast(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     if not config.output:
         raise ConfigError([Problem("output", None, "is missing", "name the CSV file to write")])
+    path_predictor.check(config, contract)
     files = find_files(config.input)
     model = load(path, contract)
     started = time.perf_counter()
+    if config.num_samples:
+        drawn = path_predictor.sample_paths(model, contract, files, config)
+        seconds = time.perf_counter() - started
+        rows = path_predictor.write_paths(drawn, config.output, told)
+        return {"predictions": len(drawn), "rows": rows, "seconds": round(seconds, 3)}
     forecasts = forecast_predictor.predict(model, contract, files, config.batch_size)
     seconds = time.perf_counter() - started
     rows = forecast_predictor.write_csv(forecasts, config.output, told)
@@ -54,6 +60,7 @@ def _forecast(path: str, contract: dict[str, Any], config: PredictConfig, told: 
 
 
 def _complete(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+    _check_no_paths(config)
     text_predictor.check(config)
     model = load(path, contract)
     started = time.perf_counter()
@@ -62,6 +69,7 @@ def _complete(path: str, contract: dict[str, Any], config: PredictConfig, told: 
 
 
 def _translate(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+    _check_no_paths(config)
     translation_predictor.check(config, contract)
     sentences = translation_predictor.read_sentences(config)
     model = load(path, contract)
@@ -72,6 +80,11 @@ def _translate(path: str, contract: dict[str, Any], config: PredictConfig, told:
     seconds = time.perf_counter() - started
     translation_predictor.write(sentences, found, config)
     return {"predictions": len(found), "seconds": round(seconds, 3)}
+
+
+def _check_no_paths(config: PredictConfig) -> None:
+    if config.num_samples:
+        raise ConfigError([Problem("num_samples", config.num_samples, "is for forecasts, this is a model of text", "leave it out")])
 
 
 PREDICTORS = {"forecast": _forecast, "language_model": _complete, "seq2seq": _translate}

@@ -12,6 +12,7 @@ from trainer.config import SPLITS, ForecastConfig, StorageConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
 
 CONFORMAL = ("none", "validation", "recent")
+DEPENDENCE = ("validation", "none")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,6 @@ class EvaluateConfig:
         yield from self.search.problems()
         if self.rolling.backtest and self.split == "train":
             yield Problem("split", self.split, "is what the model was trained on", "backtest on test or validation")
-        if self.rolling.backtest and self.conformal != "none":
-            yield Problem("conformal", self.conformal, "has no effect with --backtest, which scores points", "leave it out")
         if self.conformal != "none" and (self.split == "train" or self.split == self.conformal):
             told = f"would measure --split={self.split} by what it was fitted on"
             yield Problem(
@@ -103,7 +102,12 @@ class ExportConfig:
         default="none",
         choices=CONFORMAL,
     )
-    data_dir: str = flag("dataset of --conformal; empty is where the training run had it", default="")
+    dependence: str = flag(
+        "forecasts: how the steps of a sample path hang together, as they do in the validation split, or not at all",
+        default="validation",
+        choices=DEPENDENCE,
+    )
+    data_dir: str = flag("dataset of --conformal and --dependence; empty is where the training run had it", default="")
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -111,8 +115,9 @@ class ExportConfig:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
         yield from self.search.problems()
-        if self.data_dir and self.conformal == "none":
-            yield Problem("data_dir", self.data_dir, "has no effect with --conformal=none", "use --conformal=recent or leave it out")
+        if self.data_dir and self.conformal == "none" and self.dependence == "none":
+            told = "has no effect with --conformal=none --dependence=none"
+            yield Problem("data_dir", self.data_dir, told, "use --conformal=recent or leave it out")
         if self.n_best > self.search.beam_size:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
@@ -130,21 +135,36 @@ class PredictConfig:
     output: str = flag("file for the predictions: CSV, JSON lines for completions, or a translation a line", default="")
     plot: str = flag("PNG file for a plot of history and forecast, or of the attention over one sentence", default="")
     batch_size: int = flag("examples predicted at once", default=256)
+    num_samples: int = flag("forecasts: write so many sample paths to --output, instead of the median and quantiles", default=0)
     decoding: str = flag("how translations are found", default="beam", choices=("beam", "greedy", "sample"))
     n_best: int = flag("translations of a sentence, best first; more than 1 are written as JSON lines", default=1)
     max_tokens: int = flag("most new tokens a prompt", default=200)
     temperature: float = flag("1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0)
     top_k: int = flag("sample among so many likeliest tokens; 0 is all", default=0)
     top_p: float = flag("sample among the likeliest tokens that together reach this probability", default=1.0)
-    seed: int = flag("seed of the sampling: the same gives the same text again", default=0)
+    seed: int = flag("seed of the sampling: the same gives the same text or paths again", default=0)
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size", "n_best", "max_tokens")
-        yield from at_least(self, 0, "temperature", "top_k", "seed")
+        yield from at_least(self, 0, "num_samples", "temperature", "top_k", "seed")
+        if self.num_samples and self.plot:
+            yield Problem("plot", self.plot, "shows quantiles, not the paths of --num_samples", "leave one of the two out")
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")
         if not self.input:
             yield Problem("input", None, "is missing", "name the files to read")
+
+
+def check_dependence(config: ExportConfig, forecast: ForecastConfig) -> bool:
+    """Whether the export of a model trained with these flags reads data; raises ConfigError where flags ask for it in vain."""
+    parallel_paths = forecast.output != "point" and not forecast.ancestral
+    if config.dependence == "none" and not parallel_paths:
+        told = "has no effect: the model draws no paths" if forecast.output == "point" else "has no effect with --decoder=autoregressive"
+        raise ConfigError([Problem("dependence", config.dependence, told, "leave it out")])
+    reads = config.conformal != "none" or (parallel_paths and config.dependence == "validation")
+    if config.data_dir and not reads:
+        raise ConfigError([Problem("data_dir", config.data_dir, "has no effect with this model", "leave it out")])
+    return reads
 
 
 def check_conformal(wanted: str, forecast: ForecastConfig) -> None:

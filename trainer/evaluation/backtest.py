@@ -16,13 +16,14 @@ import tensorflow as tf
 from trainer.data.segments import Segment, window_starts
 from trainer.errors import ConfigError, Problem
 from trainer.evaluation.diebold_mariano import SIGNIFICANCE, diebold_mariano
-from trainer.evaluation.forecast_baselines import Baseline
-from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
-from trainer.evaluation.forecast_metrics import ForecastMetrics
+from trainer.evaluation.forecast_evaluation import Adjust, Prediction, Rivals, Scores, SeriesScale
+from trainer.evaluation.quantile_metrics import QuantileMetrics
 from trainer.evaluation.report_parts import Figure, Section, Table
 from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 MODEL = "model"
+QUANTILE_LOSS = "weighted_quantile_loss"
+LOSS_NAMES = {"mse": "mean squared error (standardised)", QUANTILE_LOSS: "mean weighted quantile loss"}
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast) and its rivals."""
+    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its calibration, its rivals."""
 
     predict: Callable[[Any], Prediction]
-    baselines: Mapping[str, Baseline]
+    rivals: Rivals
+    adjust: Adjust | None = None
 
 
 def rolling_origins(segments: Sequence[Segment], lookback: int, horizon: int, windows: int, stride: int | None) -> list[Origin]:
@@ -91,93 +93,120 @@ def blanked(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def backtest(
     origins: Sequence[Origin],
     fit: Callable[[Origin], Fitted],
-    batches: Callable[[Origin], Iterable[Mapping[str, tf.Tensor]]],
+    batches: Callable[[Origin], Iterable[tuple[np.ndarray, Mapping[str, tf.Tensor]]]],
     horizon: int,
     stride: int | None,
     scale: SeriesScale,
 ) -> dict[str, Any]:
-    """Scores forecasts from every origin.
+    """Scores forecasts from every origin; `batches` gives the numbers of its windows `[B]` and a batch of them.
 
     Returns:
-      `metrics`, `baselines` (together, as `ForecastMetrics.results`) and `backtest`: `stride`, `origins` (a list of `origin`, `targets`
-      and `mse` by name; None where no target is observed) and `diebold_mariano` (baseline -> `Comparison` of squared errors).
+      `metrics`, `baselines` (together, as `Scores.results`) and `backtest`: `stride`, `loss` (the score that is compared), `origins` (a
+      list of `origin`, `targets` and `scores`, by name; empty where no target is observed) and `diebold_mariano` (baseline ->
+      `Comparison` of the losses).
 
     Raises:
       TrainerError: a forecast is no number, because the model has diverged or because it looked past its origin.
     """
-    together: dict[str, ForecastMetrics] = {}
+    together: dict[str, Scores] = {}
     rows = []
     for origin in origins:
         fitted = fit(origin)
-        squares: dict[str, float] = {}
-        targets = 0
-        for batch in batches(origin):
+        alone: dict[str, OriginScores] = {}
+        for numbers, batch in batches(origin):
             arrays = {name: value.numpy() for name, value in batch.items()}
             observed = arrays["target_weight"] > 0
-            targets += int(observed.sum())
             forecast = fitted.predict(blanked(batch))
-            guesses = {MODEL: forecast.mean}
-            guesses |= {name: guess(arrays["past"], arrays["past_observed"] > 0) for name, guess in fitted.baselines.items()}
-            for name, guess in guesses.items():
+            if fitted.adjust is not None:
+                forecast = fitted.adjust(numbers, forecast)
+            for name, one in ((MODEL, forecast), *fitted.rivals.forecasts(arrays, numbers, forecast.levels)):
                 if name not in together:
-                    together[name] = ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
-                median = forecast.median if name == MODEL else guess
-                together[name].add(guess, arrays["target"], observed, arrays["series"], median)
-                squares[name] = squares.get(name, 0.0) + float(np.square(guess - arrays["target"], dtype=np.float64)[observed].sum())
-        mse = {name: total / targets if targets else None for name, total in squares.items()}
-        rows.append({"origin": origin.label, "targets": targets, "mse": mse})
-    results = {name: metrics.results() for name, metrics in together.items()}
-    step = stride or horizon
-    tests = _tests(rows, [name for name in results if name != MODEL], -(-horizon // step))
+                    together[name] = Scores(horizon, scale, forecast.levels)
+                together[name].add(one, arrays, observed)
+                alone.setdefault(name, OriginScores(horizon, scale, forecast.levels)).add(one, arrays, observed)
+        found = {name: scores.results() for name, scores in alone.items()}
+        rows.append({"origin": origin.label, "targets": alone[MODEL].targets, "scores": found if alone[MODEL].targets else {}})
+    results = {name: scores.results() for name, scores in together.items()}
+    step, loss = stride or horizon, QUANTILE_LOSS if QUANTILE_LOSS in results[MODEL] else "mse"
+    tests = _tests(rows, loss, [name for name in results if name != MODEL], -(-horizon // step))
     return {
         "metrics": results.pop(MODEL),
         "baselines": results,
-        "backtest": {"stride": step, "origins": rows, "diebold_mariano": tests},
+        "backtest": {"stride": step, "loss": loss, "origins": rows, "diebold_mariano": tests},
     }
 
 
-def _tests(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str], steps: int) -> dict[str, dict[str, Any]]:
+class OriginScores:
+    """Scores of one forecaster from one origin: `mse`, and of quantiles those of `QuantileMetrics`."""
+
+    def __init__(self, horizon: int, scale: SeriesScale, levels: tuple[float, ...]):
+        self._squares, self.targets = 0.0, 0
+        self._quantiles = QuantileMetrics(levels, horizon, scale.mean, scale.std, scale.names) if levels else None
+
+    def add(self, forecast: Prediction, arrays: Mapping[str, np.ndarray], observed: np.ndarray) -> None:
+        self._squares += float(np.square(forecast.mean - arrays["target"], dtype=np.float64)[observed].sum())
+        self.targets += int(observed.sum())
+        if self._quantiles is not None and forecast.quantiles is not None:
+            self._quantiles.add(forecast.quantiles, arrays["target"], observed, arrays["series"])
+
+    def results(self) -> dict[str, float | None]:
+        mse = {"mse": self._squares / self.targets if self.targets else None}
+        return mse if self._quantiles is None else mse | self._quantiles.overall()
+
+
+def _tests(rows: Sequence[Mapping[str, Any]], loss: str, baselines: Sequence[str], steps: int) -> dict[str, dict[str, Any]]:
     """Compares the model with each baseline on the origins where both have forecast."""
     tests = {}
     for name in baselines:
-        pairs = [(row["mse"][MODEL], row["mse"][name]) for row in rows if row["targets"] and name in row["mse"]]
+        both = (row["scores"] for row in rows if row["scores"] and name in row["scores"])
+        pairs = [(scores[MODEL][loss], scores[name][loss]) for scores in both if scores[MODEL][loss] is not None]
         own, other = np.array(pairs, np.float64).reshape(-1, 2).T
         tests[name] = dataclasses.asdict(diebold_mariano(own, other, steps))
     return tests
 
 
 def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
-    """The error from each origin, and what the tests say."""
+    """The error from each origin, the coverage of intervals, and what the tests say."""
     found = result["backtest"]
-    rows = found["origins"]
-    x = np.arange(1, len(rows) + 1)
+    rows, loss = found["origins"], found["loss"]
     names = [MODEL, *result["baselines"]]
     styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
-
-    def line(name: str) -> Line:
-        losses = np.array([np.nan if row["mse"].get(name) is None else row["mse"][name] for row in rows])
-        return Line(name, styles[name], x, losses, dashed=name != MODEL, marks=True)
-
-    axes = Axes("origin", "mean squared error (standardised)", from_zero=True)
-    chart = line_chart([line(name) for name in reversed(names)], axes)
+    lines = [_line(rows, name, loss, name, styles[name]) for name in names]
+    chart = line_chart(lines[::-1], Axes("origin", LOSS_NAMES[loss], from_zero=True))
     how = "The model was trained anew on the data before each origin." if refitted else "One model forecast from all origins."
     caption = (
         f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. {how} "
         "No forecast was shown a value after its origin."
     )
+    figures = [Figure("Error from each origin", (chart,), caption, tuple((styles[name], name) for name in names))]
+    if coverages := [name for name in result["metrics"] if name.startswith("coverage_")]:
+        figures.append(_coverage_figure(rows, coverages))
     tests = tuple(
         (name, test["mean_difference"], test["origins"], test["lags"], test["statistic"], test["p_value"], test["verdict"])
         for name, test in found["diebold_mariano"].items()
     )
     told = (
-        "Diebold-Mariano test of the squared errors with Harvey, Leybourne and Newbold's correction, two-sided; the model is better or "
-        f"worse where p is below {SIGNIFICANCE}. Lags are the autocovariances in the variance, as many as windows overlap."
+        f"Diebold-Mariano test of each origin's {LOSS_NAMES[loss]} with Harvey, Leybourne and Newbold's correction, two-sided; the model "
+        f"is better or worse where p is below {SIGNIFICANCE}. Lags are the autocovariances in the variance, as many as windows overlap."
     )
-    header = ("model against", "mean difference of mse", "origins", "lags", "statistic", "p", "the model is")
-    return Section(
-        "Backtest",
-        (
-            Figure("Error from each origin", (chart,), caption, tuple((styles[name], name) for name in names)),
-            Table("Is it really better?", header, tests, told),
-        ),
-    )
+    header = ("model against", f"mean difference of {loss}", "origins", "lags", "statistic", "p", "the model is")
+    return Section("Backtest", (*figures, Table("Is it really better?", header, tests, told)))
+
+
+def _line(rows: Sequence[Mapping[str, Any]], name: str, score: str, label: str, style: str) -> Line:
+    """A score of one forecaster over the origins, broken where there is none."""
+    values = (row["scores"].get(name, {}).get(score) for row in rows)
+    y = np.array([np.nan if value is None else value for value in values])
+    return Line(label, style, np.arange(1, len(rows) + 1), y, dashed=name != MODEL, marks=True)
+
+
+def _coverage_figure(rows: Sequence[Mapping[str, Any]], coverages: Sequence[str]) -> Figure:
+    """What the model's intervals held from each origin, beside what they should hold."""
+    styles = {name: f"s{index % 7}" for index, name in enumerate(coverages)}
+    places = np.array([1.0, len(rows)])
+    promised = [Line("promised", "muted", places, np.full(2, float(name.removeprefix("coverage_"))), dashed=True) for name in coverages]
+    lines = [_line(rows, MODEL, name, f"{name.removeprefix('coverage_')}% interval", styles[name]) for name in coverages]
+    chart = line_chart([*promised, *lines], Axes("origin", "values within the interval (%)", from_zero=True))
+    legend = (*((styles[name], line.label) for name, line in zip(coverages, lines)), ("muted", "promised"))
+    caption = "Of the observed values of each origin; the dashed lines are what was promised."
+    return Figure("Coverage from each origin", (chart,), caption, legend)

@@ -24,6 +24,7 @@ from trainer.evaluation.forecast_evaluation import Prediction, forecast_windows
 from trainer.evaluation.recent_quantiles import SEASONS
 from trainer.models.conformal import Conformal, conformal_quantile, conformal_scores, grown
 from trainer.models.levels import pairs
+from trainer.models.readout import moved
 
 MOST_SCORES = 1 << 26  # held at once: 256 MiB; of more, every second window is taken, or third, ...
 
@@ -104,9 +105,11 @@ class RecentConformal:
         self._renewal = place // season  # [N]
         self._growth = np.stack([scored.over_before(moment, SEASONS * season).growth(levels) for moment in moments[::season]])  # [U, H, K]
 
-    def adjust(self, first: int, prediction: Prediction) -> Prediction:
-        """The forecast of the windows from number `first` on, calibrated; behind the last window, anything."""
-        numbers = np.minimum(np.arange(first, first + len(prediction.median)), len(self._renewal) - 1)
+    def adjust(self, numbers: np.ndarray, prediction: Prediction) -> Prediction:
+        """The forecast of the windows with these numbers `[B]`, calibrated; behind the last window, anything."""
+        numbers = np.minimum(numbers, len(self._renewal) - 1)
         growth = self._growth[self._renewal[numbers]][:, :, None]  # [B, H, 1, K]
-        quantiles = grown(prediction.quantiles, growth.astype(np.float32), prediction.levels).numpy()
-        return dataclasses.replace(prediction, quantiles=quantiles)
+        quantiles, paths = grown(prediction.quantiles, growth.astype(np.float32), prediction.levels).numpy(), prediction.paths
+        if paths is not None:
+            paths = moved(paths, prediction.quantiles, quantiles, prediction.levels).numpy()
+        return dataclasses.replace(prediction, quantiles=quantiles, paths=paths)

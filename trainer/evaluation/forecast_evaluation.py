@@ -5,6 +5,8 @@ Legend: B windows of a batch, H horizon steps, C channels, Q levels of quantiles
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from trainer.data.manifest import Interval
 from trainer.data.segments import Segment
 from trainer.evaluation.forecast_baselines import Baseline, fit_baselines
 from trainer.evaluation.forecast_metrics import ForecastMetrics, mase_scales
+from trainer.evaluation.path_metrics import PathMetrics
 from trainer.evaluation.quantile_metrics import QuantileMetrics
 from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
 from trainer.models.levels import MEDIAN
@@ -79,10 +82,11 @@ class Prediction:
     median: np.ndarray  # [B, H, C]: least absolute error; of a point forecast, the same
     quantiles: np.ndarray | None = None  # [B, H, C, Q], not falling along Q; None of a point forecast
     levels: tuple[float, ...] = ()  # of the quantiles
+    paths: np.ndarray | None = None  # [N, B, H, C], drawn; None where none were asked for
 
 
-Adjust = Callable[[int, Prediction], Prediction]
-"""From the number of a batch's first window and its forecast to the one that counts."""
+Adjust = Callable[[np.ndarray, Prediction], Prediction]
+"""From the numbers of a batch's windows `[B]` and its forecast to the one that counts."""
 
 
 def forecast_windows(
@@ -102,7 +106,8 @@ def forecast_windows(
     for batch in batches:
         arrays = {name: value.numpy() for name, value in batch.items()}
         forecast = predict(batch)
-        yield arrays, arrays["target_weight"] > 0, forecast if adjust is None else adjust(first, forecast)
+        numbers = np.arange(first, first + len(forecast.median))
+        yield arrays, arrays["target_weight"] > 0, forecast if adjust is None else adjust(numbers, forecast)
         first += len(forecast.median)
 
 
@@ -114,32 +119,36 @@ class Rivals:
     recent: RecentQuantiles | None = None  # beside quantile forecasts, where there is a season
     season: Season | None = None
 
-    def forecasts(self, arrays: dict[str, np.ndarray], first: int, levels: tuple[float, ...]) -> Iterator[tuple[str, Prediction]]:
-        """Names and forecasts for a batch whose first window has number `first`; a point forecast is every quantile of itself."""
+    def forecasts(self, arrays: dict[str, np.ndarray], numbers: np.ndarray, levels: tuple[float, ...]) -> Iterator[tuple[str, Prediction]]:
+        """Names and forecasts for the windows with these numbers `[B]`; a point forecast is every quantile and the one path of itself."""
         for name, baseline in self.points.items():
             point = baseline(arrays["past"], arrays["past_observed"] > 0)
-            yield name, Prediction(point, point, np.broadcast_to(point[..., None], (*point.shape, len(levels))), levels)
+            yield name, Prediction(point, point, np.broadcast_to(point[..., None], (*point.shape, len(levels))), levels, point[None])
         if self.recent is not None and self.season is not None:
             name = f"last_{SEASONS}_{self.season.name}s"
             middle = levels.index(MEDIAN)
-            for suffix, quantiles in zip(("", "_by_step"), self.recent.batch(first, len(arrays["past"]))):
+            for suffix, quantiles in zip(("", "_by_step"), self.recent.batch(numbers)):
                 yield name + suffix, Prediction(quantiles[..., middle], quantiles[..., middle], quantiles, levels)
 
 
-class _Scores:
-    """Scores of one forecaster: of its points, and of its quantiles where it has any."""
+class Scores:
+    """Scores of one forecaster: of its points, and of its quantiles and paths where it has any and `levels` and `paths` ask for them."""
 
-    def __init__(self, horizon: int, scale: SeriesScale, levels: tuple[float, ...]):
+    def __init__(self, horizon: int, scale: SeriesScale, levels: tuple[float, ...], paths: bool = False):
         self._points = ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
         self._quantiles = QuantileMetrics(levels, horizon, scale.mean, scale.std, scale.names) if levels else None
+        self._paths = PathMetrics() if paths else None
 
     def add(self, forecast: Prediction, arrays: dict[str, np.ndarray], observed: np.ndarray) -> None:
         self._points.add(forecast.mean, arrays["target"], observed, arrays["series"], forecast.median)
         if self._quantiles is not None and forecast.quantiles is not None:
             self._quantiles.add(forecast.quantiles, arrays["target"], observed, arrays["series"])
+        if self._paths is not None and forecast.paths is not None:
+            self._paths.add(forecast.paths, arrays["target"], observed)
 
     def results(self) -> dict[str, Any]:
-        return self._points.results() | (self._quantiles.results() if self._quantiles is not None else {})
+        parts = (part.results() for part in (self._quantiles, self._paths) if part is not None)
+        return functools.reduce(operator.or_, parts, self._points.results())
 
 
 def score(
@@ -155,12 +164,13 @@ def score(
     Raises:
       TrainerError: a forecast is no number; the text names the window.
     """
-    found: dict[str, _Scores] = {}
+    found: dict[str, Scores] = {}
     first = 0
     for arrays, observed, forecast in forecast_windows(predict, batches, adjust):
-        for name, one in (("", forecast), *rivals.forecasts(arrays, first, forecast.levels)):
+        numbers = np.arange(first, first + len(observed))
+        for name, one in (("", forecast), *rivals.forecasts(arrays, numbers, forecast.levels)):
             if name not in found:
-                found[name] = _Scores(horizon, scale, forecast.levels)
+                found[name] = Scores(horizon, scale, forecast.levels, forecast.paths is not None)
             found[name].add(one, arrays, observed)
         first += len(observed)
     results = {name: scores.results() for name, scores in found.items()}

@@ -29,9 +29,9 @@ CALIBRATION = (460, 400)  # pixels
 def headline(probabilistic: bool, counted: str = "windows") -> Headline:
     """The score of the summary: of quantiles where the forecast has them."""
     caption = (
-        "mse, mae and crps: of values standardised by the training split; mae_raw and rmse: in the units of the data; nd and "
-        "weighted_quantile_loss: relative to the size of the values; mase: relative to repeating the last season in training; smape and "
-        "coverages: percent."
+        "mse, mae, crps and crps_paths: of values standardised by the training split; crps_sum and coverage_80_sum: of their sums over the "
+        "horizon; mae_raw and rmse: in the units of the data; nd and weighted_quantile_loss: relative to the size of the values; mase: "
+        "relative to repeating the last season in training; smape and coverages: percent."
     )
     if probabilistic:
         return Headline("weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, caption=caption)
@@ -65,8 +65,8 @@ def ranked_series(per_series: Sequence[Mapping[str, Any]]) -> list[tuple[str, in
     return [(rank, int(scored[place]["series"])) for rank, place in ranked_places(len(scored))]
 
 
-Predict = Callable[[int, Any], Prediction]
-"""The number of a window and a batch of it alone, as `WindowShape.signature` tells -> its forecast."""
+Predict = Callable[[np.ndarray, Any], Prediction]
+"""The number of a window `[1]` and a batch of it alone, as `WindowShape.signature` tells -> its forecast."""
 
 
 def shown_windows(
@@ -86,7 +86,7 @@ def shown_windows(
     for series_rank, index in series:
         for window in errors.ranked(index):
             batch = windows.batch(tf.constant([window.number], tf.int64), tf.ones([1]))
-            forecast = predict(window.number, batch)
+            forecast = predict(np.array([window.number]), batch)
             mean, std = scale.mean[index], scale.std[index]
             values = np.concatenate([batch["past"][0, :, window.channel], batch["target"][0, :, window.channel]])
             observed = np.concatenate([batch["past_observed"][0, :, window.channel], batch["target_weight"][0, :, window.channel]])

@@ -91,7 +91,7 @@ class QuantileMetrics:
         steps = [self._scores(every, slice(step, step + 1)) for step in range(horizon)]
         raw_loss, size = (self._loss * self._std[:, None, None]).sum((0, 1)), self._size.sum()
         return {
-            **self._scores(every, every),
+            **self.overall(),
             "quantiles_per_step": {name: [step[name] for step in steps] for name in steps[0]},
             "quantiles_per_series": [
                 {"series": index, "name": name, **self._scores(slice(index, index + 1), every)} for index, name in enumerate(self._names)
@@ -113,6 +113,10 @@ class QuantileMetrics:
                 for index, (low, high) in enumerate(self._pairs)
             ],
         }
+
+    def overall(self) -> dict[str, float | None]:
+        """The scores of the module's text, of all that was added."""
+        return self._scores(slice(None), slice(None))
 
     def _scores(self, series: slice, steps: slice) -> dict[str, float | None]:
         targets, size = self._targets[series, steps].sum(), self._size[series, steps].sum()

@@ -32,18 +32,18 @@ class RecentQuantiles:
         filled = carry_forward(segment.values[None], segment.observed[None])[0]
         return np.concatenate([np.repeat(filled[:1], steps, axis=0), filled])
 
-    def batch(self, first: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Quantiles for windows `first` to `first + size` (the last window again beyond the end), standardised.
+    def batch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles for the windows with these numbers `[B]` (the last window beyond the end), standardised.
 
         Returns:
           Of all recent steps alike, and of those at the same place of the season; both `[B, H, C, Q]`.
         """
-        numbers = np.minimum(np.arange(first, first + size), len(self._target) - 1)
+        numbers = np.minimum(numbers, len(self._target) - 1)
         steps = SEASONS * self._season
         rows = np.stack(
             [self._rows[segment][target : target + steps] for segment, target in zip(self._segment[numbers], self._target[numbers])]
         )  # [B, 7 * season, C]
         alike = np.moveaxis(np.quantile(rows, self._levels, axis=1), 0, -1)[:, None]  # [B, 1, C, Q]
-        seasons = rows.reshape(size, SEASONS, self._season, -1)
+        seasons = rows.reshape(len(numbers), SEASONS, self._season, -1)
         placed = np.moveaxis(np.quantile(seasons, self._levels, axis=1), 0, -1)  # [B, season, C, Q]
         return np.repeat(alike, self._horizon, axis=1), placed[:, np.arange(self._horizon) % self._season]

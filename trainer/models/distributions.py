@@ -1,4 +1,4 @@
-"""What a forecaster's numbers mean: quantiles, or the parameters of a distribution, with the loss that fits and a way to draw from it.
+"""What a forecaster's numbers mean: quantiles, or the parameters of a distribution, with the loss that fits and a way to draw.
 
 Legend: B windows, H horizon steps, C channels, P numbers of each value to forecast, Q levels, N draws, S series of the dataset.
 All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where the value is, in these
@@ -11,6 +11,7 @@ calibrated by the other: they cover 74% and 85% with this unit, 73% and 86% with
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Sequence
 
@@ -23,7 +24,8 @@ SMALLEST_SCALE = 1e-3  # in units of a series' standard deviation: where values 
 LEAST_DOF = 2.0  # degrees of freedom above this have a variance
 SOFTPLUS_ONE = math.log(math.e - 1)  # softplus of this is 1
 _STIRLING_FROM = 8.0
-_TABLE_STEPS = 1024
+_TABLE_STEPS = 64
+_LARGEST_SCORE = 6.5
 
 
 class Distribution(abc.ABC):
@@ -49,10 +51,10 @@ class Distribution(abc.ABC):
         """`[B, H, C, Q]`, not falling along Q."""
 
     @abc.abstractmethod
-    def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Values that rise with `scores: [N, B, H, C]`; where these are standard normal, the values follow the forecast.
+    def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """The values at normal scores, the quantiles at the levels `Phi(score)`: `[..., B, H, C]`, as the scores are.
 
-        Scores that hang together over the horizon give paths that do. `seed: [2]` int32 is for what the scores leave open.
+        Where the scores are standard normal, the values follow the forecast; where they hang together over the horizon, paths do.
         """
 
     def _of_series(self, values: np.ndarray, series: tf.Tensor) -> tf.Tensor:
@@ -88,8 +90,8 @@ class Quantiles(Distribution):
         above = median + tf.cumsum(steps[..., middle:], axis=-1)
         return tf.concat([below, median, above], axis=-1)
 
-    def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return draw_between(self.quantiles(numbers, series), self.levels, scores)
+    def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        return values_at(self.quantiles(numbers, series), self.levels, scores)
 
 
 class Normal(Distribution):
@@ -108,7 +110,7 @@ class Normal(Distribution):
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         return numbers[..., :1] + _scale(numbers)[..., None] * normal_scores(self.levels).astype(np.float32)
 
-    def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         return numbers[..., 0] + _scale(numbers) * scores
 
 
@@ -116,10 +118,6 @@ class StudentT(Distribution):
     """Numbers: location, scale, and what the degrees of freedom come from, which stay above `LEAST_DOF`."""
 
     size = 3
-
-    def __init__(self, levels: Sequence[float], mean: np.ndarray, std: np.ndarray):
-        super().__init__(levels, mean, std)
-        self._table = _student_t_table(self.levels)
 
     def loss(self, numbers: tf.Tensor, target: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         scale, dof = _scale(numbers), _dof(numbers[..., 2])
@@ -133,17 +131,11 @@ class StudentT(Distribution):
         return numbers[..., 0]
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        place = LEAST_DOF / _dof(numbers[..., 2]) * _TABLE_STEPS
-        low = tf.cast(tf.clip_by_value(tf.floor(place), 0, _TABLE_STEPS - 1), tf.int32)
-        part = (place - tf.cast(low, tf.float32))[..., None]
-        table = tf.constant(self._table)
-        unit = (1 - part) * tf.gather(table, low) + part * tf.gather(table, low + 1)  # [B, H, C, Q]
-        return numbers[..., :1] + _scale(numbers)[..., None] * unit
+        scores = normal_scores(self.levels).astype(np.float32)
+        return tf.stack([self.at_scores(numbers, series, tf.fill(tf.shape(numbers)[:-1], score)) for score in scores], axis=-1)
 
-    def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        half = _dof(numbers[..., 2]) / 2
-        gamma = tf.random.stateless_gamma(tf.shape(scores), seed, half)
-        return numbers[..., 0] + _scale(numbers) * scores * tf.sqrt(half / gamma)
+    def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        return numbers[..., 0] + _scale(numbers) * student_t_at(scores, _dof(numbers[..., 2]))
 
 
 class NegativeBinomial(Distribution):
@@ -175,7 +167,7 @@ class NegativeBinomial(Distribution):
         found = [negative_binomial_quantile(tf.fill(tf.shape(mean), np.float64(level)), mean, shape) for level in self.levels]
         return tf.stack([self._standardised(count, series) for count in found], axis=-1)
 
-    def draw(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         mean, shape = (tf.broadcast_to(part, tf.shape(scores)) for part in self._mean_and_shape(numbers, series))
         level = 0.5 * tf.math.erfc(-tf.cast(scores, tf.float64) / math.sqrt(2))
         return self._standardised(negative_binomial_quantile(level, mean, shape), series)
@@ -205,8 +197,8 @@ def quantile_loss(quantiles: tf.Tensor, target: tf.Tensor, levels: Sequence[floa
     return 2 * tf.reduce_mean(tf.maximum(level * error, (level - 1) * error), axis=-1)
 
 
-def draw_between(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tensor) -> tf.Tensor:
-    """Values at normal `scores [N, B, H, C]` of a distribution with these quantiles `[B, H, C, Q]`: `[N, B, H, C]`.
+def values_at(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tensor) -> tf.Tensor:
+    """Values at normal `scores [..., B, H, C]` of a distribution with these quantiles `[B, H, C, Q]`: `[..., B, H, C]`.
 
     Between two levels the value is linear in the score, and beyond the outermost ones it goes on so: the tails are those of a normal
     distribution, and a normal distribution is met exactly.
@@ -219,6 +211,20 @@ def draw_between(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tenso
         low, high = (-np.inf if index == 0 else at[index]), (np.inf if index == last else at[index + 1])
         values += slope * (tf.clip_by_value(scores, low, high) - at[index])
     return values
+
+
+def scores_of(quantiles: tf.Tensor, levels: Sequence[float], values: tf.Tensor) -> tf.Tensor:
+    """What `values_at` was given where it gave `values [..., B, H, C]`; of a value that several levels share, the middle of them."""
+    at = normal_scores(levels).astype(np.float32)
+    scores = at[0] + tf.zeros_like(values)
+    last = len(at) - 2
+    for index in range(last + 1):
+        above, width = values - quantiles[..., index], quantiles[..., index + 1] - quantiles[..., index]
+        share = above / tf.where(width > 0, width, 1.0)
+        low, high = (-np.inf if index == 0 else 0.0), (np.inf if index == last else 1.0)
+        share = tf.where(width > 0, tf.clip_by_value(share, low, high), 0.5 + 0.5 * tf.sign(above))
+        scores += (at[index + 1] - at[index]) * share
+    return scores
 
 
 def _scale(numbers: tf.Tensor) -> tf.Tensor:
@@ -283,15 +289,42 @@ def negative_binomial_quantile(level: tf.Tensor, mean: tf.Tensor, shape: tf.Tens
     return tf.cast(high, tf.float32)
 
 
-def _student_t_table(levels: Sequence[float]) -> np.ndarray:
-    """Quantiles at `LEAST_DOF / dof` = 0, 1/1024, ..., 1: `[1025, Q]` float32, by bisection of the incomplete beta function."""
-    dof = LEAST_DOF / np.arange(1, _TABLE_STEPS + 1)[:, None] * _TABLE_STEPS  # [steps, 1]
-    upper = np.maximum(levels, 1 - np.asarray(levels))  # the distribution is symmetric
-    low = np.zeros((_TABLE_STEPS, len(levels)))
-    high = low + (2 * upper - 1) / np.sqrt(2 * upper * (1 - upper)) + 1e-9  # the quantile with 2 degrees of freedom
+def student_t_at(scores: tf.Tensor, dof: tf.Tensor) -> tf.Tensor:
+    """Student's t at normal scores `[..., B, H, C]`, degrees of freedom `[B, H, C]` of `LEAST_DOF` or more.
+
+    `sqrt(dof * log(1 + t^2 / dof))` is nearly the score itself (Wallace 1959), and exactly so without end of the degrees of freedom. How
+    far it is from it changes slowly with both, so a small table of the quotient gives the quantile to four digits, into the far tails.
+    """
+    size = tf.minimum(tf.abs(scores), _LARGEST_SCORE)
+    row, row_part = _place((LEAST_DOF / dof + tf.zeros_like(scores)) * _TABLE_STEPS)
+    column, column_part = _place(size / _LARGEST_SCORE * _TABLE_STEPS)
+    with tf.init_scope():  # computed at once, in a graph too
+        values = _student_t_table().reshape(-1)
+    table, first = tf.constant(values), row * (_TABLE_STEPS + 1) + column
+    above, below = (
+        (1 - column_part) * tf.gather(table, first + step) + column_part * tf.gather(table, first + step + 1)
+        for step in (0, _TABLE_STEPS + 1)
+    )
+    root = size * ((1 - row_part) * above + row_part * below)
+    return tf.sign(scores) * tf.sqrt(dof * tf.math.expm1(tf.square(root) / dof))
+
+
+def _place(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The table's place below `x`, int32, and how far `x` is on the way to the next one."""
+    low = tf.clip_by_value(tf.floor(x), 0, _TABLE_STEPS - 1)
+    return tf.cast(low, tf.int32), x - low
+
+
+@functools.cache
+def _student_t_table() -> np.ndarray:
+    """`sqrt(dof * log(1 + t^2 / dof)) / score` at `LEAST_DOF / dof` = 0, 1/64, ..., 1 and so many scores to the largest, by bisection."""
+    steps = np.arange(1, _TABLE_STEPS + 1) / _TABLE_STEPS
+    dof, score = np.meshgrid(LEAST_DOF / steps, _LARGEST_SCORE * np.concatenate([[1e-4], steps]), indexing="ij")
+    half = tf.constant(0.5, tf.float64)
+    beyond = 0.5 * tf.math.erfc(tf.constant(score / math.sqrt(2))).numpy()
+    low, high = np.zeros_like(score), 2 * score
     for _ in range(60):
         middle = (low + high) / 2
-        above = 0.5 * tf.math.betainc(dof / 2 + 0 * middle, tf.constant(0.5, tf.float64) + 0 * middle, dof / (dof + middle**2)).numpy()
-        low, high = np.where(1 - above < upper, middle, low), np.where(1 - above < upper, high, middle)
-    signs = np.sign(np.asarray(levels) - MEDIAN)
-    return np.concatenate([normal_scores(levels)[None], signs * high]).astype(np.float32)
+        tail = 0.5 * tf.math.betainc(tf.constant(dof / 2), half + 0 * dof, tf.constant(np.exp(-(middle**2) / dof))).numpy()
+        low, high = np.where(tail > beyond, middle, low), np.where(tail > beyond, high, middle)
+    return np.concatenate([np.ones((1, _TABLE_STEPS + 1)), high / score]).astype(np.float32)

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from trainer.config import ForecastConfig, ModelConfig
 from trainer.data.windows import Batch, WindowShape
+from trainer.models.distributions import Distribution
+from trainer.models.feeding import own_draws, true_values
 from trainer.models.model import Model
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
@@ -62,17 +64,19 @@ class Forecaster(Model):
         model: ModelConfig,
         dtype: str,
         kernel: str = "auto",
-        numbers: int = 1,
+        distribution: Distribution | None = None,
         linear: np.ndarray | None = None,
     ):
         """`linear` holds the weights `[L, H]` of the linear skip; without them they are 0 until a checkpoint gives them."""
         super().__init__("forecaster")
-        self._shape, self._rate, self._numbers = shape, model.dropout, numbers
+        numbers = 1 if distribution is None else distribution.size
+        self._shape, self._rate, self._numbers, self._distribution = shape, model.dropout, numbers, distribution
         self._segment = segment = forecast.segment
+        self._teacher_forcing = forecast.teacher_forcing_course
         self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
         parallel = forecast.decoder == "parallel"
         start = "zeros" if forecast.linear_skip == "add" else "glorot_uniform"  # of what is added to the linear skip
-        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, start)
+        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, numbers, start)
         if parallel:
             outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
             self._head = keras.layers.Dense(outputs, kernel_initializer=start, dtype=dtype, name="head")
@@ -105,13 +109,12 @@ class Forecaster(Model):
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
         """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.
 
-        With several numbers for each value they are the last dimension, `[B, H, C, P + 1]`, the window's usual change behind them.
+        With several numbers for each value they are the last dimension, `[B, H, C, P + 1]`, the window's usual change behind them. Those
+        of an autoregressive decoder are of each value given the true ones before it: they are for its likelihood, `paths` forecast.
         """
-        zero = last_observed(batch["past"], batch["past_observed"])
-        past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)  # [B, L, C]
-        x = tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)  # [B, L, 2C + F]
+        zero, past, x = self._relative(batch)
         if self._rollout is not None:
-            return self._rolled_out(self._rollout, x, past, batch, noise) + zero
+            return self._rolled_out(self._rollout, batch, noise)
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
@@ -120,8 +123,32 @@ class Forecaster(Model):
         forecast = self._with_skip(forecast, past, training=noise is not None) + zero
         if others is None:
             return forecast
-        unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(forecast))
-        return tf.concat([forecast[..., None], others, unit[..., None]], axis=-1)
+        return self._with_unit(tf.concat([forecast[..., None], others], axis=-1), batch)
+
+    def paths(self, batch: Batch, scores: tf.Tensor) -> tf.Tensor:
+        """Sample paths `[N, B, H, C]` of an autoregressive decoder with a distribution, each value drawn from what the path is so far.
+
+        `scores: [N, B or 1, H, C]`, standard normal, decide on the draws.
+        """
+        assert self._rollout is not None and self._distribution is not None
+        count, rows, (_, horizon, channels) = scores.shape[0] or tf.shape(scores)[0], tf.shape(batch["past"])[0], scores.shape[1:]
+        scores = tf.reshape(tf.broadcast_to(scores, [count, rows, horizon, channels]), [-1, horizon, channels])
+        zero, past, x = self._relative(batch)
+        inputs = (self._rollout_inputs(batch, past, x, None), zero, usual_change(batch["past"], batch["past_observed"]), batch["series"])
+        given, zero, unit, series = tf.nest.map_structure(lambda part: _times(part, count), inputs)
+        own = own_draws(self._distribution, zero, unit, series, scores)
+        return tf.reshape(self._rollout(*given, own=own, give_values=True) + zero, [count, -1, horizon, channels])
+
+    def _relative(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Each window's last value [B, 1, C], the lookback relative to it [B, L, C], and all that the encoder reads [B, L, 2C + F]."""
+        zero = last_observed(batch["past"], batch["past_observed"])
+        past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)
+        return zero, past, tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)
+
+    def _with_unit(self, numbers: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """`[B, H, C, P] -> [B, H, C, P + 1]`."""
+        unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(numbers)[:-1])
+        return tf.concat([numbers, unit[..., None]], axis=-1)
 
     def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
@@ -153,10 +180,28 @@ class Forecaster(Model):
         written = dropout(written[:, 0], self._rate, noise, "segment")
         return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels * self._numbers]), outputs[:, -1]
 
-    def _rolled_out(self, rollout: Rollout, x: tf.Tensor, past: tf.Tensor, batch: Batch, noise: Noise | None) -> tf.Tensor:
+    def _rolled_out(self, rollout: Rollout, batch: Batch, noise: Noise | None) -> tf.Tensor:
+        """What `call` gives: one segment after another, each told the true values before it or not."""
+        zero, past, x = self._relative(batch)
+        own = told = None
+        if self._distribution is not None:
+            scores = tf.zeros([tf.shape(past)[0], self._shape.horizon, self._shape.channels])
+            if noise is not None:
+                scores = noise.normal_of_rows(tf.shape(past)[0], scores.shape[1:].as_list(), "draws")
+            own = own_draws(self._distribution, zero, usual_change(batch["past"], batch["past_observed"]), batch["series"], scores)
+        first, last = self._teacher_forcing
+        if noise is not None and max(first, last) > 0:
+            told = true_values(batch, zero, self._segment, first + (last - first) * noise.progress, noise)
+        elif noise is None and self._distribution is not None:  # a likelihood is that of the true path
+            told = true_values(batch, zero, self._segment, 1.0, None)
+        numbers = rollout(*self._rollout_inputs(batch, past, x, noise), own=own, told=told, noise=noise)
+        numbers = tf.concat([numbers[..., :1] + zero[..., None], numbers[..., 1:]], axis=-1)
+        return numbers[..., 0] if self._distribution is None else self._with_unit(numbers, batch)
+
+    def _rollout_inputs(self, batch: Batch, past: tf.Tensor, x: tf.Tensor, noise: Noise | None) -> tuple[Any, ...]:
         _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)
-        last = past[:, -self._segment :]
-        return rollout(last, batch["future_features"], self._of_series(batch)[:, 0], self._skipped(past), state, noise=noise)
+        last, series = past[:, -self._segment :], self._of_series(batch)[:, 0]
+        return last, batch["future_features"], series, self._skipped(past), state
 
     def _segments_read(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, Any]:
         """Outputs [B, S, H'] and the last state of the encoder over the segments of `x: [B, L, 2C + F]`."""
@@ -178,3 +223,8 @@ class Forecaster(Model):
         if self._skip is None:
             return tf.zeros([tf.shape(past)[0], self._shape.horizon, self._shape.channels])
         return tf.transpose(self._skip(tf.transpose(past, [0, 2, 1])), [0, 2, 1])
+
+
+def _times(part: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """`[B, ...] -> [N * B, ...]`, the whole batch N times over."""
+    return tf.tile(part, tf.concat([[count], tf.ones([part.shape.rank - 1], tf.int32)], axis=0))

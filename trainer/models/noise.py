@@ -1,28 +1,72 @@
-"""Noise as a function of (seed, step, replica): the same in every run and on every device, different on every replica."""
+"""Noise as a function of (seed, step, replica): the same in every run and on every device.
+
+Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` are for what must not depend on how replicas share a batch.
+"""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 ALGORITHM = "philox"  # the same numbers on CPU and GPU
+NoiseTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 
+@dataclass(frozen=True, eq=False)
 class Noise:
-    """A key for stateless random ops, `key: [2]` int32; `None` stands for no noise (inference)."""
+    """Keys for stateless random ops; `None` in its place stands for no noise (inference).
 
-    def __init__(self, key: tf.Tensor):
-        self.key = key
+    Attributes:
+      key: [2] int32, of this step and this replica (or part of its rows).
+      step_key: [2] int32, of this step.
+      part: which part of the global batch this is, from 0, int32.
+      progress: share of the run that is done, float32 in [0, 1].
+      parts: how many parts there are.
+    """
+
+    key: tf.Tensor
+    step_key: tf.Tensor
+    part: tf.Tensor
+    progress: tf.Tensor
+    parts: int
 
     @classmethod
-    def of(cls, seed: int, step: tf.Tensor, replica: tf.Tensor) -> Noise:
-        key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
-        return cls(tf.random.fold_in(key, tf.cast(replica, tf.int32), ALGORITHM))
+    def of(cls, seed: int, step: tf.Tensor, part: tf.Tensor, parts: int = 1, progress: tf.Tensor | float = 0.0) -> Noise:
+        step_key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
+        part = tf.cast(part, tf.int32)
+        key = tf.random.fold_in(step_key, part, ALGORITHM)
+        return cls(key, step_key, part, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0), parts)
+
+    @property
+    def tensors(self) -> NoiseTensors:
+        """All but `parts`, in the order of the attributes."""
+        return self.key, self.step_key, self.part, self.progress
 
     def named(self, name: str) -> tf.Tensor:
         """A key of its own for one place in the model."""
-        return tf.random.fold_in(self.key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
+        return _named(self.key, name)
+
+    def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part it is."""
+        return self._own(self._every(rows, shape, name), rows, shape)
+
+    def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """The same, standard normal; made from uniform ones, as XLA draws other normal numbers than TensorFlow's own op."""
+        return self._own(tf.math.ndtri(self._every(rows, shape, name) + 2.0**-24), rows, shape)
+
+    def _every(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """Uniform numbers of the whole global batch."""
+        return tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
+
+    def _own(self, every: tf.Tensor, rows: tf.Tensor, shape: list[int]) -> tf.Tensor:
+        """This part's rows, as a slice of known size, which XLA asks for."""
+        return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])
+
+
+def _named(key: tf.Tensor, name: str) -> tf.Tensor:
+    return tf.random.fold_in(key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
 
 
 def dropout(x: tf.Tensor, rate: float, noise: Noise | None, name: str, same_over_time: bool = False) -> tf.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,27 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
       DataError: a file does not fit the model.
       TrainerError: a forecast is no number.
     """
+    forecasts = []
+    for part, inputs in requests(contract, paths, batch_size):
+        for series, own in answers(model, "serving_default", part, inputs):
+            times = future_times(series, contract["horizon"])
+            forecasts.append(Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"])))
+    return forecasts
+
+
+def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[tuple[list[RawSeries], dict[str, Any]]]:
+    """The files' histories, so many at once, and the inputs of `serving_default` that they make.
+
+    Raises:
+      DataError: a file does not fit the model.
+    """
     import tensorflow as tf
 
     histories = [read_history(path, contract) for path in paths]
     groups = np.asarray([group_index(path, contract) for path in paths], np.int32)
     for series, group in zip(histories, groups):
         _check_static(series, contract["groups"][group], contract)
-    lookback, function = contract["lookback"], model.signatures["serving_default"]
-    forecasts = []
+    lookback = contract["lookback"]
     for first in range(0, len(paths), batch_size):
         part = histories[first : first + batch_size]
         inputs = {"values": tf.constant(np.stack([series.values[-lookback:] for series in part]), tf.float32)}
@@ -115,17 +128,25 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
             inputs["known"] = tf.constant(np.stack([series.known.values[-steps:] for series in part if series.known is not None]))
         if len(contract["groups"]) > 1:
             inputs["group"] = tf.constant(groups[first : first + batch_size])
-        outputs = {name: value.numpy() for name, value in function(**inputs).items()}
-        for row, series in enumerate(part):
-            own = {name: value[row] for name, value in outputs.items()}
-            if not all(np.isfinite(value).all() for value in own.values()):
-                raise TrainerError(f"the forecast for {series.source} is no number; check its last {lookback} rows for extreme values")
-            times = _times(series, contract["horizon"])
-            forecasts.append(Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"])))
-    return forecasts
+        yield part, inputs
 
 
-def _times(series: RawSeries, horizon: int) -> np.ndarray | None:
+def answers(model: Any, signature: str, part: list[RawSeries], inputs: dict[str, Any]) -> Iterator[tuple[RawSeries, dict[str, np.ndarray]]]:
+    """What a signature gives, for each history of a request.
+
+    Raises:
+      TrainerError: it is no number.
+    """
+    outputs = {name: value.numpy() for name, value in model.signatures[signature](**inputs).items()}
+    for row, series in enumerate(part):
+        own = {name: value[row] for name, value in outputs.items()}
+        if not all(np.isfinite(value).all() for value in own.values()):
+            raise TrainerError(f"the forecast for {series.source} is no number; check its last rows for extreme values")
+        yield series, own
+
+
+def future_times(series: RawSeries, horizon: int) -> np.ndarray | None:
+    """`[H]` Unix seconds of the steps behind a history, None without dates."""
     if series.times is None or series.interval is None:
         return None
     return advance(int(series.times[-1]), horizon, series.interval)
@@ -146,11 +167,14 @@ def write_csv(forecasts: list[Forecast], output: str, told: Callable[[str], str]
         for forecast in forecasts:
             for step, numbers in enumerate(_numbers(forecast)):
                 when = format_time(int(forecast.times[step])) if forecast.times is not None else step + 1
-                # shortest that reads back the same
-                shown = [np.format_float_positional(number, unique=True, trim="-") for number in numbers]
-                writer.writerow([*([told(forecast.history.source)] if several else []), when, *shown])
+                writer.writerow([*([told(forecast.history.source)] if several else []), when, *map(shortest, numbers)])
                 rows += 1
     return rows
+
+
+def shortest(number: np.floating) -> str:
+    """The shortest text that reads back as the same number."""
+    return np.format_float_positional(number, unique=True, trim="-")
 
 
 def _numbers(forecast: Forecast) -> np.ndarray:

@@ -16,7 +16,7 @@ from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
 from trainer.data.windows import Windows, WindowShape, feature_count
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError, Problem
 from trainer.evaluation.conformal_fit import (
     RecentConformal,
     ScoredWindows,
@@ -24,8 +24,9 @@ from trainer.evaluation.conformal_fit import (
     scored_windows,
     window_moments,
 )
+from trainer.evaluation.dependence_fit import fitted_dependence
 from trainer.evaluation.forecast_baselines import Baseline
-from trainer.evaluation.forecast_evaluation import Prediction, Rivals, Season, SeriesScale, baselines_for, score, season_of, series_scale
+from trainer.evaluation.forecast_evaluation import Adjust, Prediction, Rivals, SeriesScale, baselines_for, score, season_of, series_scale
 from trainer.evaluation.forecast_report import (
     calibration_section,
     forecasts_section,
@@ -39,10 +40,11 @@ from trainer.evaluation.recent_quantiles import SEASONS, RecentQuantiles
 from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.evaluation.window_errors import WindowErrors
 from trainer.models.conformal import Conformal
+from trainer.models.dependence import Dependence
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
-from trainer.models.readout import Readout
+from trainer.models.readout import PATHS, Readout
 from trainer.models.ridge import fit_ridge
 from trainer.tasks.forecast_serving import forecast_serving
 from trainer.tasks.serving import Serving
@@ -50,6 +52,8 @@ from trainer.tasks.task import Batch, State, Sums, Task
 from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 logger = logging.getLogger(__name__)
+
+MOST_DRAWN = 1 << 25  # values of sample paths held at once: 128 MiB, and some copies
 
 
 class ForecastTask(Task):
@@ -74,7 +78,7 @@ class ForecastTask(Task):
         self.distribution: Distribution | None = None
         if forecast.output != "point":
             self.distribution = DISTRIBUTIONS[forecast.output](forecast.levels, self.mean, self.std)
-        self.readout = Readout(self.distribution)
+        self.readout = Readout(self.distribution, forecast.ancestral)
         self.score_name = "mse" if self.distribution is None else "weighted_quantile_loss"
         self._groups: dict[str, list[series_store.GroupSeries]] = {}
         if groups is not None:
@@ -143,9 +147,10 @@ class ForecastTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         assert self.manifest.series is not None
         num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
-        numbers = 1 if self.distribution is None else self.distribution.size
         config = self.config
-        return Forecaster(self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, numbers, self._linear)
+        return Forecaster(
+            self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, self.distribution, self._linear
+        )
 
     @property
     def nominal_weight(self) -> float:
@@ -162,7 +167,7 @@ class ForecastTask(Task):
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
-        forecast = self.readout.forecast(numbers, batch["series"])
+        forecast = self.readout.forecast(model if self.readout.ancestral else lambda _: numbers, batch)
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
         sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
@@ -174,12 +179,14 @@ class ForecastTask(Task):
             sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
         return sums, state
 
-    def predictor(self, model: keras.Model, readout: Readout) -> Callable[[Batch], Prediction]:
-        """A function that forecasts a batch of windows, as `evaluation_batches` gives them; compiled once."""
+    def predictor(self, model: keras.Model, readout: Readout, paths: int = 0) -> Callable[[Batch], Prediction]:
+        """A function that forecasts a batch of windows, as `evaluation_batches` gives them, with so many paths; compiled once."""
 
         @tf.function(reduce_retracing=True)
         def run(batch: Batch) -> dict[str, tf.Tensor]:
-            return readout.forecast(model(batch), batch["series"])
+            computed = readout.computed(model, batch)
+            drawn = {"paths": readout.draw(computed, batch, tf.constant(paths), tf.constant(0, tf.int64))} if paths else {}
+            return readout.forecast(computed, batch) | drawn
 
         return lambda batch: Prediction(levels=readout.levels, **{name: value.numpy() for name, value in run(batch).items()})
 
@@ -191,13 +198,13 @@ class ForecastTask(Task):
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         assert self.manifest.series is not None
-        levels, conformal = self.readout.levels, None
-        if config.conformal == "validation":
-            conformal = Conformal(levels, self.scored(model, "validation").growth(levels))
-        elif config.conformal == "recent":
-            newest = "test" if "test" in self.splits else "validation"
-            conformal = newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
-        readout = dataclasses.replace(self.readout, conformal=conformal)
+        dependence = None
+        if config.dependence == "validation" and self._parallel_paths:
+            if "validation" not in self.splits:
+                told = f"finds no validation split in {self.config.data_dir}"
+                raise ConfigError([Problem("dependence", config.dependence, told, "use --dependence=none, or prepare the data with one")])
+            dependence = self.dependence(model)
+        readout = dataclasses.replace(self.readout, conformal=self.conformal_now(model, config.conformal), dependence=dependence)
         return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
 
     @property
@@ -207,6 +214,25 @@ class ForecastTask(Task):
         season = season_of(self.manifest.series.interval)
         return season.steps if season is not None else self.shape.horizon
 
+    @property
+    def evaluation_batch_size(self) -> int:
+        size = super().evaluation_batch_size
+        return self._with_paths(size) if self.readout.ancestral else size
+
+    def _with_paths(self, batch_size: int) -> int:
+        """The windows of a batch, or fewer where the paths of so many would not fit into memory."""
+        return max(1, min(batch_size, MOST_DRAWN // (PATHS * self.shape.horizon * self.shape.channels)))
+
+    @property
+    def _parallel_paths(self) -> bool:
+        """Whether paths are drawn from the distributions of all steps at once."""
+        return self.distribution is not None and not self.readout.ancestral
+
+    def dependence(self, model: keras.Model) -> Dependence:
+        """How steps hang together in the validation split; takes a pass over it."""
+        batches = self.evaluation_batches("validation", self.evaluation_batch_size)
+        return fitted_dependence(self.predictor(model, self.readout), batches, self.windows("validation").count)
+
     def _recent(self, model: keras.Model, split: str) -> RecentConformal:
         """Calibration of a split's windows by those before them, in it and in the validation split."""
         parts = [self.scored(model, name) for name in dict.fromkeys(["validation", split]) if name in self.splits]
@@ -214,12 +240,30 @@ class ForecastTask(Task):
         begins, _ = window_moments(self.segments(split, self.joint), self.shape.lookback, self.shape.horizon)
         return RecentConformal(scored, begins, self.readout.levels, self._season_steps)
 
-    def _recent_quantiles(self, split: str, season: Season | None) -> RecentQuantiles | None:
-        """The baseline beside a probabilistic forecast, where there is a season."""
-        if self.distribution is None or season is None:
+    def calibrated(self, model: keras.Model, how: str, split: str) -> tuple[Readout, Adjust | None]:
+        """How forecasts for the windows of a split are read and adjusted afterwards, with `--conformal` as `how`."""
+        if how == "recent":
+            return self.readout, self._recent(model, split).adjust
+        return dataclasses.replace(self.readout, conformal=self.conformal_now(model, how)), None
+
+    def conformal_now(self, model: keras.Model, how: str) -> Conformal | None:
+        """The calibration of a forecast after all data, with `--conformal` as `how`."""
+        if how == "none":
             return None
-        segments = self.segments(split, self.joint)
-        return RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
+        levels = self.readout.levels
+        if how == "validation":
+            return Conformal(levels, self.scored(model, "validation").growth(levels))
+        newest = "test" if "test" in self.splits else "validation"
+        return newest_conformal(self.scored(model, newest), levels, SEASONS * self._season_steps)
+
+    def rivals(self, split: str) -> Rivals:
+        """What forecasts the windows of a split beside the model: recent quantiles too where it is probabilistic and there is a season."""
+        assert self.manifest.series is not None
+        season, recent = season_of(self.manifest.series.interval), None
+        if self.distribution is not None and season is not None:
+            segments = self.segments(split, self.joint)
+            recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
+        return Rivals(self.baselines(), recent, season)
 
     def scale(self) -> SeriesScale:
         """What leads from standardised to raw units and to scaled errors."""
@@ -236,25 +280,22 @@ class ForecastTask(Task):
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         facts = self.manifest.series
         assert facts is not None
-        season = season_of(facts.interval)
-        batches = self.evaluation_batches(config.split, config.batch_size)
-        rivals = Rivals(self.baselines(), self._recent_quantiles(config.split, season), season)
-        readout, adjust = self.readout, None
-        if config.conformal == "validation":
-            conformal = Conformal(readout.levels, self.scored(model, "validation").growth(readout.levels))
-            readout = dataclasses.replace(readout, conformal=conformal)
-        elif config.conformal == "recent":
-            adjust = self._recent(model, config.split).adjust
-        predict, errors, scale = self.predictor(model, readout), WindowErrors(), self.scale()
+        rivals = self.rivals(config.split)
+        readout, adjust = self.calibrated(model, config.conformal, config.split)
+        paths = PATHS if readout.ancestral else 0
+        if self._parallel_paths and config.split == "test" and "validation" in self.splits:
+            readout, paths = dataclasses.replace(readout, dependence=self.dependence(model)), PATHS
+        batches = self.evaluation_batches(config.split, self._with_paths(config.batch_size) if paths else config.batch_size)
+        predict, errors, scale = self.predictor(model, readout, paths), WindowErrors(), self.scale()
 
         def noted(batch: Batch) -> Prediction:
             found = predict(batch)
             errors.add(found.mean, batch["target"].numpy(), batch["target_weight"].numpy(), batch["series"].numpy())
             return found
 
-        def again(number: int, batch: Batch) -> Prediction:
+        def again(numbers: np.ndarray, batch: Batch) -> Prediction:
             found = predict(batch)
-            return found if adjust is None else adjust(number, found)
+            return found if adjust is None else adjust(numbers, found)
 
         metrics, others = score(noted, batches, self.shape.horizon, scale, rivals, adjust)
         count = count_windows(self.segments(config.split, True), self.shape.lookback, self.shape.horizon)

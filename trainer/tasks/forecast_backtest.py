@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainConfig
@@ -14,7 +16,7 @@ from trainer.data import intervals, series_store
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
 from trainer.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
-from trainer.evaluation.forecast_report import headline, horizon_section, series_section
+from trainer.evaluation.forecast_report import calibration_section, headline, horizon_section, series_section
 from trainer.evaluation.report_parts import Evaluation, Section
 from trainer.tasks.forecast import ForecastTask
 from trainer.tasks.task import Batch
@@ -51,6 +53,9 @@ def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series
 def backtest_evaluation(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None) -> Evaluation:
     """Forecasts `config.rolling.windows` windows of the split; `refit` trains anew for each, None takes `model` for all.
 
+    Intervals are calibrated as `config.conformal` says, with what is over before an origin or with the validation split; of a model that
+    is trained anew, this is its own.
+
     Raises:
       ConfigError: so many origins do not fit into the split.
     """
@@ -61,33 +66,37 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
     scale = task.scale()
     origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, config.rolling.windows, config.rolling.stride)
 
-    def fitted(own: ForecastTask, trained: keras.Model) -> Fitted:
-        return Fitted(own.predictor(trained, own.readout), own.baselines())
-
-    unchanged = fitted(task, model)
+    rivals = task.rivals(split)
+    readout, adjust = task.calibrated(model, config.conformal, split) if refit is None else (task.readout, None)
+    unchanged = Fitted(task.predictor(model, readout), rivals, adjust)
 
     def fit(origin: Origin) -> Fitted:
         if refit is None:
             return unchanged
         logger.info("training on what is before %s", origin.label)
         make = functools.partial(ForecastTask, groups=groups_before(task, split, origin))
-        return fitted(make(task.config, task.manifest), refit(make))
+        own, trained = make(task.config, task.manifest), refit(make)
+        readout = dataclasses.replace(own.readout, conformal=own.conformal_now(trained, config.conformal))
+        return Fitted(own.predictor(trained, readout), dataclasses.replace(rivals, points=own.baselines()))
 
-    def batches(origin: Origin) -> Iterator[Batch]:
+    def batches(origin: Origin) -> Iterator[tuple[np.ndarray, Batch]]:
         numbers = numbers_of(segments, shape.lookback, shape.horizon, origin)
         for first in range(0, len(numbers), config.batch_size):
             part = numbers[first : first + config.batch_size]
-            yield windows.batch(tf.constant(part), tf.ones(len(part)))
+            yield part, windows.batch(tf.constant(part), tf.ones(len(part)))
 
     scores = backtest(origins, fit, batches, shape.horizon, config.rolling.stride, scale)
     scores["backtest"]["refit"] = refit is not None
     count = len(origins) * len(task.segments(split, True))
 
     def sections() -> list[Section]:
-        return [
+        metrics = scores["metrics"]
+        found = [
             backtest_section(scores, refit is not None),
-            horizon_section(scores["metrics"], scores["baselines"], intervals.describe(facts.interval), count),
-            series_section(scores["metrics"], scores["baselines"]),
+            horizon_section(metrics, scores["baselines"], intervals.describe(facts.interval), count),
+            calibration_section(metrics, metrics["targets"]),
+            series_section(metrics, scores["baselines"]),
         ]
+        return [section for section in found if section is not None]
 
-    return Evaluation({"count": count, **scores}, headline(False, "windows at rolling origins"), sections)
+    return Evaluation({"count": count, **scores}, headline(task.distribution is not None, "windows at rolling origins"), sections)

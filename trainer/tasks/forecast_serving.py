@@ -58,8 +58,7 @@ class ForecastServer(tf.Module):
           `forecast`: [B, H, D] float32, raw. A probabilistic model gives the median there, and `mean`: [B, H, D] and
           `quantiles`: [B, H, D, Q] beside it.
         """
-        numbers, series = self._numbers(values, times, known, group)
-        found = self.readout.forecast(numbers, series)
+        found = self.readout.forecast(self.model, self._batch(values, times, known, group))
         mean, std = self._scale(values, group)
         raw = {"forecast": self._by_column(found["median"]) * std + mean}
         if "quantiles" in found:
@@ -77,9 +76,9 @@ class ForecastServer(tf.Module):
         group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
-        numbers, series = self._numbers(values, times, known, group)
+        drawn = self.readout.draw(self.model, self._batch(values, times, known, group), num_samples, seed)
         mean, std = self._scale(values, group)
-        drawn = tf.transpose(self.readout.draw(numbers, series, num_samples, seed), [1, 2, 3, 0])  # [B or B * D, H, C, N]
+        drawn = tf.transpose(drawn, [1, 2, 3, 0])  # [B or B * D, H, C, N]
         return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
 
     def _scale(self, values: tf.Tensor, group: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -87,10 +86,8 @@ class ForecastServer(tf.Module):
         group = tf.zeros([tf.shape(values)[0]], tf.int32) if group is None else group
         return tf.gather(self._mean, group)[:, None], tf.gather(self._std, group)[:, None]
 
-    def _numbers(
-        self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the model gives, and the series that it is of: rows are windows, or windows by columns where series are shared."""
+    def _batch(self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """What the model reads, as `WindowShape.signature` tells: rows are windows, or windows by columns where series are shared."""
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
         mean, std = self._scale(values, group)
         group = tf.zeros([batch], tf.int32) if group is None else group
@@ -103,16 +100,13 @@ class ForecastServer(tf.Module):
         if not self.joint:
             past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
             past_features, future_features = (tf.repeat(part, columns, axis=0) for part in (past_features, future_features))
-        numbers = self.model(
-            {
-                "past": past,
-                "past_observed": observed,
-                "past_features": past_features,
-                "future_features": future_features,
-                "series": series,
-            }
-        )
-        return numbers, series
+        return {
+            "past": past,
+            "past_observed": observed,
+            "past_features": past_features,
+            "future_features": future_features,
+            "series": series,
+        }
 
     def _by_column(self, x: tf.Tensor) -> tf.Tensor:
         """`[B * D, H, 1, ...] -> [B, H, D, ...]` where series are shared."""
@@ -151,6 +145,13 @@ def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, f
     return Serving(server, signatures, contract(server))
 
 
+def _paths(readout: Readout) -> str | None:
+    """How the steps of the signature `sample`'s paths hang together; None without one."""
+    if not readout.levels:
+        return None
+    return "autoregressive" if readout.ancestral else "independent" if readout.dependence is None else "validation"
+
+
 def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
     shape, facts, readout = server.shape, server.facts, server.readout
@@ -167,6 +168,7 @@ def contract(server: ForecastServer) -> dict[str, object]:
         "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
         "levels": list(readout.levels),
         "calibrated": readout.conformal is not None,
+        "paths": _paths(readout),
     }
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.noise import Noise
+from trainer.models.noise import Noise, NoiseTensors
 from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 
@@ -44,6 +44,7 @@ class Stepper:
         gradients = self._loss_and_gradients
         self._gradients = tf.function(gradients, jit_compile=True) if task.config.device.jit_compile else gradients
         self._accumulate = task.config.budget.accumulate_steps
+        self._parts = strategy.num_replicas_in_sync * self._accumulate  # of the global batch
 
     @property
     def reduced_bytes(self) -> int:
@@ -91,25 +92,26 @@ class Stepper:
 
         return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
 
-    def _loss_and_gradients(self, part: Batch, key: tf.Tensor, scale: tf.Tensor, state: State) -> Any:
+    def _loss_and_gradients(self, part: Batch, noise: NoiseTensors, scale: tf.Tensor, state: State) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss, weight, state = self.task.loss(self.model, part, Noise(key), state)
+            loss, weight, state = self.task.loss(self.model, part, Noise(*noise, self._parts), state)
             scaled = loss * (scale / self.task.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
         dense = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
         return loss, weight, state, [tf.ensure_shape(gradient, variable.shape) for gradient, variable in zip(dense, self._variables)]
 
-    def _sums(self, batch: Batch, step: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State) -> tuple[list[tf.Tensor], State]:
+    def _sums(
+        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State
+    ) -> tuple[list[tf.Tensor], State]:
         """Loss, weight and gradients of one part of the batch, and its state after the step."""
-        count = self.strategy.num_replicas_in_sync * self._accumulate
-        noise = Noise.of(self.task.config.seed, step, part)
-        loss, weight, state, gradients = self._gradients(self._part(batch, part, count), noise.key, scale, state)
+        noise = Noise.of(self.task.config.seed, step, part, self._parts, progress)
+        loss, weight, state, gradients = self._gradients(self._part(batch, part, self._parts), noise.tensors, scale, state)
         return [loss, weight, *gradients], state
 
     def _accumulated(
-        self, batch: Batch, step: tf.Tensor, replica: tf.Tensor, scale: tf.Tensor, state: State
+        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, replica: tf.Tensor, scale: tf.Tensor, state: State
     ) -> tuple[list[tf.Tensor], State]:
         """The same of all parts of this replica, one after the other; each sees the rows and the noise that a replica of its own would."""
         flat, count = tf.nest.flatten(state), self._accumulate
@@ -118,7 +120,7 @@ class Stepper:
 
         def add(index: tf.Tensor, totals: list[tf.Tensor], after: list[tf.TensorArray]) -> tuple[Any, Any, Any]:
             before = tf.nest.pack_sequence_as(state, [_rows(rows, index, count) for rows in flat])
-            sums, rest = self._sums(batch, step, replica * count + index, scale, before)
+            sums, rest = self._sums(batch, step, progress, replica * count + index, scale, before)
             after = [array.write(index, rows) for array, rows in zip(after, tf.nest.flatten(rest))]
             return index + 1, [total + part for total, part in zip(totals, sums)], after
 
@@ -140,7 +142,7 @@ class Stepper:
         examples, timesteps = self.task.read_by(batch)
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
         sums = self._sums if self._accumulate == 1 else self._accumulated
-        parts, state = sums(batch, step, replica, scale, state)
+        parts, state = sums(batch, step, progress, replica, scale, state)
         loss, weight, *gradients = self._summed(parts)
         weight = tf.maximum(weight, 1e-12)
         factor = self.task.nominal_weight / (weight * scale)

@@ -1,0 +1,71 @@
+"""CSV files with history in, a CSV file with sample paths of what may follow out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.data.csv_series import RawSeries
+from trainer.data.intervals import format_time
+from trainer.errors import ConfigError, Problem
+from trainer.serving.forecast_predictor import answers, future_times, requests, shortest
+from trainer.trained_model_config import PredictConfig
+from trainer.whole_file import whole_file
+
+
+@dataclass(frozen=True, eq=False)
+class SamplePaths:
+    """The paths for one file: `values: [N, H, D]` raw, `times: [H]` Unix seconds or None without dates."""
+
+    history: RawSeries
+    values: np.ndarray
+    times: np.ndarray | None
+
+
+def check(config: PredictConfig, contract: dict[str, Any]) -> None:
+    """Raises ConfigError for flags of sampling that go with no path, or with a model that draws none."""
+    if config.num_samples and not contract["levels"]:
+        told = "needs a probabilistic model, this one forecasts single values"
+        raise ConfigError([Problem("num_samples", config.num_samples, told, "train one with --output=quantiles")])
+    if config.seed and not config.num_samples:
+        raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
+
+
+def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig) -> list[SamplePaths]:
+    """Draws `config.num_samples` paths of what follows the last row of every file.
+
+    Raises:
+      DataError: a file does not fit the model.
+      TrainerError: a path is no number.
+    """
+    import tensorflow as tf
+
+    found: list[SamplePaths] = []
+    for part, inputs in requests(contract, paths, config.batch_size):
+        drawing = {"num_samples": tf.constant(config.num_samples, tf.int32), "seed": tf.constant(config.seed + len(found), tf.int64)}
+        for series, own in answers(model, "sample", part, inputs | drawing):
+            found.append(SamplePaths(series, own["samples"], future_times(series, contract["horizon"])))
+    return found
+
+
+def write_paths(found: list[SamplePaths], output: str, told: Callable[[str], str] = str) -> int:
+    """Writes all paths to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
+
+    Columns: `file` where there are several, `sample` from 1, `date` (or `step` from 1 without dates), then one a series.
+    """
+    several, rows = len(found) > 1, 0
+    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        dated = found[0].times is not None
+        writer.writerow([*(["file"] if several else []), "sample", "date" if dated else "step", *found[0].history.columns])
+        for one in found:
+            name = [told(one.history.source)] if several else []
+            for number, step in np.ndindex(one.values.shape[:2]):
+                when = format_time(int(one.times[step])) if one.times is not None else step + 1
+                writer.writerow([*name, number + 1, when, *map(shortest, one.values[number, step])])
+                rows += 1
+    return rows
