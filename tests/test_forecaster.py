@@ -90,7 +90,7 @@ def test_an_averaged_forecast_is_the_mean_of_two(tf):
     of = {variable.path: variable.numpy() for variable in model.variables}
     for variable in alone.variables:
         variable.assign(of[variable.path])
-    noise = Noise(tf.constant([1, 2], tf.int64))
+    noise = Noise.of(0, tf.constant(3), tf.constant(0))
     np.testing.assert_allclose(model(batch).numpy(), (alone(batch) + regression(batch)).numpy() / 2, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model(batch, noise=noise).numpy(), alone(batch, noise=noise).numpy(), rtol=1e-6)
 

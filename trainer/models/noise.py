@@ -1,4 +1,4 @@
-"""Noise as a function of (seed, step, replica): the same in every run and on every device.
+"""Noise as a function of (seed, step, replica): the same in every run and on every device. XLA draws other numbers than TensorFlow's ops.
 
 Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` are for what must not depend on how replicas share a batch.
 """
@@ -6,6 +6,7 @@ Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` ar
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -50,18 +51,15 @@ class Noise:
 
     def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part it is."""
-        return self._own(self._every(rows, shape, name), rows, shape)
+        return self._own(tf.random.stateless_uniform, rows, shape, name)
 
     def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
-        """The same, standard normal; made from uniform ones, as XLA draws other normal numbers than TensorFlow's own op."""
-        return self._own(tf.math.ndtri(self._every(rows, shape, name) + 2.0**-24), rows, shape)
+        """The same, standard normal."""
+        return self._own(tf.random.stateless_normal, rows, shape, name)
 
-    def _every(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
-        """Uniform numbers of the whole global batch."""
-        return tf.random.stateless_uniform([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
-
-    def _own(self, every: tf.Tensor, rows: tf.Tensor, shape: list[int]) -> tf.Tensor:
-        """This part's rows, as a slice of known size, which XLA asks for."""
+    def _own(self, draw: Callable[..., tf.Tensor], rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+        """This part's rows of the draws for the whole global batch, as a slice of known size, which XLA asks for."""
+        every = draw([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
         return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])
 
 
