@@ -23,7 +23,7 @@ from .outcome import demand, prepared
 SEPARATOR = b"\n=====\n"
 SPLITS = (("1",), ("0.5", "0.25", "0.25"))
 MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "-"}
-NO_PIECES = ("<s>", "</s>", "<unk>", "<pad>")  # sentencepiece trains on what lies between them
+NO_PIECES = ("<s>", "</s>", "<unk>", "<pad>", "\x1f")  # sentencepiece trains on what lies between them
 
 CSV_SEEDS = (
     b"\x00date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,\n2020-01-01 04:00:00,0.25,NA\n",
