@@ -1,6 +1,7 @@
 """The linear skip in a run: training starts from the ridge regression, and keeps it where nothing better is found."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -45,12 +46,16 @@ def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_pa
     np.testing.assert_allclose(scores["metrics"]["mse"], scores["baselines"]["ridge"]["mse"], rtol=1e-5)
 
 
-def test_a_resumed_run_takes_the_regression_from_its_checkpoint(tf, whole_series, tmp_path):
+def test_a_resumed_run_takes_the_regression_from_its_checkpoint(tf, whole_series, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+
     def config(name, steps):
         return train_config(whole_series, tmp_path / name, "--linear_skip=add", "--schedule=constant", f"--train_steps={steps}")
 
     whole, _ = train(config("whole", 8)), train(config("part", 4))
+    assert caplog.text.count("ridge regression") == 2
     resumed = train(config("part", 8))
+    assert caplog.text.count("ridge regression") == 2, "it is not fitted again"
     assert resumed["resumed_from"] == 4 and resumed["best"] == whole["best"]
     assert evaluated(config("part", 8), "last")["weights"] == evaluated(config("whole", 8), "last")["weights"]
 

@@ -15,7 +15,7 @@ from trainer.models.feeding import own_draws, true_values
 from trainer.models.model import Model
 from trainer.models.noise import Noise, dropout
 from trainer.models.recurrent import RecurrentStack
-from trainer.models.rollout import Rollout
+from trainer.models.rollout import Given, Rollout
 
 FUTURE_UNITS = 32
 SMALLEST_UNIT = 0.05  # of a series' standard deviation: a window without changes does not make its future certain
@@ -112,9 +112,9 @@ class Forecaster(Model):
         With several numbers for each value they are the last dimension, `[B, H, C, P + 1]`, the window's usual change behind them. Those
         of an autoregressive decoder are of each value given the true ones before it: they are for its likelihood, `paths` forecast.
         """
-        zero, past, x = self._relative(batch)
         if self._rollout is not None:
             return self._rolled_out(self._rollout, batch, noise)
+        zero, past, x = self._relative(batch)
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
@@ -134,10 +134,10 @@ class Forecaster(Model):
         count, rows, (_, horizon, channels) = scores.shape[0] or tf.shape(scores)[0], tf.shape(batch["past"])[0], scores.shape[1:]
         scores = tf.reshape(tf.broadcast_to(scores, [count, rows, horizon, channels]), [-1, horizon, channels])
         zero, past, x = self._relative(batch)
-        inputs = (self._rollout_inputs(batch, past, x, None), zero, usual_change(batch["past"], batch["past_observed"]), batch["series"])
+        inputs = (self._given(batch, past, x, None), zero, usual_change(batch["past"], batch["past_observed"]), batch["series"])
         given, zero, unit, series = tf.nest.map_structure(lambda part: _times(part, count), inputs)
         own = own_draws(self._distribution, zero, unit, series, scores)
-        return tf.reshape(self._rollout(*given, own=own, give_values=True) + zero, [count, -1, horizon, channels])
+        return tf.reshape(self._rollout(given, own=own, give_values=True) + zero, [count, -1, horizon, channels])
 
     def _relative(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Each window's last value [B, 1, C], the lookback relative to it [B, L, C], and all that the encoder reads [B, L, 2C + F]."""
@@ -194,14 +194,14 @@ class Forecaster(Model):
             told = true_values(batch, zero, self._segment, first + (last - first) * noise.progress, noise)
         elif noise is None and self._distribution is not None:  # a likelihood is that of the true path
             told = true_values(batch, zero, self._segment, 1.0, None)
-        numbers = rollout(*self._rollout_inputs(batch, past, x, noise), own=own, told=told, noise=noise)
+        numbers = rollout(self._given(batch, past, x, noise), own=own, told=told, noise=noise)
         numbers = tf.concat([numbers[..., :1] + zero[..., None], numbers[..., 1:]], axis=-1)
         return numbers[..., 0] if self._distribution is None else self._with_unit(numbers, batch)
 
-    def _rollout_inputs(self, batch: Batch, past: tf.Tensor, x: tf.Tensor, noise: Noise | None) -> tuple[Any, ...]:
+    def _given(self, batch: Batch, past: tf.Tensor, x: tf.Tensor, noise: Noise | None) -> Given:
         _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)
         last, series = past[:, -self._segment :], self._of_series(batch)[:, 0]
-        return last, batch["future_features"], series, self._skipped(past), state
+        return Given(last, batch["future_features"], series, self._skipped(past), state)
 
     def _segments_read(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, Any]:
         """Outputs [B, S, H'] and the last state of the encoder over the segments of `x: [B, L, 2C + F]`."""

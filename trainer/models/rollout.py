@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,24 @@ from trainer.models.recurrent import RecurrentStack
 State = tuple[Any, ...]
 Own = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """The numbers of a segment `[B, segment, C, P]` and its place among the segments -> the values in it, `[B, segment, C]`."""
+
+
+class Given(NamedTuple):
+    """What a rollout goes on from; values are relative to the window's last one.
+
+    Attributes:
+      last: [B, segment, C], the end of the lookback.
+      features: [B, H, F], known of the future.
+      series: [B, E], embedding of the series.
+      added: [B, H, C] float32, what is added to the first number of each value before the next segment reads it.
+      state: of the encoder at its end.
+    """
+
+    last: tf.Tensor
+    features: tf.Tensor
+    series: tf.Tensor
+    added: tf.Tensor
+    state: State
 
 
 class Rollout(keras.layers.Layer):
@@ -37,11 +55,7 @@ class Rollout(keras.layers.Layer):
 
     def call(
         self,
-        last: tf.Tensor,
-        features: tf.Tensor,
-        series: tf.Tensor,
-        added: tf.Tensor,
-        state: State,
+        given: Given,
         *,
         own: Own | None = None,
         told: tuple[tf.Tensor, tf.Tensor] | None = None,
@@ -51,15 +65,12 @@ class Rollout(keras.layers.Layer):
         """Forecasts `[B, H, C, P]` float32, or with `give_values` the values that were read on the way, `[B, H, C]`.
 
         Args:
-          last: [B, segment, C], the end of the lookback, relative to the window's last value as all values here.
-          features: [B, H, F], known of the future.
-          series: [B, E], embedding of the series.
-          added: [B, H, C] float32, what is added to the first number of each value before the next segment reads it.
-          state: of the encoder at its end.
+          given: what it goes on from.
           own: the first number, if not given.
           told: [B, H, C] true values and [B, H, C] bool where they are read instead of the own ones.
           noise: None stands for no dropout.
         """
+        last, features, series, added, state = given
         shape, segment = self._shape, self._segment
         ahead, width = shape.horizon // segment, segment * shape.channels
         known = _by_segment(features, ahead, segment * shape.features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,21 +158,32 @@ def write_csv(forecasts: list[Forecast], output: str, told: Callable[[str], str]
     Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
     median stands there, and behind it `NAME_q0.1` and so on for every level.
     """
-    several, rows = len(forecasts) > 1, 0
-    dated = forecasts[0].times is not None
+    several = len(forecasts) > 1
     names = [[column, *(f"{column}_q{level:g}" for level in forecasts[0].levels)] for column in forecasts[0].history.columns]
+    blocks = (({"file": told(one.history.source)} if several else {}, one.times, _numbers(one)) for one in forecasts)
+    return write_steps(blocks, list(itertools.chain(*names)), output)
+
+
+def write_steps(blocks: Iterable[tuple[Mapping[str, object], np.ndarray | None, np.ndarray]], columns: Sequence[str], output: str) -> int:
+    """Writes steps to one CSV file, which appears whole, and gives its number of rows.
+
+    Each block is what stands first in its rows, by column; the times `[H]`, Unix seconds, or None for steps from 1; and the numbers
+    `[H, columns]`.
+    """
+    rows = 0
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(["file"] if several else []), "date" if dated else "step", *itertools.chain(*names)])
-        for forecast in forecasts:
-            for step, numbers in enumerate(_numbers(forecast)):
-                when = format_time(int(forecast.times[step])) if forecast.times is not None else step + 1
-                writer.writerow([*([told(forecast.history.source)] if several else []), when, *map(shortest, numbers)])
+        for first, times, numbers in blocks:
+            if not rows:
+                writer.writerow([*first, "step" if times is None else "date", *columns])
+            for step, row in enumerate(numbers):
+                when = step + 1 if times is None else format_time(int(times[step]))
+                writer.writerow([*first.values(), when, *map(_shortest, row)])
                 rows += 1
     return rows
 
 
-def shortest(number: np.floating) -> str:
+def _shortest(number: np.floating) -> str:
     """The shortest text that reads back as the same number."""
     return np.format_float_positional(number, unique=True, trim="-")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from trainer.data.csv_series import RawSeries
-from trainer.data.intervals import format_time
 from trainer.errors import ConfigError, Problem
-from trainer.serving.forecast_predictor import answers, future_times, requests, shortest
+from trainer.serving.forecast_predictor import answers, future_times, requests, write_steps
 from trainer.trained_model_config import PredictConfig
-from trainer.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +54,10 @@ def write_paths(found: list[SamplePaths], output: str, told: Callable[[str], str
 
     Columns: `file` where there are several, `sample` from 1, `date` (or `step` from 1 without dates), then one a series.
     """
-    several, rows = len(found) > 1, 0
-    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        dated = found[0].times is not None
-        writer.writerow([*(["file"] if several else []), "sample", "date" if dated else "step", *found[0].history.columns])
-        for one in found:
-            name = [told(one.history.source)] if several else []
-            for number, step in np.ndindex(one.values.shape[:2]):
-                when = format_time(int(one.times[step])) if one.times is not None else step + 1
-                writer.writerow([*name, number + 1, when, *map(shortest, one.values[number, step])])
-                rows += 1
-    return rows
+    several = len(found) > 1
+    blocks = (
+        (({"file": told(one.history.source)} if several else {}) | {"sample": number}, one.times, values)
+        for one in found
+        for number, values in enumerate(one.values, 1)
+    )
+    return write_steps(blocks, found[0].history.columns, output)

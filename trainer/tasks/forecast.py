@@ -101,6 +101,10 @@ class ForecastTask(Task):
         """The stretches of a split that windows are cut from."""
         return series_store.segments(self.groups(split), split, joint)
 
+    def _own_segments(self, split: str) -> list[Segment]:
+        """The stretches of a split, series by series; none where the dataset lacks it."""
+        return self.segments(split, False) if split in self.splits else []
+
     def windows(self, split: str) -> Windows:
         """All windows of a split."""
         if split not in self._windows:
@@ -133,8 +137,7 @@ class ForecastTask(Task):
         """
         if self.config.forecast.linear_skip == "none":
             return
-        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
-        ridge = fit_ridge(train, validation, self.shape.lookback, self.shape.horizon)
+        ridge = fit_ridge(self._own_segments("train"), self._own_segments("validation"), self.shape.lookback, self.shape.horizon)
         if ridge is None:
             raise DataError(f"--linear_skip: no window of {self.config.data_dir} has all its targets; leave it out, or fill the gaps")
         logger.info("linear skip: ridge regression with a penalty of %g fitted to the training split", ridge.penalty)
@@ -166,8 +169,8 @@ class ForecastTask(Task):
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
-        numbers, target, weight = model(batch), batch["target"], batch["target_weight"]
-        forecast = self.readout.forecast(model if self.readout.ancestral else lambda _: numbers, batch)
+        target, weight, computed = batch["target"], batch["target_weight"], self.readout.computed(model, batch)
+        numbers, forecast = computed(batch), self.readout.forecast(computed, batch)
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
         sums = {"mse": (tf.reduce_sum(squared * weight), total), "mae": (tf.reduce_sum(absolute * weight), total)}
@@ -268,13 +271,13 @@ class ForecastTask(Task):
     def scale(self) -> SeriesScale:
         """What leads from standardised to raw units and to scaled errors."""
         assert self.manifest.series is not None
-        train = self.segments("train", False) if "train" in self.splits else []
-        return series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season_of(self.manifest.series.interval))
+        train, season = self._own_segments("train"), season_of(self.manifest.series.interval)
+        return series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
 
     def baselines(self) -> dict[str, Baseline]:
         """The forecasts to beat, fitted on the training split, with penalties chosen on the validation split."""
         assert self.manifest.series is not None
-        train, validation = (self.segments(name, False) if name in self.splits else [] for name in ("train", "validation"))
+        train, validation = self._own_segments("train"), self._own_segments("validation")
         return baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season_of(self.manifest.series.interval))
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:

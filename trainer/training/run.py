@@ -10,6 +10,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,8 +25,8 @@ from trainer.models.recurrent import gate_counts
 from trainer.storage.workspace import Workspace
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
-from trainer.training import run_files
-from trainer.training.checkpoint import Checkpoints, LoopState
+from trainer.training import checkpoint_files, run_files
+from trainer.training.checkpoint import DIRECTORY, Checkpoints, LoopState
 from trainer.training.loop import Loop, Plan
 from trainer.training.optimizer import Optimizer
 from trainer.training.preemption import Preemption
@@ -73,7 +74,8 @@ def train(
         task = make_task(config, manifest)
         check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
         logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
-        stepper = build(task, strategy)
+        goes_on = not config.debug.dry_run and bool(checkpoint_files.steps_of(Path(config.model_dir) / DIRECTORY))
+        stepper = build(task, strategy, goes_on)
         heartbeat.beat()
         if config.debug.dry_run:
             return _dry_run(task, stepper)
@@ -100,10 +102,11 @@ def check_alike(workers: Workers, config: TrainConfig, manifest: Manifest) -> No
         raise ConfigError([Problem("strategy", config.device.strategy, told_of, "start all workers with one command, image and dataset")])
 
 
-def build(task: Task, strategy: tf.distribute.Strategy) -> Stepper:
-    """Model, optimizer and compiled steps; weights depend on the seed alone."""
+def build(task: Task, strategy: tf.distribute.Strategy, goes_on: bool = False) -> Stepper:
+    """Model, optimizer and compiled steps; weights depend on the seed and what is fitted, unless a checkpoint `goes_on` and brings them."""
     keras.utils.set_random_seed(task.config.seed)
-    task.fit()
+    if not goes_on:
+        task.fit()
     with strategy.scope():
         model = task.build_model(dtype_policy(task.config.device.precision))
         task.build_variables(model)
