@@ -16,7 +16,7 @@ from trainer.errors import ConfigError, DataError, RestartError
 from trainer.storage import bucket, failures, staging
 from trainer.storage.addresses import Address, fits
 from trainer.storage.publishing import INCOMPLETE, Publication
-from trainer.storage.shard_cache import ShardCache
+from trainer.storage.shard_cache import ShardCache, locked
 from trainer.storage.workspace import Workspace
 from trainer.trained_model_config import EvaluateConfig
 
@@ -339,6 +339,28 @@ def test_a_shard_is_read_while_others_are_on_their_way(server):
         assert not (directory / names[2]).exists()
         release.set()
         assert Path(staging.arrived(str(directory / names[2]))).exists()
+
+
+def test_a_shard_has_one_of_its_names_while_the_cache_is_added_up(tmp_path):
+    """Whoever holds the lock of the limit has listed the files and looks at each: one that got its name meanwhile would not be counted."""
+    shelf = tmp_path / "shards"
+    cache = ShardCache(shelf, 1.0)
+    found = bucket.StoredObject(Address.of("gs://bucket/data/one", "data_dir"), 10, 0, 1)
+    fetched, may_end = threading.Event(), threading.Event()
+
+    def fetch(_, file) -> None:
+        fetched.set()
+        may_end.wait(20)
+
+    thread = threading.Thread(target=cache.link, args=(found, tmp_path / "one", fetch))
+    thread.start()
+    assert fetched.wait(20)
+    with locked(shelf / ".limit"):
+        may_end.set()
+        thread.join(0.5)
+        assert [path.suffix for path in shelf.glob("[!.]*")] == [".unfinished"]
+    thread.join(20)
+    assert [path.suffix for path in shelf.glob("[!.]*")] == [""] and (tmp_path / "one").exists()
 
 
 def test_the_cache_is_shared_and_keeps_to_its_limit(server, tmp_path):

@@ -68,7 +68,8 @@ class ShardCache:
                         continue
                     fetch(found, file)
                     os.link(unfinished, path)  # before it has its name, from when on it may be removed
-                    unfinished.rename(entry)
+                    with locked(self._directory / _LIMIT_LOCK):  # who adds up the files must find it under one of its names
+                        unfinished.rename(entry)
                 except BaseException:
                     unfinished.unlink(missing_ok=True)
                     raise
