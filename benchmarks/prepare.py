@@ -1,8 +1,8 @@
 """Preparation of a large text: speed, memory and use of the cores, beside `cat` and a CRC of the same bytes by one process a core.
 
 The text is English again and again, each copy under a heading of its own. All times are those of whole commands, from the start of the
-first process to the end of the last. How busy the cores are once the processes run is the CPU time over the time that the command takes
-longer than for `SMALL_MB`. Linux only.
+first process to the end of the last, medians of rounds in which each has its turn. How busy the cores are once the processes run is the
+CPU time over the time that the command takes longer than for `SMALL_MB`. Linux only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import argparse
 import json
 import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -50,7 +52,8 @@ def write_text(path: Path, size: int) -> None:
 def run(commands: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Runs commands at once: seconds, seconds of CPU, peak memory of all processes together in MB, and the last one's stdout."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for command in commands]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or each start compiles anew
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) for command in commands]
     peak = 0.0
     while any(process.poll() is None for process in processes):
         peak = max(peak, sum(memory_mb(process.pid) for process in processes))
@@ -76,6 +79,8 @@ def memory_mb(pid: int) -> float:
 
 def cat_and_crc(files: Sequence[Path], cores: int, copy_to: Path | None) -> dict[str, Any]:
     """`cat` and then a CRC32C of files, shared by one process a core; copied to the disk, or read only."""
+    if copy_to is not None:
+        copy_to.mkdir()
     jobs = []
     for core in range(cores):
         own = " ".join(f"'{path}'" for path in files[core::cores])
@@ -83,51 +88,68 @@ def cat_and_crc(files: Sequence[Path], cores: int, copy_to: Path | None) -> dict
         sync = "" if copy_to is None else f" && sync {target}"
         jobs.append(["sh", "-c", f"cat {own} > {target}{sync} && '{sys.executable}' -c '{CRC}' {own}"])
     found = run(jobs)
-    return {**found, "mb_per_second": sum(path.stat().st_size for path in files) / found["seconds"] / 1e6}
+    if copy_to is not None:
+        shutil.rmtree(copy_to)
+    return found
 
 
-def prepare(directory: Path, size: int, cores: int) -> tuple[list[Path], dict[str, Any]]:
-    """Prepares `size` bytes in a file a core: the files, and what `run` tells with the command's `result`."""
+def write_texts(directory: Path, size: int, cores: int) -> list[Path]:
+    """`size` bytes of text in a file a core."""
     directory.mkdir()
     files = [directory / f"{core}.txt" for core in range(cores)]
     for path in files:
         write_text(path, size // cores)
-    flags = {"input": ",".join(map(str, files)), "output_dir": directory / "data", "num_processes": cores, "splits": "0.98,0.01,0.01"}
+    return files
+
+
+def prepare(files: Sequence[Path], output: Path) -> dict[str, Any]:
+    """Prepares texts, one a core, into a directory that is not there yet: what `run` tells with the command's `result`."""
+    flags = {"input": ",".join(map(str, files)), "output_dir": output, "num_processes": len(files), "splits": "0.98,0.01,0.01"}
     fixed = ["--task=language_model", "--source=text", "--tokenizer=byte"]
     command = [sys.executable, "-m", "trainer.prepare", *fixed, *(f"--{name}={value}" for name, value in flags.items())]
     found = run([command])
-    result = json.loads(found["output"].splitlines()[-1])
-    if sum(result["tokens"].values()) != size // cores * cores:
+    result, size = json.loads(found["output"].splitlines()[-1]), sum(path.stat().st_size for path in files)
+    if sum(result["tokens"].values()) != size:
         raise RuntimeError(f"{result['tokens']} are not {size} tokens")
-    return files, {**found, "result": result}
+    return {**found, "result": result}
 
 
-def measure(directory: Path, size: int, cores: int) -> dict[str, Any]:
-    _, small = prepare(directory / "small", SMALL_MB * 10**6, cores)
-    pieces, ours = prepare(directory / "large", size, cores)
-    shards = sorted((directory / "large" / "data").glob("*.tfrecord-*"))
-    copies = directory / "copies"
-    copies.mkdir()
+def measure(directory: Path, size: int, cores: int, rounds: int) -> dict[str, Any]:
+    few, texts = write_texts(directory / "few", SMALL_MB * 10**6, cores), write_texts(directory / "many", size, cores)
+    times: dict[str, list[dict[str, Any]]] = {name: [] for name in ("small", "ours", "read", "copied", "shards_copied")}
+    for _ in range(rounds):
+        output, copy = directory / "data", directory / "copy"
+        times["small"].append(prepare(few, output))
+        shutil.rmtree(output)
+        times["ours"].append(prepare(texts, output))
+        shards = sorted(output.glob("*.tfrecord-*"))
+        times["read"].append(cat_and_crc(texts, cores, None))
+        times["copied"].append(cat_and_crc(texts, cores, copy))
+        times["shards_copied"].append(cat_and_crc(shards, cores, copy))
+        shutil.rmtree(output)
+    median = {name: statistics.median(each["seconds"] for each in own) for name, own in times.items()}
+    cpu = {name: statistics.median(each["cpu_seconds"] for each in times[name]) for name in ("small", "ours")}
+    written = times["ours"][0]["result"]["bytes"]
     return {
         "mb": size / 1e6,
-        "written_mb": ours["result"]["bytes"] / 1e6,
+        "written_mb": written / 1e6,
         "cores": cores,
-        "seconds": ours["seconds"],
-        "small_seconds": small["seconds"],
-        "mb_per_second": size / ours["seconds"] / 1e6,
-        "peak_mb": ours["peak_mb"],
-        "cores_busy": ours["cpu_seconds"] / ours["seconds"],
-        "cores_busy_running": (ours["cpu_seconds"] - small["cpu_seconds"]) / (ours["seconds"] - small["seconds"]),
-        "read": cat_and_crc(pieces, cores, None),
-        "copied": cat_and_crc(pieces, cores, copies),
-        "shards_copied": cat_and_crc(shards, cores, copies),
+        "seconds": median["ours"],
+        "small_seconds": median["small"],
+        "mb_per_second": size / median["ours"] / 1e6,
+        "peak_mb": max(each["peak_mb"] for each in times["ours"]),
+        "cores_busy": cpu["ours"] / median["ours"],
+        "cores_busy_running": (cpu["ours"] - cpu["small"]) / (median["ours"] - median["small"]),
+        "read": size / median["read"] / 1e6,
+        "copied": size / median["copied"] / 1e6,
+        "shards_copied": written / median["shards_copied"] / 1e6,
     }
 
 
-def section(found: dict[str, Any], load: list[float], command: str) -> str:
+def section(found: dict[str, Any], load: list[float], command: str, rounds: int) -> str:
     head = (
         f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
-        f"Load before and after: {load}. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards."
+        f"Load before and after: {load}. Medians of {rounds} interleaved rounds. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards."
         f" {SMALL_MB} MB take {found['small_seconds']:.2f} s: the start of Python and of the processes. Times are those of whole commands;"
         " `running`, for the time beyond that."
     )
@@ -139,30 +161,31 @@ def section(found: dict[str, Any], load: list[float], command: str) -> str:
     ]
     names = {"read": "`cat` to nowhere and CRC32C, text", "copied": "`cat` to the disk and CRC32C, text"}
     names["shards_copied"] = "`cat` to the disk and CRC32C, shards"
-    rows += [[told, f"{found[name]['mb_per_second']:.0f}", "", "", f"{ratio(found, name):.3f}"] for name, told in names.items()]
+    rows += [[told, f"{found[name]:.0f}", "", "", f"{ratio(found, name):.3f}"] for name, told in names.items()]
     return f"{head}\n\n{table(['what', 'MB/s', 'peak MB, all processes', 'cores busy', 'prepare against it'], rows)}"
 
 
 def ratio(found: dict[str, Any], name: str) -> float:
     """Our speed over that of `cat` and CRC32C: of the text that is read, or of the shards that are written."""
     megabytes = found["written_mb" if name == "shards_copied" else "mb"]
-    return megabytes / found["seconds"] / found[name]["mb_per_second"]
+    return float(megabytes / found["seconds"] / found[name])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     load = [round(os.getloadavg()[0], 1)]
     with tempfile.TemporaryDirectory(prefix="prepare-") as directory:
-        found = measure(Path(directory), options.megabytes * 10**6, options.cores)
+        found = measure(Path(directory), options.megabytes * 10**6, options.cores, options.rounds)
     load.append(round(os.getloadavg()[0], 1))
     command = f"python benchmarks/prepare.py --megabytes={options.megabytes} --cores={options.cores}"
-    write_section("Preparation of a large text", section(found, load, command))
+    write_section("Preparation of a large text", section(found, load, command, options.rounds))
     against = {name: round(ratio(found, name), 3) for name in ("read", "copied", "shards_copied")}
-    plain = {name: round(value, 3) for name, value in found.items() if isinstance(value, float | int)}
-    yardsticks = {name: round(found[name]["mb_per_second"], 1) for name in against}
+    plain = {name: round(value, 3) for name, value in found.items() if name not in against}
+    yardsticks = {name: round(found[name], 1) for name in against}
     print(json.dumps({**plain, "cat_and_crc_mb_per_second": yardsticks, "against_cat_and_crc": against, "load": load}))
 
 

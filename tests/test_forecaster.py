@@ -76,23 +76,42 @@ def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
     assert [variable.path for variable in model.non_trainable_variables if "skip" in variable.path] == ["forecaster/skip/kernel"]
 
 
-def test_an_averaged_forecast_is_the_mean_of_two(tf):
-    """The network is trained as if it stood alone; the forecast is halfway between it and the regression."""
+@pytest.mark.parametrize("how", ["add", "average"])
+def test_a_forecast_with_the_skip_is_a_weighted_mean_of_two(tf, how):
+    """The network is trained as if it stood alone, or on what the regression leaves over; `network_share` weighs the two."""
     from trainer.models.noise import Noise
 
     weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    shape, model = make(tf, linear_skip="average", linear=weights)
+    shape, model = make(tf, linear_skip=how, linear=weights)
     _, alone = make(tf)
-    _, regression = make(tf, linear_skip="add", linear=weights)  # the rest is 0 at first
+    _, skip = make(tf, linear_skip="add", linear=weights)  # the rest is 0 at first
     batch = batch_of(tf, shape)
     for built in (model, alone):
         built(batch)
+    random = np.random.default_rng(4)
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(size=variable.shape, scale=0.3))
     of = {variable.path: variable.numpy() for variable in model.variables}
     for variable in alone.variables:
         variable.assign(of[variable.path])
-    noise = Noise.of(0, tf.constant(3), tf.constant(0))
-    np.testing.assert_allclose(model(batch).numpy(), (alone(batch) + regression(batch)).numpy() / 2, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model(batch, noise=noise).numpy(), alone(batch, noise=noise).numpy(), rtol=1e-6)
+    regression, noise = skip(batch).numpy(), Noise.of(0, tf.constant(3), tf.constant(0))
+    beside = 0.0 if how == "average" else regression - zero_of(batch)  # both are relative to the last value
+    trained = alone(batch).numpy() + beside
+    assert float(model.network_share) == (0.5 if how == "average" else 1.0)
+    for share in (0.0, 0.3, 1.0):
+        model.network_share.assign(share)
+        np.testing.assert_allclose(model(batch).numpy(), share * trained + (1 - share) * regression, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(batch, noise=noise).numpy(), alone(batch, noise=noise).numpy() + beside, rtol=1e-4, atol=1e-4)
+
+
+def zero_of(batch):
+    """The last observed value of each window, [B, 1, C]."""
+    windows, _, channels = batch["past"].shape
+    zero = np.zeros((windows, 1, channels), np.float32)
+    for window, channel in np.ndindex(windows, channels):
+        seen = np.flatnonzero(batch["past_observed"][window, :, channel])
+        zero[window, 0, channel] = batch["past"][window, seen[-1], channel]
+    return zero
 
 
 def test_segments_of_the_future_know_their_place_and_their_series(tf):

@@ -25,32 +25,53 @@ def train(config):
         return run.train(config, read(config.data_dir), None, preemption, Heartbeat())
 
 
-def evaluated(config, checkpoint="best"):
+def evaluated(config, checkpoint="best", split="test"):
     from trainer import evaluate
     from trainer.trained_model_config import EvaluateConfig
 
-    return evaluate.main(EvaluateConfig(model_dir=config.model_dir, data_dir=config.data_dir, checkpoint=checkpoint))
+    return evaluate.main(EvaluateConfig(model_dir=config.model_dir, data_dir=config.data_dir, checkpoint=checkpoint, split=split))
 
 
-def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_path):
-    """Its error is that of the baseline of evaluation, to rounding; the best weights are those of step 0."""
+@pytest.mark.parametrize("how", ["add", "average"])
+def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_path, how):
+    """The network then gets no weight: the error is that of the baseline of evaluation, to rounding."""
     harm = ["--optimizer=sgd", "--learning_rate=3", "--schedule=constant", "--train_steps=6", "--evaluate_every_steps=3"]
-    config = train_config(whole_series, tmp_path / "m", "--linear_skip=add", *harm)
+    config = train_config(whole_series, tmp_path / "m", f"--linear_skip={how}", *harm)
     result = train(config)
     lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
-    validated = {line["step"]: line["validation_mse"] for line in lines if "validation_mse" in line}
-    assert sorted(validated) == [0, 3, 6] and validated[0] < validated[3]
-    assert result["best"] == {"step": 0, "score": validated[0]}
+    validated = {line["step"]: line for line in lines if "validation_mse" in line}
+    assert sorted(validated) == ([0, 3, 6] if how == "add" else [3, 6])
+    assert validated[3]["validation_network_mse"] > 2 * validated[3]["validation_regression_mse"]
+    assert validated[3]["validation_mse"] <= validated[3]["validation_regression_mse"] == pytest.approx(result["best"]["score"], rel=0.02)
     scores = evaluated(config)
-    assert scores["step"] == 0
-    np.testing.assert_allclose(scores["metrics"]["mse"], scores["baselines"]["ridge"]["mse"], rtol=1e-5)
+    assert scores["metrics"]["mse"] == pytest.approx(scores["baselines"]["ridge"]["mse"], rel=0.02)
+
+
+def test_what_is_saved_forecasts_as_well_as_validation_said(tf, tmp_path):
+    """Each checkpoint has the weight of its own validation, on two replicas too; a short series is one that the network helps with."""
+    data = prepare_csv(write_series_csv(tmp_path / "short.csv", 200), tmp_path / "data", "--splits=100,60,40")
+    options = ["--linear_skip=average", "--train_steps=150", "--evaluate_every_steps=50", "--learning_rate=0.02", "--strategy=mirrored"]
+    config = train_config(data, tmp_path / "m", *options, "--batch_size=16")
+    best = train(config)["best"]
+    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
+    validated = {line["step"]: line for line in lines if "validation_mse" in line}
+    own = validated[best["step"]]
+    assert 0 < own["validation_network_share"] < 1
+    assert own["validation_mse"] < min(own["validation_network_mse"], own["validation_regression_mse"])
+    for step, checkpoint in ((best["step"], "best"), (150, "last")):
+        scores = evaluated(config, checkpoint, "validation")
+        assert scores["step"] == step
+        assert scores["metrics"]["mse"] == pytest.approx(validated[step]["validation_mse"], rel=1e-4)
+        assert scores["baselines"]["ridge"]["mse"] == pytest.approx(validated[step]["validation_regression_mse"], rel=1e-4)
 
 
 def test_a_resumed_run_takes_the_regression_from_its_checkpoint(tf, whole_series, tmp_path, caplog):
     caplog.set_level(logging.INFO)
 
+    options = ["--schedule=constant", "--evaluate_every_steps=4"]
+
     def config(name, steps):
-        return train_config(whole_series, tmp_path / name, "--linear_skip=add", "--schedule=constant", f"--train_steps={steps}")
+        return train_config(whole_series, tmp_path / name, "--linear_skip=add", *options, f"--train_steps={steps}")
 
     whole, _ = train(config("whole", 8)), train(config("part", 4))
     assert caplog.text.count("ridge regression") == 2

@@ -76,8 +76,8 @@ class ForecastConfig:
         "the share at the end of training, which it changes to evenly (scheduled sampling); without it the same all along", default=None
     )
     linear_skip: str = flag(
-        "ridge regression on the lookback, fitted before training. add: the network learns what it leaves over; "
-        "average: the forecast is the mean of both, each fitted for itself",
+        "ridge regression on the lookback, fitted before training. add: the network learns what it leaves over; average: it is trained by "
+        "itself. A point forecast is a weighted mean of the regression and what was trained, its weight fitted to the validation split",
         default="none",
         choices=("none", "add", "average"),
     )

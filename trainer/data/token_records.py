@@ -23,7 +23,7 @@ from trainer.data.text_source import Stretch, shard_parts
 from trainer.data.tfrecord import FeatureValue
 from trainer.data.tokenizer import CUT_WITHIN, Tokenizer
 
-RECORD_CHARACTERS = 1 << 18
+RECORD_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)

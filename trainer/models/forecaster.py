@@ -49,7 +49,8 @@ class Forecaster(Model):
 
     The linear skip is a linear map of the lookback: the ridge regression that was fitted to the training split beforehand, and is not
     trained. Added, the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over. Averaged,
-    the network is trained alone and the forecast is the mean of both, as errors of different kinds cancel out (Bates and Granger 1969).
+    the network is trained alone. Either way a point forecast is a weighted mean of the regression and the trained whole, as errors of
+    different kinds cancel out (Bates and Granger 1969); `network_share` is the weight of the latter, which validation sets.
 
     Of several numbers for each value (`trainer.models.distributions`), the first one moves with the window and gets the linear map. One
     more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
@@ -93,7 +94,10 @@ class Forecaster(Model):
             self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
             self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
             self._time_out = keras.layers.Dense(shape.channels * numbers, kernel_initializer=start, dtype=dtype, name="future_out")
-        self._skip, self._averages = None, forecast.linear_skip == "average"
+        self._skip, self._adds, self.network_share = None, forecast.linear_skip == "add", None
+        if forecast.linear_skip != "none" and parallel and distribution is None:
+            start_share = keras.initializers.Constant(1.0 if self._adds else 0.5)
+            self.network_share = self.add_weight(shape=(), initializer=start_share, trainable=False, dtype="float32", name="network_share")
         if forecast.linear_skip != "none":
             weights = np.zeros([shape.lookback, shape.horizon]) if linear is None else linear
             # through the initializer, so that all replicas and workers begin with the chief's
@@ -114,16 +118,28 @@ class Forecaster(Model):
         """
         if self._rollout is not None:
             return self._rolled_out(self._rollout, batch, noise)
+        if noise is not None or self.network_share is None:
+            return self._whole(batch, noise)[0]
+        whole, regression = self._whole(batch, noise)
+        return regression + self.network_share * (whole - regression)
+
+    def parts(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """The two forecasts that a weighted one is made of, both `[B, H, C]`: what was trained, and the regression."""
+        return self._whole(batch, None)
+
+    def _whole(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """What is trained, and the regression alone."""
         zero, past, x = self._relative(batch)
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:
             hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
             forecast += self._time_out(hidden)
         forecast, others = self._numbered(tf.cast(forecast, tf.float32))
-        forecast = self._with_skip(forecast, past, training=noise is not None) + zero
+        regression = self._skipped(past) + zero
+        forecast += regression if self._adds else zero
         if others is None:
-            return forecast
-        return self._with_unit(tf.concat([forecast[..., None], others], axis=-1), batch)
+            return forecast, regression
+        return self._with_unit(tf.concat([forecast[..., None], others], axis=-1), batch), regression
 
     def paths(self, batch: Batch, scores: tf.Tensor) -> tf.Tensor:
         """Sample paths `[N, B, H, C]` of an autoregressive decoder with a distribution, each value drawn from what the path is so far.
@@ -212,11 +228,6 @@ class Forecaster(Model):
         """The embedding of each window's series, [B, 1, H' / 2]; one for all where they are joint."""
         series = batch["series"][:, :1]
         return self._series(series if self._shape.channels == 1 else tf.zeros_like(series))
-
-    def _with_skip(self, forecast: tf.Tensor, past: tf.Tensor, training: bool) -> tf.Tensor:
-        if not self._averages:
-            return forecast + self._skipped(past)
-        return forecast if training else 0.5 * (forecast + self._skipped(past))
 
     def _skipped(self, past: tf.Tensor) -> tf.Tensor:
         """The linear map of the lookback, [B, H, C]; zeros where there is none."""

@@ -42,6 +42,7 @@ from trainer.evaluation.window_errors import WindowErrors
 from trainer.models.conformal import Conformal
 from trainer.models.dependence import Dependence
 from trainer.models.distributions import DISTRIBUTIONS, Distribution, quantile_loss
+from trainer.models.forecast_weights import NETWORK, REGRESSION, best_share, share_sums, weighted_mse
 from trainer.models.forecaster import Forecaster
 from trainer.models.noise import Noise
 from trainer.models.readout import PATHS, Readout
@@ -169,7 +170,10 @@ class ForecastTask(Task):
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
-        target, weight, computed = batch["target"], batch["target_weight"], self.readout.computed(model, batch)
+        target, weight = batch["target"], batch["target_weight"]
+        if model.network_share is not None:
+            return share_sums(*model.parts(batch), target, weight), state
+        computed = self.readout.computed(model, batch)
         numbers, forecast = computed(batch), self.readout.forecast(computed, batch)
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
         total = tf.reduce_sum(weight)
@@ -181,6 +185,14 @@ class ForecastTask(Task):
             sums["weighted_quantile_loss"] = tf.reduce_sum(loss * std * weight), tf.reduce_sum(size * weight)
             sums["loss"] = tf.reduce_sum(self.distribution.loss(numbers, target, batch["series"]) * weight), total
         return sums, state
+
+    def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
+        """Sets the share of the network in a weighted forecast; its error is then that of the forecast so weighted."""
+        if model.network_share is None:
+            return means
+        share = best_share(means)
+        model.network_share.assign(share)
+        return {"mse": weighted_mse(means, share), "network_share": share} | {name: means[name] for name in (NETWORK, REGRESSION)}
 
     def predictor(self, model: keras.Model, readout: Readout, paths: int = 0) -> Callable[[Batch], Prediction]:
         """A function that forecasts a batch of windows, as `evaluation_batches` gives them, with so many paths; compiled once."""

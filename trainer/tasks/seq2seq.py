@@ -137,12 +137,13 @@ class Seq2SeqTask(Task):
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
         return {LOSS: (nats, count), "token_accuracy": (right, count)}, state
 
-    def validation_scores(self, model: keras.Model) -> dict[str, float]:
+    def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
         if self.config.translation.best_metric == "loss":
-            return {}
+            return means
         if self._greedy is None:
             self._greedy = _search_function(model, GREEDY)
-        return translation_metrics(self._translations(self._greedy, "validation", VALIDATION_ROWS), self.store("validation").target_text)
+        translations = self._translations(self._greedy, "validation", VALIDATION_ROWS)
+        return means | translation_metrics(translations, self.store("validation").target_text)
 
     def _translations(self, search: Search, split: str, batch_size: int) -> list[str]:
         return translate(search, self.evaluation_batches(split, batch_size), len(self.store(split).target_text), self.tokenizers[1])

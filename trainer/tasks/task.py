@@ -103,9 +103,9 @@ class Task(abc.ABC):
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         """What validation during training adds up, and the state for the next batch."""
 
-    def validation_scores(self, model: keras.Model) -> dict[str, float]:
-        """Scores of the validation split that are no sums over batches; by default none."""
-        return {}
+    def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
+        """Scores of the validation split, from the means of `validation_sums` and of whatever else the task has; by default the means."""
+        return means
 
     @abc.abstractmethod
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:

@@ -239,5 +239,5 @@ class Loop:
         size = -(-self.task.evaluation_batch_size // replicas) * replicas
         if self._validation is None:  # made once: each dataset traces its functions anew
             self._validation = self.task.evaluation_batches("validation", size)
-        sums = self.stepper.validate(self._validation, size, asked)
-        return None if sums is None else sums | self.task.validation_scores(self.stepper.model)
+        means = self.stepper.validate(self._validation, size, asked)
+        return None if means is None else self.task.validation_scores(self.stepper.model, means)
