@@ -30,7 +30,7 @@ def language_model(meter: Meter, text: Path, vocabulary: int, units: int, lanes:
 
 
 def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int) -> None:
-    """The model of the recipe etth1_96 (trainer/models/forecaster.py) from Keras' layers."""
+    """The network of the recipe etth1_96 (trainer/models/forecaster.py), which is trained without the regression, from Keras' layers."""
     import tensorflow as tf
 
     values = tf.constant(standardised(path, rows))
@@ -43,7 +43,7 @@ def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int
 
     numbers = tf.data.Dataset.range(each * len(values)).shuffle(each * len(values)).repeat().batch(batch, drop_remainder=True)
     meter.ready()
-    _fit(meter, _forecaster(lookback, horizon, segment, units, len(values)), "mse", numbers.map(cut).prefetch(8))
+    _fit(meter, _forecaster(lookback, horizon, segment, units, len(values)), "mae", numbers.map(cut).prefetch(8))
 
 
 def _forecaster(lookback: int, horizon: int, segment: int, units: int, series: int) -> Any:
@@ -59,7 +59,6 @@ def _forecaster(lookback: int, horizon: int, segment: int, units: int, series: i
             self.which = keras.layers.Embedding(series, units // 2)
             self.drop = keras.layers.Dropout(0.5)
             self.head = keras.layers.Dense(segment)
-            self.skip = keras.layers.Dense(horizon, use_bias=False, trainable=False)  # fitted beforehand
 
         def call(self, inputs: Any, training: bool = False) -> Any:
             values, observed, which = inputs
@@ -72,7 +71,7 @@ def _forecaster(lookback: int, horizon: int, segment: int, units: int, series: i
             asked = ops.concatenate([position, ops.repeat(self.which(which), ahead, axis=0)], axis=-1)
             written, _ = self.recurrent(asked[:, None], initial_state=ops.repeat(state, ahead, axis=0))
             forecast = ops.reshape(self.head(self.drop(written, training=training)), [-1, horizon])
-            return forecast + self.skip(past) + zero
+            return forecast + zero
 
     return Forecaster()
 

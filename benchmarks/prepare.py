@@ -149,9 +149,9 @@ def measure(directory: Path, size: int, cores: int, rounds: int) -> dict[str, An
 def section(found: dict[str, Any], load: list[float], command: str, rounds: int) -> str:
     head = (
         f"`{command}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
-        f"Load before and after: {load}. Medians of {rounds} interleaved rounds. {found['mb']:.0f} MB of text become {found['written_mb']:.0f} MB of shards."
-        f" {SMALL_MB} MB take {found['small_seconds']:.2f} s: the start of Python and of the processes. Times are those of whole commands;"
-        " `running`, for the time beyond that."
+        f"Load before and after: {load}. Medians of {rounds} interleaved rounds. {found['mb']:.0f} MB of text become"
+        f" {found['written_mb']:.0f} MB of shards. {SMALL_MB} MB take {found['small_seconds']:.2f} s: the start"
+        " of Python and of the processes. Times are those of whole commands; `running`, for the time beyond that."
     )
     written = found["written_mb"] / found["seconds"]
     busy = f"{found['cores_busy']:.2f} (running {found['cores_busy_running']:.2f})"

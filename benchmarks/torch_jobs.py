@@ -47,7 +47,7 @@ def standardised(series: Path, rows: int) -> np.ndarray:
 
 
 def forecaster(lookback: int, horizon: int, segment: int, units: int, series: int) -> Any:
-    """The model of the recipe etth1_96 (trainer/models/forecaster.py) as a PyTorch module."""
+    """The network of the recipe etth1_96 (trainer/models/forecaster.py), which is trained without the regression, as a PyTorch module."""
     import torch
     from torch import nn
 
@@ -60,7 +60,6 @@ def forecaster(lookback: int, horizon: int, segment: int, units: int, series: in
             self.series = nn.Embedding(series, units // 2)
             self.drop = nn.Dropout(0.5)
             self.head = nn.Linear(units, segment)
-            self.skip = nn.Linear(lookback, horizon, bias=False).requires_grad_(False)  # fitted beforehand
 
         def forward(self, values: Any, observed: Any, which: Any) -> Any:
             """Values and marks [B, L], series [B] -> forecast [B, H]."""
@@ -75,7 +74,7 @@ def forecaster(lookback: int, horizon: int, segment: int, units: int, series: in
             asked = torch.cat([position, self.series(which).repeat_interleave(ahead, 0)], dim=-1)
             written, _ = self.recurrent(asked[:, None], state.repeat_interleave(ahead, 1))
             forecast = self.head(self.drop(written[:, 0])).view(len(past), horizon)
-            return forecast + self.skip(past) + zero
+            return forecast + zero
 
     return Forecaster()
 
@@ -101,7 +100,7 @@ def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int
             optimizer.zero_grad(set_to_none=True)
             error = model(window[:, :lookback], seen[:, :lookback], which) - window[:, lookback:]
             weight = seen[:, lookback:]
-            loss = (error.square() * weight).sum() / weight.sum()
+            loss = (error.abs() * weight).sum() / weight.sum()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

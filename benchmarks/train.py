@@ -2,8 +2,8 @@
 
     python benchmarks/train.py [--quick] [--rounds=9] [--torch_python=/path/to/python] [--work_dir=DIR]
 
-Language model: embedding, one LSTM layer of 512, output matrix; 64 lanes of 128 characters of tinyshakespeare. Forecasting: the model and
-data of the recipe etth1_96. Adam, gradients clipped at 1, float32. What a loop does besides (input, update, logs) counts, start-up and
+Language model: embedding, one LSTM layer of 512, output matrix; 64 lanes of 128 characters of tinyshakespeare. Forecasting: the network
+and data of the recipe etth1_96. Adam, gradients clipped at 1, float32. What a loop does besides (input, update, logs) counts, start-up and
 compilation do not. Every library takes a few steps in turn. Memory: the process's peak above what it held with imports and data done, over
 the whole run (compilation included) and over the measured steps alone. Last line on stdout: one JSON object.
 """

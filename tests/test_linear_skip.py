@@ -3,7 +3,6 @@
 import json
 import logging
 
-import numpy as np
 import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 

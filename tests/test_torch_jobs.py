@@ -11,7 +11,7 @@ def our_forecaster(tf):
     from trainer.data.windows import WindowShape
     from trainer.models.forecaster import Forecaster
 
-    forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT, linear_skip="add")
+    forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT)
     model = Forecaster(WindowShape(LOOKBACK, HORIZON, 1, 0), SERIES, forecast, ModelConfig(cell="gru", units=UNITS, dropout=0.5), "float32")
     random = np.random.default_rng(0)
     batch = {
@@ -43,10 +43,9 @@ def test_the_pytorch_forecaster_gives_our_forecasts(tf):
     peer = forecaster(LOOKBACK, HORIZON, SEGMENT, UNITS, SERIES).eval()
     recurrent = {name.rpartition("/")[2]: value for name, value in ours.items() if "gru_0" in name}
     with torch.no_grad():
-        for name in ("embed", "head", "skip"):
+        for name in ("embed", "head"):
             getattr(peer, name).weight.copy_(ours[f"{name}/kernel"].T)
-            if name != "skip":
-                getattr(peer, name).bias.copy_(ours[f"{name}/bias"])
+            getattr(peer, name).bias.copy_(ours[f"{name}/bias"])
         for name in ("position", "series"):
             getattr(peer, name).weight.copy_(ours[f"{name}/embeddings"])
         peer.recurrent.weight_ih_l0.copy_(gates(recurrent["kernel"]).T)

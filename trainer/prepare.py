@@ -14,14 +14,11 @@ from typing import Any
 from trainer.command import run_command
 from trainer.config import SPLITS
 from trainer.data import manifest, tfds_source
-from trainer.data.forecast_preparation import plan_series, series_sources
 from trainer.data.input_files import find_split_files
-from trainer.data.pair_preparation import pair_sources, plan_pairs
 from trainer.data.parallel import available_cores
 from trainer.data.parts import Task
 from trainer.data.preparation import make_dataset
 from trainer.data.shared_place import SharedBucket
-from trainer.data.text_preparation import plan_text, text_sources
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
 from trainer.storage.workspace import Workspace
@@ -36,11 +33,6 @@ Several tasks, on hosts that share the output directory or its gs:// address: th
 N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the
 tasks that are missing.
 """
-PLANNERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "forecast": (series_sources, plan_series),
-    "language_model": (text_sources, plan_text),
-    "seq2seq": (pair_sources, plan_pairs),
-}
 INPUTS = {"train": "input", "validation": "validation_input", "test": "test_input"}
 # Flags that change no record: places, which may differ between hosts, and who does the work.
 NOT_OF_THE_DATA = (*INPUTS.values(), "tfds_dir", "output_dir", "num_processes", "num_tasks", "task_index", "finish")
@@ -83,7 +75,7 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     task = task_of(config, os.environ)
     if task is None:
         manifest.check_new(config.output_dir)  # before the work, not after it
-    find, plan = PLANNERS[config.task]
+    find, plan = _planner(config.task)
     sizes = _sizes(config)
     sources = find(config)
     pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
@@ -104,6 +96,21 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
         "fingerprint": outcome.manifest.fingerprint if outcome.manifest else None,
         "seconds": round(seconds, 3),
     }
+
+
+def _planner(task: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What finds the sources of a task and what plans its dataset; what other tasks need is not imported."""
+    if task == "forecast":
+        from trainer.data.forecast_preparation import plan_series, series_sources
+
+        return series_sources, plan_series
+    if task == "language_model":
+        from trainer.data.text_preparation import plan_text, text_sources
+
+        return text_sources, plan_text
+    from trainer.data.pair_preparation import pair_sources, plan_pairs
+
+    return pair_sources, plan_pairs
 
 
 def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:
