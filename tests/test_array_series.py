@@ -80,6 +80,17 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
         read_npy(header)
 
 
+@pytest.mark.parametrize("size", [12, 13, 24])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_type_of_several_numbers(tmp_path: Path, size: int, version: int) -> None:
+    """numpy.load reads half of such a file, and says nothing; a finding of the fuzzer."""
+    header = b"{'descr': '2>i2', 'fortran_order': True, 'shape': (3, 2), }".ljust(117) + b"\n"
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + header + bytes(range(size)))
+    with pytest.raises(DataError, match=r"a\.npy is an array \[3, 2\] of .*; give numbers"):
+        read_npy(str(tmp_path / "a.npy"))
+
+
 @settings(deadline=None)
 @given(place=st.integers(0, 10_000), flip=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory, place: int, flip: int, cut: bool) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from trainer.data.manifest import Interval, Manifest
 from trainer.data.parts import Parts
 from trainer.data.preparation import Plan, make_dataset
 from trainer.data.series_spool import spool, standardisation, unspool
-from trainer.data.tfrecord import RecordWriter
+from trainer.data.tfrecord import RecordWriter, scan
 from trainer.errors import ConfigError, DataError, StorageError
 
 HOUR = Interval(3600, "second")
@@ -243,3 +243,27 @@ def test_json_files_hold_plain_json(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "d").glob("*.json")} == names
     for name in names:
         json.loads((tmp_path / "d" / name).read_text(), parse_constant=pytest.fail)  # called for NaN and Infinity
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_told_where_checksums_fit(tf: Any, tmp_path: Path, number: float) -> None:
+    """The file was made so: a finding of the fuzzer."""
+    from trainer.data import series_store
+    from trainer.data.inspection import inspect_dataset
+
+    own = series(40)
+    own.values[7, 1] = 123456.0
+    directory = tmp_path / "data"
+    made = write_dataset([Group(own, {"train": (0, 40)})], str(directory), 1)
+    (shard,) = made.splits["train"].shards
+    records = list(scan(directory / shard.file))
+    with RecordWriter(directory / shard.file) as writer:
+        for record in records:
+            writer.write(record.replace(np.float32(123456.0).tobytes(), np.float32(number).tobytes()))
+    lie = replace(shard, crc32c=writer.crc32c)
+    assert lie != shard and writer.bytes == shard.bytes
+    manifest.write(replace(made, splits={"train": replace(made.splits["train"], shards=(lie,))}), directory)
+    with pytest.raises(DataError, match=r"data-train\.tfrecord.*row 7, column b of a is marked as observed and no finite number; prepare"):
+        series_store.load(str(directory), manifest.read(str(directory)), "train")
+    with pytest.raises(DataError, match=r"data-train\.tfrecord.*marked as observed is no finite number"):
+        inspect_dataset(str(directory), manifest.read(str(directory)), 3)

@@ -111,6 +111,17 @@ def test_lies_under_a_right_checksum(dataset: Path, tmp_path: Path, lie: str) ->
     assert str(caught.value).isprintable() and len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize("file", ["/vocabulary.txt", "../vocabulary.txt", "a/b.txt"])
+def test_a_vocabulary_is_in_its_directory(tmp_path: Path, file: str) -> None:
+    (tmp_path / "a.txt").write_text("some text\n" * 50)
+    arguments = ["--task=language_model", "--source=text", "--tokenizer=char", f"--input={tmp_path}/a.txt", "--num_processes=1"]
+    prepare(flags.parse(PrepareConfig, [*arguments, f"--output_dir={tmp_path}/data"]))
+    values = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    del values[manifest.CHECKSUM]
+    with pytest.raises(DataError, match="a vocabulary is no file of the directory"):
+        read(tmp_path / "data", manifest.sealed(changed(values, ("text", "vocabulary_file"), file)))
+
+
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), cut=st.booleans())
 def test_flipped_or_cut_anywhere(dataset: Path, tmp_path: Path, data: st.DataObject, cut: bool) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0, read_magic
 
 from trainer.data.csv_series import RawSeries
 from trainer.data.input_files import readable
@@ -23,10 +25,13 @@ def read_npy(path: str) -> RawSeries:
     try:
         with Path(path).open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy tells of headers that Python 2 wrote
+            _check_header(file, path)
             array = np.load(file, allow_pickle=False)
             more = isinstance(array, np.ndarray) and len(file.read(1)) > 0
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
+    except DataError:
+        raise
     except (ValueError, EOFError, SyntaxError) as error:
         raise DataError(f"{path} is no array of numpy's .npy format ({one_line(error)}); write it with numpy.save") from None
     except Exception as error:  # a damaged header or archive: numpy hands on what its parsers raise
@@ -37,6 +42,16 @@ def read_npy(path: str) -> RawSeries:
     if more:  # of a shape that is wrong, or of another array
         raise DataError(f"{path} goes on after its array {list(array.shape)} of {array.dtype}; write one array a file with numpy.save")
     return array_series(array, readable(Path(path).stem), path)
+
+
+def _check_header(file: BufferedReader, path: str) -> None:
+    """Refuses what is no plain number, before `numpy.load`, which reads too few bytes of types like "2>i2" and says nothing."""
+    if file.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):
+        read = read_array_header_1_0 if read_magic(file) == (1, 0) else read_array_header_2_0
+        shape, _, dtype = read(file)
+        if dtype.kind not in "iuf":
+            raise DataError(f"{path} is an array {list(shape)} of {dtype}; give numbers [time] or [time, columns]")
+    file.seek(0)
 
 
 def array_series(array: np.ndarray, name: str, source: str, column: str = "value") -> RawSeries:

@@ -153,6 +153,8 @@ def _inspect_series(data_dir: str, manifest: Manifest, examples: int) -> dict[st
             if record["start"][0] != expected:
                 raise ValueError(f"it begins with row {record['start'][0]} where row {expected} should be")
             there = there.astype(bool)
+            if not np.isfinite(values[there]).all():
+                raise ValueError("a value that is marked as observed is no finite number")
             low[group] = np.minimum(low[group], np.where(there, values, np.inf).min(axis=0, initial=np.inf))
             high[group] = np.maximum(high[group], np.where(there, values, -np.inf).max(axis=0, initial=-np.inf))
             observed[group] += there.sum(axis=0)

@@ -33,6 +33,8 @@ def check_manifest(manifest: Manifest) -> None:
         needed = {"document", "start", "lengths", "tokens"} if manifest.text else {"pair", "source", "target"}
         if facts.tokenizer not in TOKENIZERS:
             raise ValueError(f"{facts.tokenizer!r} is no tokenizer")
+        if not all(_is_name(file) for file in manifest.vocabulary_files):
+            raise ValueError("a vocabulary is no file of the directory")
     if told != set(manifest.splits):
         raise ValueError(f"the splits {sorted(manifest.splits)} are told of as {sorted(told)}")
     if missing := needed - {feature.name for feature in manifest.features}:

@@ -77,6 +77,10 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     for index, group_facts in enumerate(facts.groups):
         mean, std = np.asarray(group_facts.mean), np.asarray(group_facts.std)
         standard = np.where(observed[index], (values[index] - mean) / std, 0.0).astype(np.float32)
+        if not np.isfinite(standard).all():
+            row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(standard)))
+            place = f"row {row}, column {facts.columns[column]} of {group_facts.name}"
+            raise DataError(f"{paths[0]} and its siblings: {place} is marked as observed and no finite number; prepare the dataset again")
         own_times = times[index] if times else None
         own = GroupSeries(group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index])
         series.append(own)

@@ -172,7 +172,8 @@ class ForecastTask(Task):
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
         target, weight = batch["target"], batch["target_weight"]
         if model.network_share is not None:
-            return share_sums(*model.parts(batch), target, weight), state
+            network, regression = model.parts(batch)
+            return share_sums(network, regression, target, weight), state
         computed = self.readout.computed(model, batch)
         numbers, forecast = computed(batch), self.readout.forecast(computed, batch)
         squared, absolute = tf.square(forecast["mean"] - target), tf.abs(forecast["median"] - target)
