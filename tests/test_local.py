@@ -225,7 +225,9 @@ def test_children_of_workers_do_not_outlive_them(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_nothing_is_left_when_the_launcher_is_killed(tmp_path, number):
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by the launcher
     process = start(tmp_path, FORKING + "time.sleep(100)")
+    signal.signal(signal.SIGHUP, inherited)
     pids = all_pids(tmp_path)
     assert all(alive(pid) for pid in pids)
     process.send_signal(number)
