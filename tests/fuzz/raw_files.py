@@ -149,7 +149,7 @@ def check_npy(data: bytes, place: Path) -> None:
     dtype = np.dtype(found[1].decode())  # type: ignore[index]
     values, times = stored.table(out)
     demand(times is None and len(body) == values.size * dtype.itemsize, f"{len(body)} bytes became {values.shape} values")
-    order = "F" if re.search(rb"'fortran_order': *True", data) and values.shape[1] > 1 else "C"
+    order = "F" if re.search(rb"['\"]fortran_order['\"]\s*:\s*True", data) and values.shape[1] > 1 else "C"
     with np.errstate(invalid="ignore"):
         expected = np.frombuffer(body, dtype).reshape(values.shape, order=order).astype(np.float32)
     demand(np.array_equal(values, expected, equal_nan=True), f"{expected} became {values}")
