@@ -65,13 +65,9 @@ def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
     weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
     shape, model = make(tf, linear_skip="add", linear=weights, **options)
     batch = batch_of(tf, shape)
-    expected = np.zeros((3, 4, 2))
-    for window in range(3):
-        for channel in range(2):
-            seen = np.flatnonzero(batch["past_observed"][window, :, channel])
-            past = batch["past"][window, :, channel]
-            centred = np.where(batch["past_observed"][window, :, channel] > 0, past - past[seen[-1]], 0.0)
-            expected[window, :, channel] = centred @ weights + past[seen[-1]]
+    zero = zero_of(batch)
+    centred = np.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)
+    expected = np.einsum("blc,lh->bhc", centred, weights) + zero
     np.testing.assert_allclose(model(batch).numpy(), expected, rtol=1e-4, atol=1e-4)
     assert [variable.path for variable in model.non_trainable_variables if "skip" in variable.path] == ["forecaster/skip/kernel"]
 

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 
@@ -31,19 +32,28 @@ def evaluated(config, checkpoint="best", split="test"):
     return evaluate.main(EvaluateConfig(model_dir=config.model_dir, data_dir=config.data_dir, checkpoint=checkpoint, split=split))
 
 
+def validations(model_dir):
+    """What validation told, by step."""
+    lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line for line in lines if "validation_mse" in line}
+
+
 @pytest.mark.parametrize("how", ["add", "average"])
 def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_path, how):
-    """The network then gets no weight: the error is that of the baseline of evaluation, to rounding."""
+    """The network then gets next to no weight; where it gets none, the error is that of the baseline of evaluation, to rounding."""
     harm = ["--optimizer=sgd", "--learning_rate=3", "--schedule=constant", "--train_steps=6", "--evaluate_every_steps=3"]
     config = train_config(whole_series, tmp_path / "m", f"--linear_skip={how}", *harm)
     result = train(config)
-    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
-    validated = {line["step"]: line for line in lines if "validation_mse" in line}
+    validated = validations(tmp_path / "m")
     assert sorted(validated) == ([0, 3, 6] if how == "add" else [3, 6])
     assert validated[3]["validation_network_mse"] > 2 * validated[3]["validation_regression_mse"]
     assert validated[3]["validation_mse"] <= validated[3]["validation_regression_mse"] == pytest.approx(result["best"]["score"], rel=0.02)
     scores = evaluated(config)
     assert scores["metrics"]["mse"] == pytest.approx(scores["baselines"]["ridge"]["mse"], rel=0.02)
+    if how == "add":
+        assert validated[6]["validation_network_share"] == 0
+        scores = evaluated(config, "last")
+        np.testing.assert_allclose(scores["metrics"]["mse"], scores["baselines"]["ridge"]["mse"], rtol=1e-5)
 
 
 def test_what_is_saved_forecasts_as_well_as_validation_said(tf, tmp_path):
@@ -52,8 +62,7 @@ def test_what_is_saved_forecasts_as_well_as_validation_said(tf, tmp_path):
     options = ["--linear_skip=average", "--train_steps=150", "--evaluate_every_steps=50", "--learning_rate=0.02", "--strategy=mirrored"]
     config = train_config(data, tmp_path / "m", *options, "--batch_size=16")
     best = train(config)["best"]
-    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
-    validated = {line["step"]: line for line in lines if "validation_mse" in line}
+    validated = validations(tmp_path / "m")
     own = validated[best["step"]]
     assert 0 < own["validation_network_share"] < 1
     assert own["validation_mse"] < min(own["validation_network_mse"], own["validation_regression_mse"])

@@ -45,13 +45,17 @@ def read_npy(path: str) -> RawSeries:
 
 
 def _check_header(file: BufferedReader, path: str) -> None:
-    """Refuses what is no plain number, before `numpy.load`, which reads too few bytes of types like "2>i2" and says nothing."""
+    """Refuses what is no array of plain numbers, before `numpy.load`, which reads too few bytes of types like "2>i2" and says nothing."""
     if file.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):
         read = read_array_header_1_0 if read_magic(file) == (1, 0) else read_array_header_2_0
         shape, _, dtype = read(file)
-        if dtype.kind not in "iuf":
-            raise DataError(f"{path} is an array {list(shape)} of {dtype}; give numbers [time] or [time, columns]")
+        _check_type(shape, dtype, path)
     file.seek(0)
+
+
+def _check_type(shape: tuple[int, ...], dtype: np.dtype, source: str) -> None:
+    if dtype.kind not in "iuf" or len(shape) not in (1, 2):
+        raise DataError(f"{source} is an array {list(shape)} of {dtype}; give numbers [time] or [time, columns]")
 
 
 def array_series(array: np.ndarray, name: str, source: str, column: str = "value") -> RawSeries:
@@ -66,8 +70,7 @@ def array_series(array: np.ndarray, name: str, source: str, column: str = "value
     Raises:
       DataError: the array has another shape or type, no values, or one that is no finite number in 32 bits.
     """
-    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
-        raise DataError(f"{source} is an array {list(array.shape)} of {array.dtype}; give numbers [time] or [time, columns]")
+    _check_type(array.shape, array.dtype, source)
     if not array.size:
         raise DataError(f"{source} is an array {list(array.shape)}, which holds no values; leave it out or add the data")
     table = array[:, None] if array.ndim == 1 else array

@@ -118,17 +118,13 @@ class Forecaster(Model):
         """
         if self._rollout is not None:
             return self._rolled_out(self._rollout, batch, noise)
+        whole, regression = self.parts(batch, noise)
         if noise is not None or self.network_share is None:
-            return self._whole(batch, noise)[0]
-        whole, regression = self._whole(batch, noise)
+            return whole
         return regression + self.network_share * (whole - regression)
 
-    def parts(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The two forecasts that a weighted one is made of, both `[B, H, C]`: what was trained, and the regression."""
-        return self._whole(batch, None)
-
-    def _whole(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """What is trained, and the regression alone."""
+    def parts(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """What is trained, as `call` gives it, and the regression alone, `[B, H, C]`: the two that a weighted forecast is made of."""
         zero, past, x = self._relative(batch)
         forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
         if self._shape.features:

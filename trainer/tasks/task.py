@@ -104,7 +104,7 @@ class Task(abc.ABC):
         """What validation during training adds up, and the state for the next batch."""
 
     def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
-        """Scores of the validation split, from the means of `validation_sums` and of whatever else the task has; by default the means."""
+        """Scores of the validation split, from the means of `validation_sums` and what else a task measures; by default the means."""
         return means
 
     @abc.abstractmethod
