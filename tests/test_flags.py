@@ -53,6 +53,15 @@ def test_one_budget_only():
     assert "--epochs" in problems("--epochs=2")["train_steps"]
 
 
+def test_what_only_point_forecasts_have():
+    told = "is for a parallel decoder and one value a step, not --output=quantiles"
+    found = problems("--output=quantiles", "--ensemble_size=2", "--linear_skip=average")
+    assert found["ensemble_size"] == f"--ensemble_size=2 {told}; leave it out"
+    assert found["linear_skip"] == f"--linear_skip=average {told}; use add"
+    assert "not --decoder=autoregressive" in problems("--decoder=autoregressive", "--ensemble_size=2")["ensemble_size"]
+    assert "ensemble_size" in problems("--ensemble_size=0")
+
+
 def test_segment_length_names_divisors():
     assert problems("--lookback=96", "--horizon=48", "--segment_length=32")["segment_length"].endswith("use 16 or 24")
     for lookback, horizon, segment in ((96, 24, 24), (96, 96, 24), (100, 30, 10), (7, 5, 1)):

@@ -56,10 +56,12 @@ def test_training_that_only_harms_leaves_the_regression(tf, whole_series, tmp_pa
         np.testing.assert_allclose(scores["metrics"]["mse"], scores["baselines"]["ridge"]["mse"], rtol=1e-5)
 
 
-def test_what_is_saved_forecasts_as_well_as_validation_said(tf, tmp_path):
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_is_saved_forecasts_as_well_as_validation_said(tf, tmp_path, size):
     """Each checkpoint has the weight of its own validation, on two replicas too; a short series is one that the network helps with."""
     data = prepare_csv(write_series_csv(tmp_path / "short.csv", 200), tmp_path / "data", "--splits=100,60,40")
     options = ["--linear_skip=average", "--train_steps=150", "--evaluate_every_steps=50", "--learning_rate=0.02", "--strategy=mirrored"]
+    options.append(f"--ensemble_size={size}")
     config = train_config(data, tmp_path / "m", *options, "--batch_size=16")
     best = train(config)["best"]
     validated = validations(tmp_path / "m")

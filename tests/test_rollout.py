@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy_gru import gru
 
 from trainer.config import ForecastConfig, ModelConfig
 
@@ -23,15 +24,6 @@ def make(tf, segment=SEGMENT, cell="gru", features=3, **forecast):
     return model, {**batch, "past_observed": np.ones_like(batch["past"]), "series": np.arange(4, dtype=np.int32)[:, None]}
 
 
-def gru(x, h, layer):
-    """One step of a GRU whose reset gate comes after the product, with numpy."""
-    kernel, recurrent, (bias, recurrent_bias) = (weight.numpy() for weight in (layer.kernel, layer.recurrent_kernel, layer.bias))
-    update, reset, candidate = np.split(x @ kernel + bias, 3, axis=1)
-    update_h, reset_h, candidate_h = np.split(h @ recurrent + recurrent_bias, 3, axis=1)
-    update, reset = (1 / (1 + np.exp(-part)) for part in (update + update_h, reset + reset_h))
-    return update * h + (1 - update) * np.tanh(candidate + reset * candidate_h)
-
-
 @pytest.mark.parametrize("segment, features", [(1, 3), (SEGMENT, 3), (SEGMENT, 0)])
 def test_each_segment_is_read_by_the_next(tf, segment, features):
     """The whole forecast by a loop in numpy: encoder, then segment after segment, the linear map added before it is read."""
@@ -46,8 +38,8 @@ def test_each_segment_is_read_by_the_next(tf, segment, features):
     h = np.zeros((4, UNITS))
     for step in range(LOOKBACK // segment):
         part = x[:, step * segment : (step + 1) * segment].reshape(4, -1)
-        h = gru(part if segment == 1 else model._embed(part).numpy(), h, model.stack._stacked[0])
-    added, series = past @ model._skip.kernel.numpy(), model._series.embeddings.numpy()
+        h = gru(part if segment == 1 else model._encoder._embed(part).numpy(), h, model._encoder.stack._stacked[0])
+    added, series = past @ model._skip.kernel.numpy(), model._encoder._series.embeddings.numpy()
     before, expected = past[:, -segment:], []
     for first in range(0, HORIZON, segment):
         rows = slice(first, first + segment)

@@ -60,8 +60,8 @@ def fed_by_hand(model, batch, chosen):
     rollout, zero = model._rollout, batch["past"][:, -1:]
     past = batch["past"] - zero
     x = np.concatenate([past, np.zeros_like(past), batch["past_features"]], axis=-1).reshape(4, LOOKBACK // SEGMENT, -1)
-    _, state = model.stack.run(model._embed(tf.constant(x, tf.float32)))
-    series, before, found = model._series(batch["series"])[:, 0], past[:, -SEGMENT:, 0], []
+    _, state = model._encoder.stack.run(model._encoder._embed(tf.constant(x, tf.float32)))
+    series, before, found = model._encoder._series(batch["series"])[:, 0], past[:, -SEGMENT:, 0], []
     for t in range(HORIZON // SEGMENT):
         rows = slice(t * SEGMENT, (t + 1) * SEGMENT)
         read = np.concatenate([before, batch["future_features"][:, rows].reshape(4, -1), series], axis=1)

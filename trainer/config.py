@@ -81,6 +81,7 @@ class ForecastConfig:
         default="none",
         choices=("none", "add", "average"),
     )
+    ensemble_size: int = flag("networks trained side by side, each from a start of its own; the forecast is their mean", default=1)
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
     quantiles: tuple[str, ...] = flag("levels of the quantiles that are forecast (every output but point)", default=LEVELS)
@@ -117,7 +118,7 @@ class ForecastConfig:
         return max(step for step in range(1, LONGEST_SEGMENT + 1) if self.lookback % step == 0 and self.horizon % step == 0)
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "lookback", "horizon")
+        yield from at_least(self, 1, "lookback", "horizon", "ensemble_size")
         yield from at_least(self, 0, "segment_length")
         length = self.segment_length
         if length > 1 and (self.lookback % length or self.horizon % length):
@@ -129,9 +130,13 @@ class ForecastConfig:
             told = f"would draw the steps of a segment independently of each other, with --output={self.output}"
             yield Problem("segment_length", length, told, "leave it out, or use --segment_length=1 or --decoder=parallel")
         yield from self._teacher_forcing_problems()
-        if self.linear_skip == "average" and (self.output != "point" or self.decoder != "parallel"):
+        if self.output != "point" or self.decoder != "parallel":
             other = f"--output={self.output}" if self.output != "point" else f"--decoder={self.decoder}"
-            yield Problem("linear_skip", self.linear_skip, f"is for a parallel decoder and one value a step, not {other}", "use add")
+            told = f"is for a parallel decoder and one value a step, not {other}"
+            if self.linear_skip == "average":
+                yield Problem("linear_skip", self.linear_skip, told, "use add")
+            if self.ensemble_size > 1:
+                yield Problem("ensemble_size", self.ensemble_size, told, "leave it out")
         if self.output == "point" and self.quantiles != LEVELS:
             yield Problem("quantiles", ",".join(self.quantiles), "has no effect with --output=point", "use --output=quantiles")
         elif self.output != "point":

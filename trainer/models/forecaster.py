@@ -1,8 +1,6 @@
-"""A recurrent forecaster: normalises each window, reads it, and gives all steps of the horizon at once."""
+"""A recurrent forecaster: normalises each window, has networks read it, and weighs what they forecast with a regression."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,12 +10,11 @@ from trainer.config import ForecastConfig, ModelConfig
 from trainer.data.windows import Batch, WindowShape
 from trainer.models.distributions import Distribution
 from trainer.models.feeding import own_draws, true_values
+from trainer.models.forecast_network import Encoder, ParallelNetwork
 from trainer.models.model import Model
-from trainer.models.noise import Noise, dropout
-from trainer.models.recurrent import RecurrentStack
+from trainer.models.noise import Noise
 from trainer.models.rollout import Given, Rollout
 
-FUTURE_UNITS = 32
 SMALLEST_UNIT = 0.05  # of a series' standard deviation: a window without changes does not make its future certain
 
 
@@ -42,10 +39,9 @@ class Forecaster(Model):
     The standardisation takes the window's last value as its zero and gives it back to the forecast (NLinear, Zeng et al. 2023); the
     scale is the series' own, which the records hold.
 
-    With segments longer than one step (SegRNN, Lin et al. 2023) the encoder reads segments, and one more recurrent step for each
-    segment of the horizon, all at the same time, turns the encoder's last state and an embedding of the segment's position and of
-    the series into that segment. Step by step, one matrix turns the last state into the whole horizon. Either way what the known
-    features of the future say is added. The autoregressive decoder (`Rollout`) writes segment after segment instead.
+    `ParallelNetwork` writes all steps at once. With an ensemble there are several of them, each with a start and a dropout of its own
+    and trained by its own error; the forecast is their mean (Hansen and Salamon 1990; Lakshminarayanan et al. 2017), which leaves out
+    much of what a single one makes up by chance. The autoregressive decoder (`Rollout`) writes segment after segment instead.
 
     The linear skip is a linear map of the lookback: the ridge regression that was fitted to the training split beforehand, and is not
     trained. Added, the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over. Averaged,
@@ -71,44 +67,34 @@ class Forecaster(Model):
         """`linear` holds the weights `[L, H]` of the linear skip; without them they are 0 until a checkpoint gives them."""
         super().__init__("forecaster")
         numbers = 1 if distribution is None else distribution.size
-        self._shape, self._rate, self._numbers, self._distribution = shape, model.dropout, numbers, distribution
-        self._segment = segment = forecast.segment
-        self._teacher_forcing = forecast.teacher_forcing_course
-        self.stack = RecurrentStack.of(model, dtype, kernel=kernel)
-        parallel = forecast.decoder == "parallel"
-        start = "zeros" if forecast.linear_skip == "add" else "glorot_uniform"  # of what is added to the linear skip
-        self._rollout = None if parallel else Rollout(shape, segment, model, dtype, kernel, numbers, start)
-        if parallel:
-            outputs = (segment if segment > 1 else shape.horizon) * shape.channels * numbers
-            self._head = keras.layers.Dense(outputs, kernel_initializer=start, dtype=dtype, name="head")
-        half = model.units // 2
-        if segment > 1:
-            self._embed = keras.layers.Dense(model.units, activation="relu", dtype=dtype, name="embed")
-        if segment > 1 and parallel:
-            self._position = keras.layers.Embedding(shape.horizon // segment, model.units - half, dtype=dtype, name="position")
-        if segment > 1 or not parallel:
-            # joint series are always the same ones; an embedding would be a bias
-            count = num_series if shape.channels == 1 else 1
-            self._series = keras.layers.Embedding(count, half, dtype=dtype, name="series")
-        if shape.features and parallel:
-            self._state_in = keras.layers.Dense(FUTURE_UNITS, use_bias=False, dtype=dtype, name="future_state")
-            self._time_in = keras.layers.Dense(FUTURE_UNITS, dtype=dtype, name="future_time")
-            self._time_out = keras.layers.Dense(shape.channels * numbers, kernel_initializer=start, dtype=dtype, name="future_out")
+        self._shape, self._numbers, self._distribution = shape, numbers, distribution
+        self._segment, self._teacher_forcing = forecast.segment, forecast.teacher_forcing_course
         self._skip, self._adds, self.network_share = None, forecast.linear_skip == "add", None
-        if forecast.linear_skip != "none" and parallel and distribution is None:
+        start = "zeros" if self._adds else "glorot_uniform"  # of what is added to the linear skip
+        self._rollout: Rollout | None = None
+        self._networks: list[ParallelNetwork] = []
+        if forecast.decoder == "parallel":
+            names = [f"network_{member}" for member in range(forecast.ensemble_size)]
+            given = (shape, forecast.segment, num_series, model, dtype, kernel)
+            self._networks = [ParallelNetwork(*given, numbers=numbers, start=start, name=name) for name in names]
+        else:
+            self._encoder = Encoder(shape, forecast.segment, num_series, model, dtype, kernel, embeds=True)
+            self._rollout = Rollout(shape, forecast.segment, model, dtype, kernel, numbers, start)
+        if forecast.linear_skip == "none":
+            return
+        if self._rollout is None and distribution is None:
             start_share = keras.initializers.Constant(1.0 if self._adds else 0.5)
             self.network_share = self.add_weight(shape=(), initializer=start_share, trainable=False, dtype="float32", name="network_share")
-        if forecast.linear_skip != "none":
-            weights = np.zeros([shape.lookback, shape.horizon]) if linear is None else linear
-            # through the initializer, so that all replicas and workers begin with the chief's
-            self._skip = keras.layers.Dense(
-                shape.horizon,
-                use_bias=False,
-                trainable=False,
-                kernel_initializer=lambda _shape, dtype: tf.constant(weights, dtype),
-                dtype="float32",
-                name="skip",
-            )
+        weights = np.zeros([shape.lookback, shape.horizon]) if linear is None else linear
+        # through the initializer, so that all replicas and workers begin with the chief's
+        self._skip = keras.layers.Dense(
+            shape.horizon,
+            use_bias=False,
+            trainable=False,
+            kernel_initializer=lambda _shape, dtype: tf.constant(weights, dtype),
+            dtype="float32",
+            name="skip",
+        )
 
     def call(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
         """Forecasts `[B, H, C]` float32, in the units of `batch["past"]`; shapes as in `WindowShape.signature`.
@@ -125,12 +111,19 @@ class Forecaster(Model):
 
     def parts(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """What is trained, as `call` gives it, and the regression alone, `[B, H, C]`: the two that a weighted forecast is made of."""
+        each, regression = self._parallel(batch, noise)
+        return tf.reduce_mean(each, axis=0), regression
+
+    def members(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
+        """What is trained, each network's apart, as `call` gives it with a first dimension for the networks: they share no error."""
+        return self._parallel(batch, noise)[0] if self._rollout is None else self(batch, noise=noise)[None]
+
+    def _parallel(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Every network's forecast, and the regression's."""
         zero, past, x = self._relative(batch)
-        forecast, last = self._by_segments(x, batch, noise) if self._segment > 1 else self._by_steps(x, noise)
-        if self._shape.features:
-            hidden = tf.nn.relu(self._time_in(batch["future_features"]) + self._state_in(last)[:, None])
-            forecast += self._time_out(hidden)
-        forecast, others = self._numbered(tf.cast(forecast, tf.float32))
+        apart = [None if noise is None else noise.of_part(network.name) for network in self._networks]
+        found = tf.stack([network(x, batch, noise=own) for network, own in zip(self._networks, apart)])  # [M, B, H, C * P]
+        forecast, others = self._numbered(found)
         regression = self._skipped(past) + zero
         forecast += regression if self._adds else zero
         if others is None:
@@ -158,39 +151,22 @@ class Forecaster(Model):
         return zero, past, tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)
 
     def _with_unit(self, numbers: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """`[B, H, C, P] -> [B, H, C, P + 1]`."""
+        """`[..., B, H, C, P] -> [..., B, H, C, P + 1]`."""
         unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(numbers)[:-1])
         return tf.concat([numbers, unit[..., None]], axis=-1)
 
     def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
+        """`[M, B, H, C * P]` -> the first number of each value `[M, B, H, C]`, and the others `[M, B, H, C, P - 1]` where there are any."""
         if self._numbers == 1:
             return x, None
-        x = tf.reshape(x, [-1, self._shape.horizon, self._shape.channels, self._numbers])
+        x = tf.reshape(x, [x.shape[0], -1, self._shape.horizon, self._shape.channels, self._numbers])
         return x[..., 0], x[..., 1:]
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
-        self.stack.use_portable_kernels()
-        if self._rollout is not None:
-            self._rollout.stack.use_portable_kernels()
-
-    def _by_steps(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs, _ = self.stack.run(x, noise=noise)
-        last = dropout(outputs[:, -1], self._rate, noise, "state")
-        return tf.reshape(self._head(last), [-1, self._shape.horizon, self._shape.channels * self._numbers]), last
-
-    def _by_segments(self, x: tf.Tensor, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        shape, segment = self._shape, self._segment
-        outputs, state = self._segments_read(x, noise)
-        ahead = shape.horizon // segment
-        series = self._of_series(batch)
-        position = tf.tile(self._position(tf.range(ahead))[None], [tf.shape(series)[0], 1, 1])
-        asked = tf.concat([position, tf.tile(series, [1, ahead, 1])], axis=-1)  # [B, segments ahead, H']
-        asked = tf.reshape(asked, [-1, 1, asked.shape[-1]])
-        written, _ = self.stack.run(asked, noise=noise, state=tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state))
-        written = dropout(written[:, 0], self._rate, noise, "segment")
-        return tf.reshape(self._head(written), [-1, shape.horizon, shape.channels * self._numbers]), outputs[:, -1]
+        encoders = [network.encoder for network in self._networks] or [self._encoder]
+        for stack in [encoder.stack for encoder in encoders] + ([] if self._rollout is None else [self._rollout.stack]):
+            stack.use_portable_kernels()
 
     def _rolled_out(self, rollout: Rollout, batch: Batch, noise: Noise | None) -> tf.Tensor:
         """What `call` gives: one segment after another, each told the true values before it or not."""
@@ -211,19 +187,8 @@ class Forecaster(Model):
         return numbers[..., 0] if self._distribution is None else self._with_unit(numbers, batch)
 
     def _given(self, batch: Batch, past: tf.Tensor, x: tf.Tensor, noise: Noise | None) -> Given:
-        _, state = self._segments_read(x, noise) if self._segment > 1 else self.stack.run(x, noise=noise)
-        last, series = past[:, -self._segment :], self._of_series(batch)[:, 0]
-        return Given(last, batch["future_features"], series, self._skipped(past), state)
-
-    def _segments_read(self, x: tf.Tensor, noise: Noise | None) -> tuple[tf.Tensor, Any]:
-        """Outputs [B, S, H'] and the last state of the encoder over the segments of `x: [B, L, 2C + F]`."""
-        x = tf.reshape(x, [-1, self._shape.lookback // self._segment, self._segment * x.shape[-1]])
-        return self.stack.run(self._embed(x), noise=noise)
-
-    def _of_series(self, batch: Batch) -> tf.Tensor:
-        """The embedding of each window's series, [B, 1, H' / 2]; one for all where they are joint."""
-        series = batch["series"][:, :1]
-        return self._series(series if self._shape.channels == 1 else tf.zeros_like(series))
+        read = self._encoder(x, batch, noise=noise)
+        return Given(past[:, -self._segment :], batch["future_features"], read.series, self._skipped(past), read.state)
 
     def _skipped(self, past: tf.Tensor) -> tf.Tensor:
         """The linear map of the lookback, [B, H, C]; zeros where there is none."""

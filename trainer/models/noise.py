@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -44,6 +44,10 @@ class Noise:
     def tensors(self) -> NoiseTensors:
         """All but `parts`, in the order of the attributes."""
         return self.key, self.step_key, self.part, self.progress
+
+    def of_part(self, name: str) -> Noise:
+        """Keys of its own for one part of a model, in which names are used again."""
+        return replace(self, key=_named(self.key, name), step_key=_named(self.step_key, name))
 
     def named(self, name: str) -> tf.Tensor:
         """A key of its own for one place in the model."""
