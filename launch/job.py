@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from launch import names
 from launch.arguments import split
 from trainer import flags
-from trainer.cluster import batch_problem
+from trainer.cluster import batch_problem, batch_shares
 from trainer.config import TrainConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
 from trainer.prepare_config import PrepareConfig
@@ -252,9 +252,9 @@ def _training_problems(job: Job) -> Iterator[Problem]:
         yield Problem("devices_per_worker", wanted, told, f"leave it out, or use {gpus}")
     if gpus > 1 and device.strategy == "one_device":
         yield Problem("strategy", device.strategy, f"uses one of --gpus_per_worker={gpus}", "use --strategy=auto or --gpus_per_worker=1")
-    count, rows = replicas(job), config.batch_rows
-    if rows is not None and rows > 0 and job.workers > 0 and rows % count:
-        yield batch_problem(rows, count, "replicas")
+    (count, what), rows = batch_shares(config, replicas(job)), config.batch_rows
+    if rows is not None and rows > 0 and count > 0 and rows % count:
+        yield batch_problem(rows, count, what)
     if job.grace_seconds and job.deadline_seconds and job.deadline_seconds <= job.grace_seconds:
         told = f"is over before --grace_seconds={job.grace_seconds}"
         yield Problem("deadline_seconds", job.deadline_seconds, told, "use more, or 0")

@@ -28,6 +28,12 @@ def make(tf, segment=3, features=2, dropout=0.0, **forecast):
     return model, batch
 
 
+def noise_of(tf):
+    from trainer.models.noise import Noise
+
+    return Noise.of(0, tf.constant(3), tf.constant(0))
+
+
 def alone(tf, ensemble, member, **options):
     """A forecaster of one network, which has the weights of a member of another's."""
     model, _ = make(tf, **options)
@@ -63,7 +69,7 @@ def test_every_segment_goes_on_from_the_lookback(tf, segment, features):
 @pytest.mark.parametrize("skip", ["none", "average", "add"])
 def test_an_ensemble_forecasts_the_mean_of_its_networks(tf, skip):
     model, batch = make(tf, ensemble_size=3, linear_skip=skip)
-    starts = model.members(batch).numpy()
+    starts = [alone(tf, model, member, linear_skip=skip)(batch).numpy() for member in range(3)]
     assert all((np.abs(one - other).max() > 0.01) == (skip != "add") for one, other in itertools.combinations(starts, 2))
     random = np.random.default_rng(6)
     for variable in model.trainable_variables:  # with `add` they forecast nothing at first
@@ -73,55 +79,35 @@ def test_an_ensemble_forecasts_the_mean_of_its_networks(tf, skip):
 
 
 def test_networks_drop_other_units(tf):
-    """Two members with the same weights read the same without dropout only."""
-    from trainer.models.noise import Noise
-
+    """Two networks with the same weights, given the same windows: dropout is all that is different."""
     model, batch = make(tf, ensemble_size=2, dropout=0.5)
     by_path = {variable.path: variable for variable in model.variables}
     for path, variable in by_path.items():
         variable.assign(by_path[path.replace("network_1", "network_0")])
-    one, other = model.members(batch).numpy()
-    np.testing.assert_array_equal(one, other)
-    one, other = model.members(batch, Noise.of(0, tf.constant(3), tf.constant(0))).numpy()
-    assert (one != other).any()
+    pairs = {name: np.repeat(part[:2], 2, axis=0) for name, part in batch.items()}
+    trained = model(pairs, noise=noise_of(tf)).numpy()
+    assert (trained[0::2] != trained[1::2]).any(axis=(1, 2)).all()
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae"])
-def test_networks_are_trained_by_their_own_errors(tf, small_dataset, tmp_path, loss):
-    """The loss is the mean of their losses, not the loss of their mean: each one's gradient is that of training it alone."""
-    from conftest import train_config
-
-    from trainer.data.manifest import read
-    from trainer.models.noise import Noise
-    from trainer.tasks.forecast import ForecastTask
-
-    def built(size):
-        options = (f"--ensemble_size={size}", f"--forecast_loss={loss}")
-        task = ForecastTask(train_config(small_dataset, tmp_path / str(size), *options), read(str(small_dataset)))
-        model = task.build_model("float32")
-        batch = next(iter(task.training_batches(0, 16)))
-        model(batch)
-        return task, model, batch
-
-    def trained(task, model, batch):
-        with tf.GradientTape() as tape:
-            total, weight, _ = task.loss(model, batch, Noise.of(0, tf.constant(0), tf.constant(0)), ())
-            each = total / weight
-        return each.numpy(), tape.gradient(each, [variable.value for variable in model.trainable_variables])
-
-    task, model, batch = built(2)
-    loss_of_both, gradients = trained(task, model, batch)
-    found = {variable.path: gradient for variable, gradient in zip(model.trainable_variables, gradients)}
-    losses = []
+@pytest.mark.parametrize("options", [{}, {"segment": 1, "features": 0}, {"linear_skip": "add"}])
+def test_each_network_learns_from_its_share_of_a_batch(tf, options):
+    """In training row i is forecast by network i % M alone, however replicas share the batch."""
+    model, batch = make(tf, ensemble_size=2, **options)
+    random = np.random.default_rng(6)
+    for variable in model.trainable_variables:
+        variable.assign_add(random.normal(size=variable.shape, scale=0.1))
+    trained = model(batch, noise=noise_of(tf)).numpy()
     for member in range(2):
-        task, single, batch = built(1)
-        of = {variable.path: variable for variable in model.variables}
-        renamed = {variable.path: variable.path.replace("network_0", f"network_{member}") for variable in single.variables}
-        for variable in single.variables:
-            variable.assign(of[renamed[variable.path]])
-        loss_alone, gradients = trained(task, single, batch)
-        losses.append(loss_alone)
-        for variable, gradient in zip(single.trainable_variables, gradients):
-            half = tf.convert_to_tensor(found[renamed[variable.path]]).numpy()
-            np.testing.assert_allclose(2 * half, tf.convert_to_tensor(gradient).numpy(), rtol=1e-4, atol=1e-6)
-    assert loss_of_both == pytest.approx(np.mean(losses), rel=1e-5)
+        single = alone(tf, model, member, **options)
+        np.testing.assert_allclose(trained[member::2], single(batch).numpy()[member::2], rtol=1e-5, atol=1e-5)
+    halves = [model({name: part[rows] for name, part in batch.items()}, noise=noise_of(tf)) for rows in (slice(2), slice(2, 4))]
+    np.testing.assert_allclose(trained, np.concatenate(halves), rtol=1e-5, atol=1e-5)
+    with tf.GradientTape() as tape:
+        first = tf.reduce_sum(tf.square(model(batch, noise=noise_of(tf))[0::2]))
+    gradients = tape.gradient(first, [variable.value for variable in model.trainable_variables])
+    touched = {
+        variable.path.split("/")[1]
+        for variable, gradient in zip(model.trainable_variables, gradients)
+        if gradient is not None and np.abs(tf.convert_to_tensor(gradient).numpy()).max() > 0
+    }
+    assert touched == {"network_0"}

@@ -61,6 +61,12 @@ MISTAKES = [
         "does not fit --workers=4 and --gpus_per_worker=8; use --workers=1 and --gpus_per_worker=1, or --overlay=auto",
     ),
     ({"workers": "3"}, {}, "batch_size", "--batch_size=64 cannot be split over 24 replicas; use 48 or 72"),
+    (
+        {},
+        {"ensemble_size": "3"},
+        "batch_size",
+        "--batch_size=64 cannot be split over 96 parts (32 replicas with --ensemble_size=3); use 96",
+    ),
     ({"workers": "0"}, {}, "workers", "is below 1"),
     ({}, {"strategy": "mirrored"}, "strategy", "uses one of --workers=4 only"),
     ({}, {"devices_per_worker": "4"}, "devices_per_worker", "does not use --gpus_per_worker=8; leave it out, or use 8"),

@@ -113,7 +113,7 @@ def date_dataset(tmp_path_factory):
 
 @pytest.mark.parametrize("task, devices", [("forecast", 1), ("language_model", 2), ("seq2seq", 1)])
 def test_two_workers_give_the_losses_of_one_device(tf, task, devices, small_dataset, text_dataset, date_dataset, tmp_path):
-    data, options = small_dataset, ["--num_layers=2", "--linear_skip=add"]
+    data, options = small_dataset, ["--num_layers=2", "--linear_skip=add", "--ensemble_size=2"]
     if task == "language_model":
         data, options = text_dataset, ["--sequence_length=16", "--ngram_order=3"]
     elif task == "seq2seq":

@@ -70,10 +70,20 @@ def test_profile(small_dataset, tmp_path):
     assert list((tmp_path / "m").glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_a_batch_that_replicas_cannot_share(small_dataset, tmp_path):
-    done = run(train_config(small_dataset, tmp_path / "m", "--batch_size=15", "--devices_per_worker=2"))
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--batch_size=15"], "--batch_size=15 cannot be split over 2 replicas; use 14 or 16"),
+        (
+            ["--batch_size=18", "--accumulate_steps=2", "--ensemble_size=4"],
+            "--batch_size=18 cannot be split over 16 parts (2 replicas with --accumulate_steps=2 and --ensemble_size=4); use 16 or 32",
+        ),
+    ],
+)
+def test_a_batch_that_not_all_can_share(small_dataset, tmp_path, options, told):
+    done = run(train_config(small_dataset, tmp_path / "m", "--devices_per_worker=2", *options))
     assert done.returncode == EXIT_CONFIG
-    assert errors(done) == ["error: --batch_size=15 cannot be split over 2 replicas; use 14 or 16"]
+    assert errors(done) == [f"error: {told}"]
 
 
 @pytest.mark.parametrize(

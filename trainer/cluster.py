@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.config import TrainConfig
 from trainer.errors import ConfigError, Problem
 
 DEFAULT_PORT = 12345
@@ -81,6 +83,13 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     if problems:
         raise ConfigError(problems)
     return cluster
+
+
+def batch_shares(config: TrainConfig, replicas: int) -> tuple[int, str]:
+    """How many share a global batch, and what they are: replicas, each one's accumulated parts, and an ensemble's networks."""
+    flags = {"accumulate_steps": config.budget.accumulate_steps, "ensemble_size": config.forecast.ensemble_size}
+    divided = " and ".join(f"--{name}={count}" for name, count in flags.items() if count > 1)
+    return replicas * math.prod(flags.values()), f"parts ({replicas} replicas with {divided})" if divided else "replicas"
 
 
 def batch_problem(batch_size: int, count: int, what: str) -> Problem:

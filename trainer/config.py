@@ -81,7 +81,9 @@ class ForecastConfig:
         default="none",
         choices=("none", "add", "average"),
     )
-    ensemble_size: int = flag("networks trained side by side, each from a start of its own; the forecast is their mean", default=1)
+    ensemble_size: int = flag(
+        "networks trained side by side, each from a start of its own on its share of every batch; the forecast is their mean", default=1
+    )
     time_features: bool = flag("feed hour, weekday and month where the data has dates", default=False)
     output: str = flag("what is forecast: one value, quantiles, or a distribution's parameters", default="point", choices=OUTPUTS)
     quantiles: tuple[str, ...] = flag("levels of the quantiles that are forecast (every output but point)", default=LEVELS)

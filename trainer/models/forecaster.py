@@ -39,9 +39,10 @@ class Forecaster(Model):
     The standardisation takes the window's last value as its zero and gives it back to the forecast (NLinear, Zeng et al. 2023); the
     scale is the series' own, which the records hold.
 
-    `ParallelNetwork` writes all steps at once. With an ensemble there are several of them, each with a start and a dropout of its own
-    and trained by its own error; the forecast is their mean (Hansen and Salamon 1990; Lakshminarayanan et al. 2017), which leaves out
-    much of what a single one makes up by chance. The autoregressive decoder (`Rollout`) writes segment after segment instead.
+    `ParallelNetwork` writes all steps at once. With an ensemble there are several of them, each with a start, a dropout and windows of
+    its own: each learns from its share of every batch. The forecast is their mean (Hansen and Salamon 1990; Lakshminarayanan et al.
+    2017), which leaves out much of what a single one makes up by chance. The autoregressive decoder (`Rollout`) writes segment after
+    segment instead.
 
     The linear skip is a linear map of the lookback: the ridge regression that was fitted to the training split beforehand, and is not
     trained. Added, the rest begins with a forecast of 0: so training starts from the regression and learns what it leaves over. Averaged,
@@ -111,24 +112,35 @@ class Forecaster(Model):
 
     def parts(self, batch: Batch, noise: Noise | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """What is trained, as `call` gives it, and the regression alone, `[B, H, C]`: the two that a weighted forecast is made of."""
-        each, regression = self._parallel(batch, noise)
-        return tf.reduce_mean(each, axis=0), regression
-
-    def members(self, batch: Batch, noise: Noise | None = None) -> tf.Tensor:
-        """What is trained, each network's apart, as `call` gives it with a first dimension for the networks: they share no error."""
-        return self._parallel(batch, noise)[0] if self._rollout is None else self(batch, noise=noise)[None]
-
-    def _parallel(self, batch: Batch, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Every network's forecast, and the regression's."""
         zero, past, x = self._relative(batch)
-        apart = [None if noise is None else noise.of_part(network.name) for network in self._networks]
-        found = tf.stack([network(x, batch, noise=own) for network, own in zip(self._networks, apart)])  # [M, B, H, C * P]
-        forecast, others = self._numbered(found)
+        written = self._mean(x, batch) if noise is None else self._trained(x, batch, noise)
+        forecast, others = self._numbered(written)
         regression = self._skipped(past) + zero
         forecast += regression if self._adds else zero
         if others is None:
             return forecast, regression
         return self._with_unit(tf.concat([forecast[..., None], others], axis=-1), batch), regression
+
+    def _mean(self, x: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """The mean of what all networks write, `[B, H, C * P]`."""
+        return tf.add_n([network(x, batch) for network in self._networks]) / len(self._networks)
+
+    def _trained(self, x: tf.Tensor, batch: Batch, noise: Noise) -> tf.Tensor:
+        """What the networks write of their own rows, `[B, H, C * P]`: of M networks the first one has rows 0, M, 2M and so on.
+
+        So dealt out, a row has the same network however replicas share the batch, as long as M divides each one's rows.
+        """
+        count = len(self._networks)
+
+        def dealt(part: tf.Tensor) -> list[tf.Tensor]:
+            return tf.unstack(tf.reshape(part, [-1, count, *part.shape[1:]]), axis=1)
+
+        parts = {name: dealt(batch[name]) for name in ("series", "future_features")}
+        written = [
+            network(own, {name: part[member] for name, part in parts.items()}, noise=noise.of_part(network.name))
+            for member, (network, own) in enumerate(zip(self._networks, dealt(x)))
+        ]
+        return tf.reshape(tf.stack(written, axis=1), [-1, *written[0].shape[1:]])
 
     def paths(self, batch: Batch, scores: tf.Tensor) -> tf.Tensor:
         """Sample paths `[N, B, H, C]` of an autoregressive decoder with a distribution, each value drawn from what the path is so far.
@@ -151,15 +163,15 @@ class Forecaster(Model):
         return zero, past, tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)
 
     def _with_unit(self, numbers: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """`[..., B, H, C, P] -> [..., B, H, C, P + 1]`."""
+        """`[B, H, C, P] -> [B, H, C, P + 1]`."""
         unit = tf.broadcast_to(usual_change(batch["past"], batch["past_observed"]), tf.shape(numbers)[:-1])
         return tf.concat([numbers, unit[..., None]], axis=-1)
 
     def _numbered(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """`[M, B, H, C * P]` -> the first number of each value `[M, B, H, C]`, and the others `[M, B, H, C, P - 1]` where there are any."""
+        """`[B, H, C * P]` -> the first number of each value `[B, H, C]`, and the others `[B, H, C, P - 1]` where there are any."""
         if self._numbers == 1:
             return x, None
-        x = tf.reshape(x, [x.shape[0], -1, self._shape.horizon, self._shape.channels, self._numbers])
+        x = tf.reshape(x, [-1, self._shape.horizon, self._shape.channels, self._numbers])
         return x[..., 0], x[..., 1:]
 
     def use_portable_kernels(self) -> None:

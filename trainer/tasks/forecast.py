@@ -161,11 +161,12 @@ class ForecastTask(Task):
         return float(self.config.budget.batch_size * self.shape.horizon * self.shape.channels)
 
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        numbers = model(batch, noise=noise)
         if self.distribution is not None:
-            each = self.distribution.loss(model(batch, noise=noise), batch["target"], batch["series"])
+            each = self.distribution.loss(numbers, batch["target"], batch["series"])
         else:
-            error = model.members(batch, noise) - batch["target"]
-            each = tf.reduce_mean(tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error), axis=0)
+            error = numbers - batch["target"]
+            each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:

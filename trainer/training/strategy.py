@@ -9,7 +9,7 @@ from unittest import mock
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
-from trainer.cluster import Cluster, batch_problem
+from trainer.cluster import Cluster, batch_problem, batch_shares
 from trainer.config import DeviceConfig, TrainConfig
 from trainer.errors import ConfigError, Problem
 
@@ -106,15 +106,15 @@ def _on_gpus(devices: list[str]) -> bool:
 
 
 def check_batch(config: TrainConfig, rows: tuple[int, ...], replicas: int) -> None:
-    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over the replicas and their parts."""
-    size, parts = config.budget.batch_size, config.budget.accumulate_steps
-    odd = [count for count in rows if count % (replicas * parts)]
-    what = "replicas" if parts == 1 else f"parts ({replicas} replicas with --accumulate_steps={parts})"
+    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over all that share it."""
+    size = config.budget.batch_size
+    parts, what = batch_shares(config, replicas)
+    odd = [count for count in rows if count % parts]
     if odd and rows != (size,):
-        told = f"gives batches of {odd[0]} rows, which cannot be split over {replicas * parts} {what}"
+        told = f"gives batches of {odd[0]} rows, which cannot be split over {parts} {what}"
         raise ConfigError([Problem("batch_unit", config.translation.batch_unit, told, "use --batch_unit=sentences")])
     if odd:
-        raise ConfigError([batch_problem(size, replicas * parts, what)])
+        raise ConfigError([batch_problem(size, parts, what)])
 
 
 def dtype_policy(precision: str) -> str:
