@@ -43,6 +43,13 @@ def alone(tf, ensemble, member, **options):
     return model
 
 
+def shake(model):
+    """Moves every weight a little."""
+    random = np.random.default_rng(6)
+    for variable in model.trainable_variables:
+        variable.assign_add(random.normal(size=variable.shape, scale=0.1))
+
+
 @pytest.mark.parametrize(("segment", "features"), [(1, 2), (3, 2), (3, 0)])
 def test_every_segment_goes_on_from_the_lookback(tf, segment, features):
     """The whole forecast by a loop in numpy: the encoder, then each segment of the horizon by itself, or all of it by one matrix."""
@@ -71,9 +78,7 @@ def test_an_ensemble_forecasts_the_mean_of_its_networks(tf, skip):
     model, batch = make(tf, ensemble_size=3, linear_skip=skip)
     starts = [alone(tf, model, member, linear_skip=skip)(batch).numpy() for member in range(3)]
     assert all((np.abs(one - other).max() > 0.01) == (skip != "add") for one, other in itertools.combinations(starts, 2))
-    random = np.random.default_rng(6)
-    for variable in model.trainable_variables:  # with `add` they forecast nothing at first
-        variable.assign_add(random.normal(size=variable.shape, scale=0.1))
+    shake(model)  # with `add` they forecast nothing at first
     each = [alone(tf, model, member, linear_skip=skip)(batch).numpy() for member in range(3)]
     np.testing.assert_allclose(model(batch).numpy(), np.mean(each, axis=0), rtol=1e-5, atol=1e-5)
 
@@ -93,9 +98,7 @@ def test_networks_drop_other_units(tf):
 def test_each_network_learns_from_its_share_of_a_batch(tf, options):
     """In training row i is forecast by network i % M alone, however replicas share the batch."""
     model, batch = make(tf, ensemble_size=2, **options)
-    random = np.random.default_rng(6)
-    for variable in model.trainable_variables:
-        variable.assign_add(random.normal(size=variable.shape, scale=0.1))
+    shake(model)
     trained = model(batch, noise=noise_of(tf)).numpy()
     for member in range(2):
         single = alone(tf, model, member, **options)

@@ -137,7 +137,7 @@ class Forecaster(Model):
 
         parts = {name: dealt(batch[name]) for name in ("series", "future_features")}
         written = [
-            network(own, {name: part[member] for name, part in parts.items()}, noise=noise.of_part(network.name))
+            network(own, {name: part[member] for name, part in parts.items()}, noise=noise.inside(network.name))
             for member, (network, own) in enumerate(zip(self._networks, dealt(x)))
         ]
         return tf.reshape(tf.stack(written, axis=1), [-1, *written[0].shape[1:]])
@@ -176,8 +176,10 @@ class Forecaster(Model):
 
     def use_portable_kernels(self) -> None:
         """Keeps to kernels that every device has, in what is traced from now on."""
-        encoders = [network.encoder for network in self._networks] or [self._encoder]
-        for stack in [encoder.stack for encoder in encoders] + ([] if self._rollout is None else [self._rollout.stack]):
+        stacks = [network.encoder.stack for network in self._networks]
+        if self._rollout is not None:
+            stacks += [self._encoder.stack, self._rollout.stack]
+        for stack in stacks:
             stack.use_portable_kernels()
 
     def _rolled_out(self, rollout: Rollout, batch: Batch, noise: Noise | None) -> tf.Tensor:

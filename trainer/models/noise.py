@@ -45,8 +45,8 @@ class Noise:
         """All but `parts`, in the order of the attributes."""
         return self.key, self.step_key, self.part, self.progress
 
-    def of_part(self, name: str) -> Noise:
-        """Keys of its own for one part of a model, in which names are used again."""
+    def inside(self, name: str) -> Noise:
+        """Keys of its own for a network among several, in which names are used again."""
         return replace(self, key=_named(self.key, name), step_key=_named(self.step_key, name))
 
     def named(self, name: str) -> tf.Tensor:
