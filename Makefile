@@ -1,12 +1,14 @@
 # make demo   trains on the embedded sample, evaluates, exports, predicts
 # make test   checks style and types, runs the tests
+# make soak   trains each task in each layout, MINUTES=10 each, and fails where threads, files, memory or the time of a step grow
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
+MINUTES := 10
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean
 
 $(INSTALLED): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +29,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+soak: $(INSTALLED)
+	$(BIN)/python benchmarks/soak.py --minutes=$(MINUTES)
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

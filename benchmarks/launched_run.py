@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,32 @@ class Start:
 class LaunchedRun:
     """Starts `launch.local` with train flags; `wait` until something has come about, then `finish`."""
 
-    def __init__(self, model_dir: Path, train_flags: Sequence[str], *, workers: int = 2, devices: int = 1, restarts: int = 0):
-        self._metrics = model_dir / METRICS_FILE
+    def __init__(
+        self,
+        model_dir: Path | str,
+        train_flags: Sequence[str],
+        *,
+        workers: int = 2,
+        devices: int = 1,
+        restarts: int = 0,
+        prefix: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        project: Path = ROOT,
+    ):
+        """Starts it with `environ` beside this process's environment, behind the command `prefix`, in the checkout `project`."""
+        self._metrics = Path(model_dir) / METRICS_FILE
         self.starts: list[Start] = []
         self.log: list[str] = []
         own = [f"--workers={workers}", f"--devices_per_worker={devices}", f"--restarts={restarts}"]
-        command = [sys.executable, "-m", "launch.local", *own, "--", f"--model_dir={model_dir}", *train_flags]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace")
+        command = [*prefix, sys.executable, "-m", "launch.local", *own, "--", f"--model_dir={model_dir}", *train_flags]
+        self.process = subprocess.Popen(
+            command,
+            cwd=project,
+            env={**os.environ, **(environ or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            errors="replace",
+        )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.exit_status import describe, signal_of
+
 Object = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
@@ -81,7 +83,8 @@ def how_it_ended(pod: Object) -> str:
         return f"was stopped ({status['reason']}: {_line(status)})"
     if any(container.get("state", {}).get("terminated", {}).get("reason") == OUT_OF_MEMORY for container in _containers(pod)):
         return "ran out of memory and was killed; give it more --memory"
-    return f"exited with {exit_code(pod)}"
+    code = exit_code(pod) or 0
+    return f"{describe(code)} and left with {code}" if signal_of(code) else describe(code)
 
 
 def not_running_reason(pod: Object, events: Sequence[Object]) -> Reason | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -14,15 +13,17 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from launch.ports import HOST, reserved_ports
-from launch.prefixed_output import relay
+from launch.prefixed_output import Relay
 from launch.process_group import ProcessGroup, is_stopped
 from trainer.command import EXIT_INTERRUPTED
 from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
+from trainer.exit_status import describe, died_by_itself, signal_of
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0  # for workers to leave after a failure of another one, or after a second signal
+LAST_LINES_SECONDS = 1.0  # for what a dead worker wrote to arrive
 MARGIN_SECONDS = 5.0  # beyond the trainer's own grace period
 # How a process ends that somebody took away: the machine ran out of memory, or a scheduler wanted it back. A crash is none of these.
 LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
@@ -102,12 +103,7 @@ def verdict(codes: Sequence[int]) -> int:
 
 def is_failure(code: int) -> bool:
     """Whether an exit code is one that starting again would not mend."""
-    return code not in (EXIT_DONE, EXIT_RESTART) and _signal_of(code) not in LOST
-
-
-def _signal_of(code: int) -> int:
-    """The signal that ended a process, or its child whose code it passes on; 0 where none did."""
-    return -code if code < 0 else max(0, code - 128)
+    return code not in (EXIT_DONE, EXIT_RESTART) and signal_of(code) not in LOST
 
 
 def _run_once(workers: Sequence[Worker], signals: Signals, grace_seconds: float) -> int:
@@ -116,22 +112,24 @@ def _run_once(workers: Sequence[Worker], signals: Signals, grace_seconds: float)
             environ = {**os.environ, **worker.environ, "TF_CONFIG": tf_config(ports, index)}
             process = group.start(worker.command, environ, stdout=None if index == 0 else subprocess.PIPE)
             logger.info("worker %d is process %d on %s:%d", index, process.pid, HOST, ports[index])
-        outputs = [(index, pipe) for index, process in enumerate(group.processes) for pipe in (process.stdout, process.stderr) if pipe]
-        relays = [relay(pipe, f"[worker {index}] ") for index, pipe in outputs]
+        relays = [
+            [Relay(pipe, f"[worker {index}] ") for pipe in (process.stdout, process.stderr) if pipe]
+            for index, process in enumerate(group.processes)
+        ]
         try:
-            _Watch(group, signals, grace_seconds).until_all_left()
+            _Watch(group, relays, signals, grace_seconds).until_all_left()
         finally:
             group.kill()
-            for thread in relays:
-                thread.join(STOP_SECONDS)  # ends by itself, unless a daemon that left the group holds the pipe
+            for relay in (relay for pair in relays for relay in pair):
+                relay.wait(STOP_SECONDS)
         return verdict([process.returncode for process in group.processes])
 
 
 class _Watch:
     """Waits for the workers of one start, and sees to it that none outstays the others."""
 
-    def __init__(self, group: ProcessGroup, signals: Signals, grace_seconds: float):
-        self._group, self._signals, self._grace_seconds = group, signals, grace_seconds
+    def __init__(self, group: ProcessGroup, relays: Sequence[Sequence[Relay]], signals: Signals, grace_seconds: float):
+        self._group, self._relays, self._signals, self._grace_seconds = group, relays, signals, grace_seconds
         self._deadline: float | None = None
         self._told: set[int] = set()
         self._killed: set[int] = set()
@@ -162,12 +160,18 @@ class _Watch:
             self._told.add(index)
             if code == EXIT_DONE:
                 continue
-            logger.warning("worker %d %s", index, f"left with {code}" if code > 0 else f"was ended by {_signal_name(-code)}")
+            logger.warning("worker %d %s%s", index, describe(code), self._last_words(index) if died_by_itself(code) else "")
             if is_failure(code):
                 self._group.send(signal.SIGTERM)
                 self._leave_within(STOP_SECONDS)
             else:
                 self._leave_within(self._grace_seconds + MARGIN_SECONDS)
+
+    def _last_words(self, index: int) -> str:
+        """What a worker that died by itself wrote last: the C++ runtime says there why."""
+        *_, errors = self._relays[index]  # stderr stands behind stdout
+        errors.wait(LAST_LINES_SECONDS)
+        return f"; its last lines: {' / '.join(errors.last_lines)}" if errors.last_lines else "; it wrote nothing"
 
     def _end_stragglers(self, running: Sequence[subprocess.Popen[bytes]]) -> None:
         """Kills the workers that are frozen, which no waiting brings back, and at the deadline all."""
@@ -178,9 +182,3 @@ class _Watch:
                 self._killed.add(index)
                 logger.warning("worker %d %s and is killed", index, "did not leave in time" if late else "is frozen")
                 process.kill()
-
-
-def _signal_name(number: int) -> str:
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"

@@ -151,11 +151,11 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     assert [spec.name for spec in signature.inputs] == ["values", "times", "known", "group"]
     loaded = SimpleNamespace(signatures={"serving_default": signature.function})
     paths = [str(write_store(tmp_path / "south.csv", 50, 5, "village", "40", future=6))]
-    forecasts = forecast_predictor.predict(loaded, serving.contract, paths, 8)
+    forecasts = list(forecast_predictor.predict(loaded, serving.contract, paths, 8))
     assert forecasts[0].values.shape == (HORIZON, 1) and len(forecasts[0].history.values) == 50
     promo = np.array([float(row["promo"] or "nan") for row in csv.DictReader(Path(paths[0]).read_text().splitlines())][50 : 50 + HORIZON])
     assert promo.std() > 0 and np.corrcoef(promo, forecasts[0].values[:, 0])[0, 1] > 0.9
-    forecast_predictor.write_csv(forecasts, str(tmp_path / "out.csv"))
+    forecast_predictor.write_csv(forecasts, str(tmp_path / "out.csv"), several=False)
     assert next(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))["date"][:10] == "2022-02-20"
     window = task.windows("test").batch(tf.constant([5], tf.int64), tf.ones([1]))
     group = task.manifest.series.groups[0]
@@ -182,4 +182,4 @@ def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
     contract = task.serving(model, ExportConfig("unused", "unused")).contract
     path = write_store(tmp_path / "south.csv", 50, 5, store, "40", future=future)
     with pytest.raises(DataError, match=said):
-        forecast_predictor.predict(None, contract, [str(path)], 8)
+        next(forecast_predictor.predict(None, contract, [str(path)], 8))

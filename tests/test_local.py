@@ -127,7 +127,7 @@ def test_a_failure_stops_all_and_is_passed_on(tmp_path):
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nif index: wait_for('started-0-0'); sys.exit(65)\ntime.sleep(100)"
     code, _, err = run(tmp_path, body, restarts=3)
     assert code == 65 and len(started(tmp_path)) == 2
-    assert "worker 1 left with 65" in err and "worker 0 did not leave in time and is killed" in err
+    assert "worker 1 exited with 65" in err and "worker 0 did not leave in time and is killed" in err
     assert_gone([pid for pid, _ in started(tmp_path)])
 
 
@@ -144,12 +144,21 @@ if attempt == 0 and index == 1: wait_for('started-0-0'); os.kill(os.getpid(), si
 if attempt == 0: time.sleep(0.2); sys.exit(75)
 """
     code, _, err = run(tmp_path, body, restarts=1)
-    assert code == 0 and "worker 1 was ended by SIGKILL" in err and len(started(tmp_path)) == 4
+    assert code == 0 and "worker 1 was killed (SIGKILL)" in err and len(started(tmp_path)) == 4
 
 
-def test_a_crash_is_a_failure(tmp_path):
-    code, _, err = run(tmp_path, "if index: wait_for('started-0-0'); os.kill(os.getpid(), signal.SIGSEGV)\ntime.sleep(100)", restarts=1)
-    assert code == 1 and "worker 1 was ended by SIGSEGV" in err and len(started(tmp_path)) == 2
+@pytest.mark.parametrize(
+    "end, code, said",
+    [
+        ("os.abort()", 1, "worker 1 was aborted (SIGABRT); its last lines: terminate called / what(): no threads"),
+        ("sys.exit(134)", 134, "worker 1 was aborted (SIGABRT); its last lines: terminate called / what(): no threads"),  # of a child
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 1, "worker 1 crashed (SIGSEGV); its last lines: terminate called"),
+    ],
+)
+def test_a_crash_is_a_failure_and_comes_with_its_last_lines(tmp_path, end, code, said):
+    body = "if index: wait_for('started-0-0'); sys.stderr.write('terminate called\\n\\n  what(): no threads\\n'); sys.stderr.flush(); "
+    found, _, err = run(tmp_path, f"{body}{end}\ntime.sleep(100)", restarts=1)
+    assert found == code and said in err.replace("  what", "what") and len(started(tmp_path)) == 2
 
 
 def test_a_frozen_worker_is_not_waited_for(tmp_path):

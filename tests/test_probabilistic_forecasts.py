@@ -176,8 +176,8 @@ def test_the_exported_file_alone_gives_quantiles_to_predict(tf, counts, tmp_path
     contract = read_contract(path)
     assert contract["levels"][:2] == [0.05, 0.1] and contract["calibrated"]
     history = str(write_counts(tmp_path / "history.csv", 100))
-    forecasts = forecast_predictor.predict(load(str(path), contract), contract, [history], 8)
-    assert forecast_predictor.write_csv(forecasts, str(tmp_path / "f.csv")) == 6
+    forecasts = list(forecast_predictor.predict(load(str(path), contract), contract, [history], 8))
+    assert forecast_predictor.write_csv(forecasts, str(tmp_path / "f.csv"), several=False) == 6
     rows = list(csv.reader((tmp_path / "f.csv").open()))
     levels = ["0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95"]
     assert rows[0] == ["date", "a", *(f"a_q{level}" for level in levels), "b", *(f"b_q{level}" for level in levels)]

@@ -56,6 +56,11 @@ def test_the_exit_code_is_the_childs(body, code):
     assert Script(body).end()[0] == code
 
 
+def test_an_abort_is_named():
+    code, _, _, errors = Script("    sys.stderr.write('terminate called'); sys.stderr.flush(); os.abort()\n").end()
+    assert code == 128 + signal.SIGABRT and "the process that trains was aborted (SIGABRT)" in errors
+
+
 @pytest.mark.parametrize("hang", [LOCKED, "    os.kill(os.getpid(), signal.SIGSTOP)\n"], ids=["locked", "frozen"])
 @pytest.mark.parametrize("begun", [BEGIN, ""], ids=["training", "starting"])
 def test_a_silent_worker_gives_75_in_time(begun, hang):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from trainer.command import run_command
 from trainer.data.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.serving import attention_plot, forecast_plot, forecast_predictor, path_predictor, text_predictor, translation_predictor
+from trainer.serving.forecast_predictor import Forecast
 from trainer.serving.loaded import find_version, load, read_contract
 from trainer.serving.versions import newest_among
 from trainer.storage.workspace import Workspace
@@ -48,15 +49,23 @@ def _forecast(path: str, contract: dict[str, Any], config: PredictConfig, told: 
     started = time.perf_counter()
     if config.num_samples:
         drawn = path_predictor.sample_paths(model, contract, files, config)
-        seconds = time.perf_counter() - started
-        rows = path_predictor.write_paths(drawn, config.output, told)
-        return {"predictions": len(drawn), "rows": rows, "seconds": round(seconds, 3)}
-    forecasts = forecast_predictor.predict(model, contract, files, config.batch_size)
+        rows = path_predictor.write_paths(drawn, config.output, len(files) > 1, told)
+        return {"predictions": len(files), "rows": rows, "seconds": round(time.perf_counter() - started, 3)}
+    shown: list[Forecast] = []
+    forecasts = _keeping(forecast_predictor.predict(model, contract, files, config.batch_size), shown, forecast_plot.MOST_PANELS)
+    rows = forecast_predictor.write_csv(forecasts, config.output, len(files) > 1, told)
     seconds = time.perf_counter() - started
-    rows = forecast_predictor.write_csv(forecasts, config.output, told)
     if config.plot:
-        forecast_plot.plot(forecasts, contract["lookback"], config.plot)
-    return {"predictions": len(forecasts), "rows": rows, "seconds": round(seconds, 3)}
+        forecast_plot.plot(shown, contract["lookback"], config.plot)
+    return {"predictions": len(files), "rows": rows, "seconds": round(seconds, 3)}
+
+
+def _keeping(forecasts: Iterable[Forecast], kept: list[Forecast], most: int) -> Iterator[Forecast]:
+    """Passes all on, and keeps the first `most`."""
+    for forecast in forecasts:
+        if len(kept) < most:
+            kept.append(forecast)
+        yield forecast
 
 
 def _complete(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:

@@ -90,19 +90,17 @@ def group_index(path: str, contract: dict[str, Any]) -> int:
     return int(groups.index(name))
 
 
-def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: int) -> list[Forecast]:
-    """Forecasts what follows the last row of every file.
+def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[Forecast]:
+    """Forecasts what follows the last row of every file, in order; holds no more than the files of one batch.
 
     Raises:
       DataError: a file does not fit the model.
       TrainerError: a forecast is no number.
     """
-    forecasts = []
     for part, inputs in requests(contract, paths, batch_size):
         for series, own in answers(model, "serving_default", part, inputs):
             times = future_times(series, contract["horizon"])
-            forecasts.append(Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"])))
-    return forecasts
+            yield Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"]))
 
 
 def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[tuple[list[RawSeries], dict[str, Any]]]:
@@ -113,13 +111,12 @@ def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Ite
     """
     import tensorflow as tf
 
-    histories = [read_history(path, contract) for path in paths]
     groups = np.asarray([group_index(path, contract) for path in paths], np.int32)
-    for series, group in zip(histories, groups):
-        _check_static(series, contract["groups"][group], contract)
     lookback = contract["lookback"]
     for first in range(0, len(paths), batch_size):
-        part = histories[first : first + batch_size]
+        part = [read_history(path, contract) for path in paths[first : first + batch_size]]
+        for series, group in zip(part, groups[first:]):
+            _check_static(series, contract["groups"][group], contract)
         inputs = {"values": tf.constant(np.stack([series.values[-lookback:] for series in part]), tf.float32)}
         if contract["needs_times"]:
             inputs["times"] = tf.constant(np.stack([series.times[-lookback:] for series in part if series.times is not None]))
@@ -152,15 +149,17 @@ def future_times(series: RawSeries, horizon: int) -> np.ndarray | None:
     return advance(int(series.times[-1]), horizon, series.interval)
 
 
-def write_csv(forecasts: list[Forecast], output: str, told: Callable[[str], str] = str) -> int:
+def write_csv(forecasts: Iterable[Forecast], output: str, several: bool, told: Callable[[str], str] = str) -> int:
     """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
 
-    Columns: `file` where there are several, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
+    Columns: `file` where there are `several`, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
     median stands there, and behind it `NAME_q0.1` and so on for every level.
     """
-    several = len(forecasts) > 1
-    names = [[column, *(f"{column}_q{level:g}" for level in forecasts[0].levels)] for column in forecasts[0].history.columns]
-    blocks = (({"file": told(one.history.source)} if several else {}, one.times, _numbers(one)) for one in forecasts)
+    forecasts = iter(forecasts)
+    first = next(forecasts)
+    names = [[column, *(f"{column}_q{level:g}" for level in first.levels)] for column in first.history.columns]
+    everything = itertools.chain([first], forecasts)
+    blocks = (({"file": told(one.history.source)} if several else {}, one.times, _numbers(one)) for one in everything)
     return write_steps(blocks, list(itertools.chain(*names)), output)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,8 @@ def check(config: PredictConfig, contract: dict[str, Any]) -> None:
         raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
 
 
-def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig) -> list[SamplePaths]:
-    """Draws `config.num_samples` paths of what follows the last row of every file.
+def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig) -> Iterator[SamplePaths]:
+    """Draws `config.num_samples` paths of what follows the last row of every file, in order; holds those of one batch.
 
     Raises:
       DataError: a file does not fit the model.
@@ -41,23 +42,24 @@ def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config:
     """
     import tensorflow as tf
 
-    found: list[SamplePaths] = []
+    count = 0
     for part, inputs in requests(contract, paths, config.batch_size):
-        drawing = {"num_samples": tf.constant(config.num_samples, tf.int32), "seed": tf.constant(config.seed + len(found), tf.int64)}
+        drawing = {"num_samples": tf.constant(np.int32(config.num_samples)), "seed": tf.constant(np.int64(config.seed + count))}
         for series, own in answers(model, "sample", part, inputs | drawing):
-            found.append(SamplePaths(series, own["samples"], future_times(series, contract["horizon"])))
-    return found
+            yield SamplePaths(series, own["samples"], future_times(series, contract["horizon"]))
+        count += len(part)
 
 
-def write_paths(found: list[SamplePaths], output: str, told: Callable[[str], str] = str) -> int:
+def write_paths(paths: Iterable[SamplePaths], output: str, several: bool, told: Callable[[str], str] = str) -> int:
     """Writes all paths to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
 
-    Columns: `file` where there are several, `sample` from 1, `date` (or `step` from 1 without dates), then one a series.
+    Columns: `file` where there are `several`, `sample` from 1, `date` (or `step` from 1 without dates), then one a series.
     """
-    several = len(found) > 1
+    paths = iter(paths)
+    first = next(paths)
     blocks = (
         (({"file": told(one.history.source)} if several else {}) | {"sample": number}, one.times, values)
-        for one in found
+        for one in itertools.chain([first], paths)
         for number, values in enumerate(one.values, 1)
     )
-    return write_steps(blocks, found[0].history.columns, output)
+    return write_steps(blocks, first.history.columns, output)

@@ -71,7 +71,7 @@ def write(save: Callable[[str], object], directory: Path, step: int, keep: int) 
     try:
         sweep(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        unfinished = directory / f"{UNFINISHED}-{step}"
+        unfinished = directory / f"{UNFINISHED}-checkpoint"  # without the step: TensorFlow and `re` keep every pattern that they have seen
         save(str(unfinished))
         wrong = damage(unfinished)
     except (tf.errors.OpError, OSError) as error:
@@ -85,7 +85,7 @@ def write(save: Callable[[str], object], directory: Path, step: int, keep: int) 
         raise StorageError(f"{unfinished} does not read back as it was written ({wrong}); check the storage, what was saved before is kept")
     path = path_of(directory, step)
     _delete(directory, step)  # of an earlier attempt, or damaged: its files may have other names
-    for part in sorted(directory.glob(f"{unfinished.name}.*"), key=lambda part: part.suffix == ".index"):
+    for part in sorted(_parts(unfinished), key=lambda part: part.suffix == ".index"):
         part.rename(directory / part.name.replace(unfinished.name, path.name, 1))  # the index last: with it the checkpoint is there
     kept = [other for other in steps_of(directory) if other <= step][-keep:]
     _tell_tensorflow(directory, [path_of(directory, other).name for other in kept])
@@ -115,5 +115,10 @@ def _delete(directory: Path, step: int) -> None:
     """Deletes a checkpoint, its index first, so that no half of it is ever taken for a whole."""
     path = path_of(directory, step)
     path.with_name(f"{path.name}.index").unlink(missing_ok=True)
-    for part in directory.glob(f"{path.name}.data-*"):
+    for part in _parts(path):
         part.unlink(missing_ok=True)
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of a checkpoint."""
+    return [part for part in path.parent.iterdir() if part.name.startswith(f"{path.name}.")]

@@ -172,7 +172,7 @@ class Loop:
             tf.profiler.experimental.start(self.task.config.model_dir)
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
         started = time.perf_counter()
-        table, self._carried = self.stepper.visit(batches, tf.constant(length), self._carried, *progress.tensors())
+        table, self._carried = self.stepper.visit(batches, tf.constant(np.int32(length)), self._carried, *progress.tensors())
         losses, norms, rates, *read = table.numpy().T
         if self.startup_seconds is None:
             self._tell_startup()

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,8 @@ class Report:
             self._write({"step": first + offset, **values, "seconds": round(seconds / len(losses), 6)})
         self._lines.flush()
         last = first + len(losses) - 1
-        with self._board.as_default(step=last):
-            tf.summary.scalar("loss", float(np.mean(losses)))
-            tf.summary.scalar("gradient_norm", float(np.mean(norms)))
-            tf.summary.scalar("learning_rate", float(rates[-1]))
-            tf.summary.scalar("steps_per_second", len(losses) / seconds)
+        values = {"loss": np.mean(losses), "gradient_norm": np.mean(norms), "learning_rate": rates[-1]}
+        self._write_events(last, {**values, "steps_per_second": len(losses) / seconds})
         shown = {"loss": f"{np.mean(losses):.4f}"}
         if self._by_clock:
             shown |= {"step": str(last), "step/s": f"{len(losses) / seconds:.1f}"}
@@ -84,9 +82,7 @@ class Report:
     def validation(self, step: int, scores: dict[str, float]) -> None:
         self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
         self._lines.flush()
-        with self._board.as_default(step=step):
-            for name, value in scores.items():
-                tf.summary.scalar(f"validation/{name}", value)
+        self._write_events(step, {f"validation/{name}": value for name, value in scores.items()})
         tqdm.write(f"step {step}: " + ", ".join(f"validation {name} {value:.4f}" for name, value in scores.items()), file=sys.stderr)
 
     def close(self) -> None:
@@ -94,6 +90,12 @@ class Report:
         self._bar.close()
         self._lines.close()
         self._board.close()
+
+    def _write_events(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes TensorBoard's events, as numpy's numbers: TensorFlow keeps each Python number that it made a tensor of."""
+        with self._board.as_default(step=np.int64(step)):
+            for name, value in values.items():
+                tf.summary.scalar(name, np.float32(value))
 
     def _write(self, values: dict[str, Any]) -> None:
         self._lines.write(json.dumps(values) + "\n")

@@ -190,7 +190,7 @@ def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     batches = iter(task.training_batches(0, plan.total_examples))
     started = time.perf_counter()
     state = stepper.initial_state(task.config.budget.batch_size)
-    table, _ = stepper.visit(batches, tf.constant(1), state, *plan.progress(0, 0.0, 0.0).tensors())
+    table, _ = stepper.visit(batches, tf.constant(np.int32(1)), state, *plan.progress(0, 0.0, 0.0).tensors())
     loss = float(table.numpy()[0, 0])
     rows = task.batch_rows[0] if len(task.batch_rows) == 1 else None
     return {

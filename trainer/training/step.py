@@ -27,7 +27,8 @@ class Progress:
     slope: float
 
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return tf.constant(self.anchor, tf.int64), tf.constant(self.at_anchor, tf.float32), tf.constant(self.slope, tf.float32)
+        """As tensors, made from numpy's numbers: TensorFlow keeps a copy of every Python number that it ever made a tensor of."""
+        return tf.constant(np.int64(self.anchor)), tf.constant(np.float32(self.at_anchor)), tf.constant(np.float32(self.slope))
 
 
 class Stepper:
@@ -189,7 +190,7 @@ class Stepper:
         totals: dict[str, np.ndarray] = {}
         state = self.initial_state(batch_size)
         for batch in batches:
-            sums, state = self._validation_step(batch, tf.constant(float(asked())), state)
+            sums, state = self._validation_step(batch, tf.constant(np.float32(asked())), state)
             if sums.pop(ASKED).numpy() > 0:
                 return None
             for name, pair in sums.items():

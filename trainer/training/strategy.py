@@ -8,6 +8,7 @@ from unittest import mock
 
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
+from tensorflow.python.distribute.cross_device_utils import CollectiveReplicaLauncher
 
 from trainer.cluster import Cluster, batch_problem, batch_shares
 from trainer.config import DeviceConfig, TrainConfig
@@ -57,7 +58,7 @@ def make_strategy(config: DeviceConfig, devices: list[str], cluster: Cluster | N
     With a cluster it returns when all workers have come, and must be called before any op has run.
     """
     if cluster is not None:
-        return _multi_worker(devices, cluster, config.peer_timeout_seconds)
+        return _multi_worker(devices, cluster)
     mirrored = config.strategy == "mirrored" or (config.strategy == "auto" and len(devices) > 1)
     if mirrored:
         return tf.distribute.MirroredStrategy(devices, cross_device_ops=_cross_device_ops(devices))
@@ -70,11 +71,15 @@ def _cross_device_ops(devices: list[str]) -> tf.distribute.CrossDeviceOps:
     return tf.distribute.ReductionToOneDevice(reduce_to_device="/cpu:0")
 
 
-def _multi_worker(devices: list[str], cluster: Cluster, timeout_seconds: float) -> tf.distribute.Strategy:
-    """NCCL between GPUs, a ring over gRPC between CPUs."""
+def _multi_worker(devices: list[str], cluster: Cluster) -> tf.distribute.Strategy:
+    """NCCL between GPUs, a ring over gRPC between CPUs.
+
+    Without `timeout_seconds`: TensorFlow 2.21 starts a thread for every collective that has a time-out, which sleeps until the time-out is
+    over even if the collective took a millisecond. The supervisor sees a silent peer without it.
+    """
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
-        implementation=implementation.NCCL if _on_gpus(devices) else implementation.RING, timeout_seconds=timeout_seconds
+        implementation=implementation.NCCL if _on_gpus(devices) else implementation.RING
     )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
@@ -83,8 +88,18 @@ def _multi_worker(devices: list[str], cluster: Cluster, timeout_seconds: float) 
         rpc_layer="grpc",
         num_accelerators={"GPU": len(devices)} if _on_gpus(devices) else {},
     )
+    _number_collectives_once()
     with _local_cpus(0 if _on_gpus(devices) else len(devices)):
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=options)
+
+
+def _number_collectives_once() -> None:
+    """Gives each collective its instance key when its function is traced, not anew at every call.
+
+    TensorFlow 2.21 keeps a record of every key for ever, in C++ on each worker and as a tensor in Python: some kilobytes a call. Keys
+    of the trace are safe where all workers trace the same functions in the same order, as ours do: they run one program on one data set.
+    """
+    CollectiveReplicaLauncher._prefer_unique_instance_key = False
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import sys
 import time
 
 from trainer.errors import EXIT_RESTART
+from trainer.exit_status import describe, died_by_itself
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,8 @@ class _Watch:
         if pid == 0:
             return None
         code = os.waitstatus_to_exitcode(status)
+        if died_by_itself(code):
+            logger.error("the process that trains %s; its last lines stand above", describe(code))
         return code if code >= 0 else 128 - code
 
     def _read_signs(self) -> None:
