@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launched_run import LaunchedRun, Start, family, losses, prepare, weights
+from launched_run import LaunchedRun, Start, family, is_listening, losses, prepare, weights
 from results import machine, table, write_section
 
 FLAGS = ["--cell=gru", "--units=64", "--dropout=0.2", "--batch_size=32", "--sequence_length=64", "--train_steps=2500"]
@@ -60,6 +60,7 @@ def _kill_trainer(worker: int) -> Callable[[Start], None]:
 
 
 NEVER_COMES = "worker 1 never comes"  # frozen as soon as it is started, long before it reads a flag
+HANDSHAKE = "worker 1 hangs in the first handshake"  # frozen as soon as its server takes connections
 FAULTS: dict[str, Callable[[Start], None]] = {
     "SIGKILL of worker 1": _kill(1),
     "SIGKILL of worker 0": _kill(0),
@@ -67,6 +68,7 @@ FAULTS: dict[str, Callable[[Start], None]] = {
     "SIGSTOP of worker 1": _signal_whole(1, signal.SIGSTOP),
     "SIGSTOP of worker 0": _signal_whole(0, signal.SIGSTOP),
     NEVER_COMES: _signal_whole(1, signal.SIGSTOP),
+    HANDSHAKE: _signal_whole(1, signal.SIGSTOP),
 }
 
 
@@ -87,10 +89,12 @@ def run_with_faults(
         for fault in faults:
             goal = run.step() + steps_between
             run.wait(lambda goal=goal: run.step() >= goal, timeout_seconds)  # type: ignore[misc]
-            if fault == NEVER_COMES:  # while all start again after a kill
+            if fault in (NEVER_COMES, HANDSHAKE):  # while all start again after a kill
                 before = len(run.starts)
                 FAULTS["SIGKILL of worker 1"](run.starts[-1])
                 run.wait(lambda before=before: len(run.starts) > before and 1 in run.starts[-1].processes, timeout_seconds)  # type: ignore[misc]
+            if fault == HANDSHAKE:
+                run.wait(lambda: is_listening(run.starts[-1].addresses[1]), timeout_seconds)
             recoveries.append(_suffer(run, fault, timeout_seconds))
             sys.stderr.write(f"{recoveries[-1]}\n")
         code, result = run.finish(timeout_seconds)

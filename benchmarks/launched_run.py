@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ class Start:
     began: float
     metrics_before: int | None  # inode of the metrics file of the start before
     processes: dict[int, int] = field(default_factory=dict)  # worker -> process number
+    addresses: dict[int, tuple[str, int]] = field(default_factory=dict)  # worker -> host, port
     resumed_from: int = 0
     trained: float | None = None  # when the first steps of this start were reported
 
@@ -72,9 +74,10 @@ class LaunchedRun:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
-            if found := re.search(r" worker (\d+) is process (\d+) ", line):
+            if found := re.search(r" worker (\d+) is process (\d+) on (\S+):(\d+)", line):
                 if found[1] == "0":
                     self.starts.append(Start(time.monotonic(), self._inode()))
+                self.starts[-1].addresses[int(found[1])] = (found[3], int(found[4]))
                 self.starts[-1].processes[int(found[1])] = int(found[2])
             elif found := re.match(r"\[worker 0\] .* resumed from step (\d+)", line):
                 self.starts[-1].resumed_from = int(found[1])
@@ -122,6 +125,12 @@ class LaunchedRun:
         self._reader.join(10)
         lines = self.process.stdout.read().splitlines()
         return self.process.returncode, json.loads(lines[-1]) if lines else {}
+
+
+def is_listening(address: tuple[str, int]) -> bool:
+    """Whether a server takes connections there."""
+    with socket.socket() as client:
+        return client.connect_ex(address) == 0
 
 
 def family(process: int) -> list[int]:

@@ -5,9 +5,9 @@
 
 Every run trains on the embedded sample of its task from a bucket (an emulator over HTTP) and publishes its checkpoints there, with
 validation, checkpoints and TensorBoard events every few seconds. `/proc` is read once a second for each process that trains. After the
-first minute, and the first fifth of the time, a line is fitted to each quantity; the run has failed if one rises by more than noise
-(see slopes.py), if a worker ends, or if one has more than `--threads` processes and threads (a cgroup where root may make one, else
-RLIMIT_NPROC). `--project` runs another checkout, for a comparison.
+first minute, and two fifths of the time, in which caches fill, a line is fitted to each quantity; the run has failed if one rises by more
+than noise (see slopes.py), if a worker ends, or if one has more than `--threads` processes and threads (a cgroup where root may make one,
+else RLIMIT_NPROC). `--project` runs another checkout, for a comparison.
 Last line on stdout: one JSON object. The exit code is 1 if anything grew.
 """
 
@@ -59,7 +59,7 @@ UNITS = {
     "blocks": "blocks",
     "step_ms": "ms",
 }
-SETTLED_SECONDS, SETTLED_SHARE = 60.0, 0.2
+SETTLED_SECONDS, SETTLED_SHARE = 60.0, 0.4
 START_SECONDS = 300.0
 
 

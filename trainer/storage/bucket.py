@@ -22,6 +22,7 @@ from trainer.storage.failures import ChecksumError, told
 from trainer.whole_file import whole_file
 
 PARALLEL_TRANSFERS = 8
+UPLOAD_CHUNK_BYTES = 16 * 2**20  # in memory for each transfer; Google's client would take 100 MiB
 ATTEMPTS = 3  # at a transfer whose checksum comes out wrong, or whose upload session is lost
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
     left = list(files)
     for attempt in range(1, ATTEMPTS + 1):
         with told(left[0][1], writing=True):
-            pairs = [(str(path), _blob(address)) for path, address in left]
+            pairs = [(str(path), _bucket(address).blob(address.name, chunk_size=UPLOAD_CHUNK_BYTES)) for path, address in left]
         options = {"checksum": "crc32c", "retry": _retry()}
         results = transfer_manager.upload_many(
             pairs, upload_kwargs=options, worker_type=transfer_manager.THREAD, max_workers=PARALLEL_TRANSFERS
@@ -151,7 +152,11 @@ def _stored(address: Address, blob: Any) -> StoredObject:
 
 
 def _blob(address: Address, generation: int | None = None) -> Any:
-    return _client().bucket(address.bucket).blob(address.name, generation=generation)
+    return _bucket(address).blob(address.name, generation=generation)
+
+
+def _bucket(address: Address) -> Any:
+    return _client().bucket(address.bucket)
 
 
 def _client() -> Any:
