@@ -5,6 +5,7 @@ import pytest
 from trainer import flags
 from trainer.config import TrainConfig, from_dict, to_dict
 from trainer.errors import ConfigError
+from trainer.flag_help import help_text
 
 REQUIRED = ["--data_dir=d", "--model_dir=m", "--train_steps=5"]
 
@@ -31,10 +32,12 @@ def test_all_problems_are_told_at_once():
 
 
 def test_reading_gives_the_problems_and_what_could_be_read():
-    config, found = flags.read(TrainConfig, [*REQUIRED, "--units=many", "--batch_size=0"])
-    assert config is not None and (config.model.units, config.budget.batch_size) == (TrainConfig("d", "m").model.units, 0)
-    assert [problem.flag for problem in found] == ["units", "batch_size"]
-    assert flags.read(TrainConfig, ["--train_steps=5"])[0] is None
+    reading = flags.read(TrainConfig, [*REQUIRED, "--units=many", "--cell=gruu", "--batch_size=0"])
+    assert reading.config is not None
+    assert (reading.config.model.units, reading.config.model.cell, reading.config.budget.batch_size) == (128, "gru", 0)
+    assert [problem.flag for problem in reading.problems] == ["cell", "units", "batch_size"]
+    absent = flags.read(TrainConfig, ["--train_steps=5"])
+    assert absent.config is None and absent.values["train_steps"] == 5
 
 
 def test_missing_required_flags_are_named():
@@ -84,6 +87,6 @@ def test_flag_files(tmp_path):
 
 
 def test_help_shows_our_flags_by_group():
-    text = flags.help_text("trainer.train", "Trains.", TrainConfig)
+    text = help_text("trainer.train", "Trains.", TrainConfig)
     assert text.index("forecast:") < text.index("--lookback [96]") < text.index("model:") < text.index("--cell (lstm, gru) [lstm]")
     assert "--data_dir [required]" in text and "alsologtostderr" not in text
