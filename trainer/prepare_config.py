@@ -108,7 +108,7 @@ class PrepareConfig:
             remedy = f"use {' or '.join(f'--source={source}' for source in fitting)}"
             yield Problem("source", self.source, f"is nothing for --task={self.task}", remedy)
         if self.reads_files and not self.input:
-            yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
+            yield Problem("input", None, "is missing", "name the files to read, as in --input='data/*.csv'")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
             yield Problem("source", self.source, "reads no files", f"leave out --input, or use --source={fitting[0]}")
         yield from self._task_problems()
