@@ -26,6 +26,7 @@ setup(
         "keras>=3.12,<4",  # 3.12 is the newest that Python 3.10 gets
         "tensorboard",
         "tensorflow-datasets>=4.9.9",
+        "importlib-resources",  # tensorflow-datasets imports it and does not ask for it
         "google-cloud-storage>=3",
         "google-crc32c",
         "absl-py>=2",

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, TypeVar
 
 from launch import names
-from launch.arguments import split
+from launch.arguments import check_separator, sides, split
 from trainer import flags
 from trainer.cluster import batch_problem, batch_shares
 from trainer.config import TrainConfig, at_least, flag
@@ -21,9 +21,7 @@ from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")
-# Flags of the trainer that name files or directories
-READ = ("data_dir", "input", "validation_input", "test_input")
-WRITTEN = ("model_dir", "export_dir", "report_dir", "output_dir")
+EXAMPLE = "--name=NAME --image=IMAGE -- --data_dir=/data/DATA --model_dir=/data/MODEL --epochs=1"
 
 Flags = TypeVar("Flags", bound="JobFlags")
 
@@ -122,7 +120,7 @@ class JobFlags:
         }
         if self.command == "prepare" and self.overlay in ("multi-worker", "jobset"):
             yield Problem("overlay", self.overlay, "is for workers that train together", "leave it out with --command=prepare")
-        if self.overlay not in fits or self.command == "prepare":
+        if self.overlay not in fits or self.command == "prepare" or self.workers < 1 or self.gpus_per_worker < 0:
             return
         wrong = [
             (field, low)
@@ -172,18 +170,28 @@ def read(flags_class: type[Flags], arguments: Sequence[str]) -> tuple[Flags, Job
     Raises:
       ConfigError: all problems of both sides of `--` at once, and those between them.
     """
+    check_separator(arguments, "launch.kubernetes", f"python -m launch.kubernetes submit {EXAMPLE}")
     own, trainers = split(arguments)
-    settings, found = flags.read(flags_class, own)
-    command = settings.command if settings and settings.command in COMMANDS else "train"
-    config, trainers_found = flags.read(COMMANDS[command], trainers)
-    found += trainers_found
-    if settings is not None and config is not None:
-        job = Job(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(JobFlags)}, config=config)
+    before = flags.read(flags_class, own)
+    if any(problem.flag == "command" for problem in before.problems):  # so nobody can tell what may stand behind --
+        raise ConfigError(before.problems)
+    command = COMMANDS[before.values["command"]]
+    parts = sides(own, trainers, flags_class, command)
+    settings = flags.read(flags_class, parts.own)
+    config: flags.Reading[Any] = flags.read(command, parts.trainers)
+    found = parts.problems + settings.problems + config.problems
+    if settings.config is not None and config.config is not None:
+        job = _job(settings.config, config.config)
+        others = [_job(other, config.config) for other in settings.others] + [_job(settings.config, other) for other in config.others]
         named = {problem.flag for problem in found}
-        found += [problem for problem in _joint_problems(job) if problem.flag not in named]
+        found += [problem for problem in flags.lasting(_joint_problems, job, others) if problem.flag not in named]
         if not found:
-            return settings, job
+            return settings.config, job
     raise ConfigError(found)
+
+
+def _job(settings: JobFlags, config: Any) -> Job:
+    return Job(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(JobFlags)}, config=config)
 
 
 def problems(job: Job) -> Iterator[Problem]:
@@ -265,16 +273,14 @@ def _place_problems(job: Job) -> Iterator[Problem]:
     if not all(names.VOLUME.fullmatch(volume) for volume in job.volumes):
         return  # told already
     mounts = [volume.split(":") for volume in job.volumes]
-    reads = (*READ, "model_dir") if job.command in ("evaluate", "export") else READ
-    for field in (*READ, *WRITTEN):
-        value = getattr(job.config, field, ())
-        for place in (value,) if isinstance(value, str) else value:
-            yield from _place_problem(field, place, mounts, written=field not in reads)
+    places = job.config.places()
+    for field, place in places.read:
+        yield from _place_problem(field, place, mounts, written=False)
+    for field, place in places.written:
+        yield from _place_problem(field, place, mounts, written=True)
 
 
 def _place_problem(field: str, place: str, mounts: Sequence[list[str]], *, written: bool) -> Iterator[Problem]:
-    if not place:
-        return
     if is_address(place):
         return
     if "://" in place:

@@ -15,7 +15,8 @@ from launch.job import JobFlags
 from trainer import flags
 from trainer.command import finish
 from trainer.config import flag
-from trainer.errors import EXIT_DONE, ConfigError, Problem, TrainerError
+from trainer.errors import EXIT_DONE, ArgumentProblem, ConfigError, Problem, TrainerError
+from trainer.flag_help import help_text, wants_help
 
 if TYPE_CHECKING:
     from launch.client import Client
@@ -174,16 +175,17 @@ def main(arguments: Sequence[str]) -> str:
     """Runs the verb that comes first and gives the text for stdout."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     own, _ = split(rest)
-    if verb in VERBS and flags.wants_help(own):
+    if verb in VERBS and wants_help(own):
         body, flags_class = VERBS[verb]
         after = " -- <flags of the trainer's command>" if issubclass(flags_class, JobFlags) else ""
-        return flags.help_text(f"launch.kubernetes {verb}", f"{body.__doc__}{after and chr(10) + 'Ends in' + after}", flags_class)
-    if flags.wants_help([verb]):
+        return help_text(f"launch.kubernetes {verb}", f"{body.__doc__}{after and chr(10) + 'Ends in' + after}", flags_class)
+    if wants_help([verb]):
         lines = [f"  {name:<8}{body.__doc__}" for name, (body, _) in VERBS.items()]
         return "\n".join([__doc__ or "", "", "usage: python -m launch.kubernetes VERB --name=value ...", "", *lines])
     if verb not in VERBS:
-        told = "is no verb of launch.kubernetes" if verb else "is missing"
-        raise ConfigError([Problem("verb", verb or None, told, f"give one of {', '.join(VERBS)} first")])
+        if not verb or verb.startswith("-"):
+            raise ConfigError([ArgumentProblem("the verb", None, "is missing", f"give one of {', '.join(VERBS)} first")])
+        raise ConfigError([ArgumentProblem(verb, None, "is no verb of launch.kubernetes", flags.suggestion(verb, list(VERBS)))])
     return VERBS[verb][0](rest)
 
 

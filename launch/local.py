@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from launch.arguments import split
+from launch.arguments import check_separator, sides, split
 from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
 from trainer import flags
 from trainer.config import TrainConfig, at_least, flag
 from trainer.errors import EXIT_DONE, ConfigError, Problem
+from trainer.flag_help import help_text, wants_help
+
+EXAMPLE = "python -m launch.local --workers=2 -- --data_dir=DATA --model_dir=MODEL --epochs=1"
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,19 @@ def parse(arguments: Sequence[str]) -> tuple[LocalConfig, TrainConfig]:
     Raises:
       ConfigError: what is wrong with either.
     """
-    own, train = split(arguments)
-    problems: list[Problem] = []
-    given = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in train)
+    check_separator(arguments, "launch.local", EXAMPLE)
+    parts = sides(*split(arguments), LocalConfig, TrainConfig)
+    problems = list(parts.problems)
+    given = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in parts.trainers)
     if given:
         problems.append(Problem("devices_per_worker", None, "stands behind --", "give it to launch.local, before --"))
-    local, found = flags.read(LocalConfig, own)
-    devices = [] if given or local is None else [f"--devices_per_worker={local.devices_per_worker}"]
-    config, trainers_found = flags.read(TrainConfig, [*train, *devices])
-    problems += found + trainers_found
-    if local is None or config is None or problems:
+    own = flags.read(LocalConfig, parts.own)
+    devices = [] if given or own.config is None else [f"--devices_per_worker={own.config.devices_per_worker}"]
+    train = flags.read(TrainConfig, [*parts.trainers, *devices])
+    problems += own.problems + train.problems
+    if own.config is None or train.config is None or problems:
         raise ConfigError(problems)
-    return local, config
+    return own.config, train.config
 
 
 def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> list[Worker]:
@@ -71,8 +75,8 @@ def command(config: TrainConfig) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if flags.wants_help(split(arguments)[0]):
-        text = flags.help_text("launch.local", __doc__ or "", LocalConfig)
+    if wants_help(split(arguments)[0]):
+        text = help_text("launch.local", __doc__ or "", LocalConfig)
         sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
         return EXIT_DONE
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")

@@ -17,6 +17,8 @@ BASE = {
     "prepare_config",
     "trained_model_config",
     "flags",
+    "flag_help",
+    "places",
     "command",
     "quiet",
     "lean_imports",

@@ -124,6 +124,38 @@ def test_missing_flags_of_both_sides_are_named():
     assert [problem.flag for problem in caught.value.problems] == ["name", "image", "data_dir", "model_dir"]
 
 
+def told(*arguments) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        jobs.read(JobFlags, arguments)
+    return str(caught.value).splitlines()
+
+
+def test_what_only_follows_from_a_mistake_is_left_out():
+    own, trainers = ["--name=load", "--image=t:1"], ["--data_dir=/data/d", "--model_dir=/data/m", "--train_steps=4"]
+    (line,) = told(*own, *trainers)
+    assert line.startswith("-- is missing: the flags of launch.kubernetes stand before it")
+    assert told(*own, "--command=evalute", "--", *trainers) == [
+        "--command=evalute is not known; use one of train, prepare, evaluate, export; did you mean evaluate?"
+    ]
+    assert told(*own, "--data_dir=/data/d", "--", *trainers[1:]) == [
+        "--data_dir=/data/d stands before --; give it behind --, with the trainer's flags"
+    ]
+    assert told("--image=t:1", "--command=export", "--", "--model_dir=/data/m", "--export_dir=/data/e") == [
+        "--name is missing; give it: name of the run and of all that is made for it"
+    ]
+    prepare = ["--command=prepare", "--workers=4", "--", *PREPARE]
+    assert told(*own, *prepare, "--num_tasks=four") == ["--num_tasks=four does not parse; give a whole number"]
+    assert told(*own, "--gpus_per_worker=one", "--", *trainers, "--kernel=cudnn") == [
+        "--gpus_per_worker=one does not parse; give a whole number"
+    ]
+
+
+def test_the_directory_of_tfds_is_a_path_and_its_splits_are_none():
+    own = ["--name=p", "--image=t:1", "--command=prepare", "--", "--task=seq2seq", "--source=tfds", "--output_dir=/data/p"]
+    assert jobs.read(JobFlags, [*own, "--tfds_dir=/data/tfds/x/1.0.0", "--input=train[:90%]"])[1]
+    assert told(*own, "--tfds_dir=tfds/x/1.0.0")[0].startswith("--tfds_dir=tfds/x/1.0.0 is on none of --volumes, so pods do not have it")
+
+
 def test_layers_by_workers_and_gpus():
     def layers(workers, gpus):
         return read({"workers": str(workers), "gpus_per_worker": str(gpus)}).layers

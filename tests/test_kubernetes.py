@@ -163,7 +163,7 @@ def test_render_needs_no_cluster(api, run) -> None:
     ("arguments", "code", "told"),
     [
         ([], 64, "give one of render, submit, status, logs, cancel first"),
-        (["start"], 64, "--verb=start is no verb of launch.kubernetes"),
+        (["start"], 64, "start is no verb of launch.kubernetes; use one of render, submit, status, logs, cancel; did you mean status?"),
         (["logs", "--name=demo", "--worker=0", "--follow"], 64, "--worker=0 has no effect with --follow"),
         (["--help"], 0, "usage: python -m launch.kubernetes VERB"),
         (["submit", "--help"], 0, "--gpus_per_worker"),

@@ -294,6 +294,30 @@ def test_all_problems_are_told_at_once():
     assert {problem.flag for problem in caught.value.problems} == {"workers", "wrong", "units", "cell", "devices_per_worker"}
 
 
+def told(*arguments):
+    with pytest.raises(ConfigError) as caught:
+        local.parse(arguments)
+    return str(caught.value).splitlines()
+
+
+def test_a_missing_separator_is_told_and_nothing_that_follows_from_it():
+    (line,) = told("--workers=2", *TRAIN)
+    assert line.startswith("-- is missing: the flags of launch.local stand before it") and "launch.local --workers=2 -- --data_dir" in line
+    assert told() == told("--workers=2") == [line]
+
+
+def test_flags_on_the_wrong_side_of_the_separator():
+    assert told("--workers=2", "--units=7", "--", "--restarts=3", *TRAIN) == [
+        "--units=7 stands before --; give it behind --, with the trainer's flags",
+        "--restarts=3 stands behind --; give it before --, with the launcher's flags",
+    ]
+    assert told("--train_steps=3", "--data_dir=d", "--", "--model_dir=m") == [
+        "--train_steps=3 stands before --; give it behind --, with the trainer's flags",
+        "--data_dir=d stands before --; give it behind --, with the trainer's flags",
+    ]
+    assert told("--", *TRAIN, "--devices_per_worker=2") == ["--devices_per_worker stands behind --; give it to launch.local, before --"]
+
+
 def test_wrong_flags_start_nothing_and_import_no_tensorflow():
     code = "import sys\nfrom launch import local\nassert local.main(['--workers=2', '--', '--nonsense=1']) == 64\n"
     code += "assert local.main(['--help']) == 0\nassert 'tensorflow' not in sys.modules"

@@ -113,12 +113,14 @@ def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n3,x\n")
     good = write_csv(tmp_path / "good.csv")
+    full = tmp_path / "full"
+    (full / "of").mkdir(parents=True)
     out = f"--output_dir={tmp_path}/out"
     for arguments, code, told in (
         ((f"--input={bad}", out), 65, "bad.csv line 3, column 'b': 'x' is no finite number"),
         ((f"--input={tmp_path}/no*.csv", out), 65, "no*.csv names no file"),
         ((f"--input={good}", out, "--splits=90,20"), 65, "good.csv has 100 rows, --splits=90,20 needs 110"),
-        ((f"--input={good}", f"--output_dir={tmp_path}"), 64, "is no empty directory"),
+        ((f"--input={good}", f"--output_dir={full}"), 64, "is no empty directory"),
         ((f"--input={good}", out, "--num_shard=2"), 64, "did you mean --num_shards?"),
     ):
         done = run("--source=csv", *arguments)
@@ -126,7 +128,7 @@ def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert told in line
         assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "good.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "full", "good.csv"]
 
 
 def test_a_file_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from trainer import flags
 from trainer.errors import EXIT_DEFECT, EXIT_DONE, StorageError, TrainerError
+from trainer.flag_help import help_text, wants_help
 
 EXIT_INTERRUPTED = 130
 
@@ -37,8 +38,8 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
         # Read by TensorFlow when it is imported, which commands do in their bodies only.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
-        if flags.wants_help(sys.argv[1:]):
-            return flags.help_text(name, summary, config_class)
+        if wants_help(sys.argv[1:]):
+            return help_text(name, summary, config_class)
         return line_of(body(flags.parse(config_class, sys.argv[1:])))
 
     finish(text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from trainer.errors import Problem
+from trainer.places import Places
 from trainer.storage.addresses import is_address
 
 Config = TypeVar("Config")
@@ -123,8 +124,8 @@ class ForecastConfig:
         yield from at_least(self, 1, "lookback", "horizon", "ensemble_size")
         yield from at_least(self, 0, "segment_length")
         length = self.segment_length
-        if length > 1 and (self.lookback % length or self.horizon % length):
-            fitting = [step for step in range(1, max(self.lookback, 1) + 1) if self.lookback % step == 0 and self.horizon % step == 0]
+        if length > 1 and min(self.lookback, self.horizon) > 0 and (self.lookback % length or self.horizon % length):
+            fitting = [step for step in range(1, self.lookback + 1) if self.lookback % step == 0 and self.horizon % step == 0]
             near = sorted(fitting, key=lambda step: abs(step - length))[:2]
             told = f"does not divide both --lookback={self.lookback} and --horizon={self.horizon}"
             yield Problem("segment_length", length, told, f"use {' or '.join(str(step) for step in sorted(near))}")
@@ -391,6 +392,9 @@ class TrainConfig:
     def batch_rows(self) -> int | None:
         """Rows of every global batch; None where `--batch_size` counts tokens and the data tells the rows."""
         return self.budget.batch_size if self.translation.batch_unit == "sentences" else None
+
+    def places(self) -> Places:
+        return Places(read_directories={"data_dir": self.data_dir}, written_directories={"model_dir": self.model_dir})
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")

@@ -27,6 +27,13 @@ class Problem:
         return f"{shown} {self.reason}; {self.remedy}"
 
 
+class ArgumentProblem(Problem):
+    """One thing wrong with an argument that is no flag, which is told as it is: `argument reason; remedy`."""
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.reason}; {self.remedy}"
+
+
 def one_line(text: object, most: int = 200) -> str:
     """Foreign text as a part of an error: one line, nothing in it that a terminal would not show, at most `most` characters of it."""
     shown = str(text)

@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from trainer import places
 from trainer.command import run_command
 from trainer.config import CACHE_GIGABYTES, SPLITS
 from trainer.data import manifest as manifests
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
 from trainer.lean_imports import without_matplotlib
+from trainer.places import Places
 from trainer.quiet import banner_hidden
 from trainer.serving.versions import PUBLISHED_LAST, versions_among
 from trainer.storage.workspace import Workspace
@@ -37,7 +39,11 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     check_conformal(config.conformal, run_config.forecast)
     data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone
     if check_dependence(config, run_config.forecast):
-        data_dir = space.dataset(config.data_dir or run_config.data_dir, SPLITS, CACHE_GIGABYTES)
+        data_dir = config.data_dir or run_config.data_dir
+        read, written = {"data_dir": data_dir}, {"export_dir": space.told(config.export_dir)}
+        if problems := list(places.problems(Places(read_directories=read, written_directories=written))):
+            raise ConfigError(problems)
+        data_dir = space.dataset(data_dir, SPLITS, CACHE_GIGABYTES)
         if not (Path(data_dir) / manifests.MANIFEST_FILE).is_file():
             told = f"{data_dir} holds no dataset, from which paths and intervals are fitted"
             raise DataError(f"{told}; give its --data_dir, or leave out --conformal and use --dependence=none")

@@ -1,7 +1,8 @@
 """Flags <-> frozen dataclasses. The one place that touches absl flags.
 
 A configuration is a frozen dataclass whose fields carry their help text (`config.flag`). Each field is a flag of the same
-name; a field that is itself a dataclass is a group of flags. Parsing gathers every problem instead of stopping at the first.
+name; a field that is itself a dataclass is a group of flags. Parsing gathers every problem instead of stopping at the first, and
+leaves out what only follows from another one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from absl import flags as absl_flags
 
-from trainer.errors import ConfigError, Problem
+from trainer import places
+from trainer.errors import ArgumentProblem, ConfigError, Problem
 
 Config = TypeVar("Config")
 
@@ -96,6 +98,7 @@ class _Parser(absl_flags.ArgumentParser):  # type: ignore[type-arg]
 
 def _define(specs: Sequence[FlagSpec]) -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
+    values.set_gnu_getopt(True)  # go on behind an argument that is no flag
     for spec in specs:
         default = None if spec.default is dataclasses.MISSING else spec.default
         if spec.kind is bool:
@@ -107,15 +110,21 @@ def _define(specs: Sequence[FlagSpec]) -> absl_flags.FlagValues:
     return values
 
 
-def _unknown(arguments: Sequence[str], names: Sequence[str]) -> Iterator[Problem]:
-    for argument in arguments:
-        if not argument.startswith("-"):
-            yield Problem(argument, None, "is no flag", "every setting is given as --name=value")
-            continue
-        name, _, value = argument.lstrip("-").partition("=")
-        close = difflib.get_close_matches(name, names, n=1)
-        remedy = f"did you mean --{close[0]}?" if close else "see --help for the flags there are"
-        yield Problem(name, value or None, "is not a flag of this command", remedy)
+@dataclasses.dataclass(frozen=True)
+class Reading(Generic[Config]):
+    """What arguments say.
+
+    Attributes:
+        config: flags with a problem have a right value in it; None where a required flag is absent.
+        problems: of the arguments.
+        others: what `config` would be with other right values of the flags that have a problem, one flag changed in each.
+        values: every flag's value, those in `config` or where it is None all that is known.
+    """
+
+    config: Config | None
+    problems: list[Problem]
+    others: tuple[Config, ...]
+    values: Mapping[str, Any]
 
 
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
@@ -123,45 +132,145 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
 
     Raises:
       ConfigError: unknown flags, values that do not parse, required flags that are absent, choices that do not exist: all of
-        them in one error, together with what the dataclass's own `problems()` finds.
+        them in one error, together with what the dataclass's own `problems()` finds, and outputs that are inputs (`places()`).
     """
-    config, found = read(config_class, arguments)
-    if found or config is None:
-        raise ConfigError(found)
-    return config
+    reading = read(config_class, arguments)
+    if reading.problems or reading.config is None:
+        raise ConfigError(reading.problems)
+    return reading.config
 
 
-def read(config_class: type[Config], arguments: Sequence[str]) -> tuple[Config | None, list[Problem]]:
-    """As `parse`, but gives the problems, for callers that have more to check before they tell all at once.
-
-    Flags with a problem have their default in the configuration; it is None where a required flag is absent or wrong.
-    """
-    specs = list(flag_specs(config_class))
-    values = _define(specs)
-    try:
-        rest = values(["", *arguments], known_only=True)[1:]
-    except absl_flags.Error as error:  # a --flagfile that cannot be read, a flag without its value
-        return None, [Problem("flagfile", None, str(error), "give an existing file and a value for every flag")]
-    found = list(_unknown(rest, [spec.name for spec in specs]))
+def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config]:
+    """As `parse`, but gives the problems, for callers that have more to check before they tell all at once."""
+    specs = {spec.name: spec for spec in flag_specs(config_class)}
+    lines, found = _with_flag_files(arguments)
+    if lines is None:  # so nobody can tell what is missing
+        return Reading(None, found, (), {name: _default(spec) for name, spec in specs.items()})
+    given, rest, wrong_values = _given(list(specs.values()), lines)
+    found += wrong_values
+    wrong = {problem.flag for problem in found if problem.flag in specs}
+    for argument in rest:
+        problem, meant = _unknown(argument, specs)
+        found.append(problem)
+        if meant is not None and given[meant] == _default(specs[meant]):
+            wrong.add(meant)
+            if "=" in argument:
+                given[meant] = _Parser(specs[meant]).parse(argument.partition("=")[2])
     settings: dict[str, Any] = {}
-    for spec in specs:
-        value = values[spec.name].value
-        if isinstance(value, _Invalid):
-            found.append(Problem(spec.name, value.text, "does not parse", f"give {value.wanted}"))
-            value = spec.default
-        elif value is None and not spec.optional:
-            found.append(Problem(spec.name, None, "is missing", f"give it: {spec.help}"))
-        elif spec.choices and value is not None and value not in spec.choices:
-            found.append(Problem(spec.name, value, "is not known", f"use one of {', '.join(spec.choices)}"))
-        settings[spec.name] = value
-    if found and any(settings[spec.name] is dataclasses.MISSING or (settings[spec.name] is None and not spec.optional) for spec in specs):
-        return None, found
+    for name, spec in specs.items():
+        settings[name], problem_of_value = _checked(spec, given[name])
+        if problem_of_value is not None and name not in wrong:
+            found.append(problem_of_value)
+        if problem_of_value is not None:
+            wrong.add(name)
+    if any(settings[name] is None and not spec.optional for name, spec in specs.items()):
+        return Reading(None, found, (), settings)
     config = _build(config_class, settings)
-    check = getattr(config, "problems", None)
-    named = {problem.flag for problem in found}
+    changes = [{name: value} for name in sorted(wrong) for value in _right_values(specs[name])]
+    others = tuple(_build(config_class, settings | change) for change in changes)
+    named = {problem.flag for problem in found} | wrong
+    check = getattr(config_class, "problems", None)
     if check is not None:
-        found.extend(problem for problem in check() if problem.flag not in named)
-    return config, found
+        found.extend(problem for problem in lasting(check, config, others) if problem.flag not in named)
+    if hasattr(config, "places"):
+        found.extend(problem for problem in places.problems(config.places(), _flag_files(arguments)) if problem.flag not in named)
+    return Reading(config, found, others, settings)
+
+
+def lasting(check: Callable[[Config], Iterable[Problem]], config: Config, others: Iterable[Config]) -> list[Problem]:
+    """What `check` finds in `config` and in all `others`: what one of them is without only follows from a problem that is told already."""
+    found = list(check(config))
+    for other in others:
+        again = set(check(other))
+        found = [problem for problem in found if problem in again]
+    return found
+
+
+def _with_flag_files(arguments: Sequence[str]) -> tuple[list[str] | None, list[Problem]]:
+    """The arguments with what stands in flag files in their place, None where those cannot be read; and problems."""
+    try:
+        lines = absl_flags.FlagValues().read_flags_from_files(arguments)
+    except absl_flags.IllegalFlagValueError:
+        return None, [Problem("flagfile", None, "has no value", "give it as --flagfile=FILE")]
+    except (absl_flags.Error, UnicodeDecodeError) as error:
+        return None, [_unreadable(arguments, error)]
+    found: list[Problem] = [ArgumentProblem("--", None, "has no place here", "leave it out")] if "--" in lines else []
+    return [line for line in lines if line != "--"], found
+
+
+def _given(specs: Sequence[FlagSpec], lines: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
+    """The flags' values, or `_Invalid`, or None for those that are absent and have no default; arguments that are none; problems."""
+    found: list[Problem] = []
+    left = list(lines)
+    while True:
+        values = _define(specs)
+        try:
+            rest = values(["", *left], known_only=True)[1:]
+            return {spec.name: values[spec.name].value for spec in specs}, rest, found
+        except absl_flags.Error:  # the last argument is a flag without its value
+            name = left.pop().lstrip("-")
+            found.append(Problem(name, None, "has no value", f"give it as --{name}=VALUE"))
+        except ValueError as error:  # --noNAME=VALUE
+            argument = str(error).removesuffix(" does not take an argument")
+            left.remove(argument)
+            name, _, value = argument.lstrip("-").partition("=")
+            found.append(Problem(name, value, "takes no value", f"use --{name}, or --{name.removeprefix('no')}={value}"))
+
+
+def _unreadable(arguments: Sequence[str], error: Exception) -> Problem:
+    """Which flag file cannot be read, and why."""
+    cause = error.__context__
+    if isinstance(cause, OSError):
+        return Problem("flagfile", cause.filename, f"cannot be read ({cause.strerror})", "give an existing file")
+    files = ",".join(_flag_files(arguments))
+    return Problem("flagfile", files, "is no UTF-8 text", "write one --name=value a line")
+
+
+def _flag_files(arguments: Sequence[str]) -> list[str]:
+    """The files of --flagfile."""
+    names = [argument.lstrip("-") if argument.startswith("-") else "" for argument in arguments]
+    inline = [name.partition("=")[2] for name in names if name.startswith("flagfile=")]
+    return inline + [value for name, value in zip(names, arguments[1:]) if name == "flagfile"]
+
+
+def _unknown(argument: str, specs: Mapping[str, FlagSpec]) -> tuple[Problem, str | None]:
+    """What is wrong with an argument that is no flag, and the flag that was meant, if one is close."""
+    if not argument.startswith("-"):
+        return ArgumentProblem(argument, None, "is no flag", "every setting is given as --name=value"), None
+    name, _, value = argument.lstrip("-").partition("=")
+    close = difflib.get_close_matches(name, specs, n=1)
+    remedy = f"did you mean --{close[0]}?" if close else "see --help for the flags there are"
+    return Problem(name, value or None, "is not a flag of this command", remedy), close[0] if close else None
+
+
+def _default(spec: FlagSpec) -> Any:
+    return None if spec.default is dataclasses.MISSING else spec.default
+
+
+def _checked(spec: FlagSpec, value: Any) -> tuple[Any, Problem | None]:
+    """A right value of a flag, the given one if it is right, and else what is wrong; None is a required flag that is absent."""
+    if isinstance(value, _Invalid):
+        return _default(spec), Problem(spec.name, value.text, "does not parse", f"give {value.wanted}")
+    if value is None and not spec.optional:
+        return None, Problem(spec.name, None, "is missing", f"give it: {spec.help}")
+    if spec.choices and value is not None and value not in spec.choices:
+        close = difflib.get_close_matches(value, spec.choices, n=1)
+        return (close or spec.choices)[0], Problem(spec.name, value, "is not known", suggestion(value, spec.choices))
+    return value, None
+
+
+def suggestion(value: str, choices: Sequence[str]) -> str:
+    """The remedy for a value that is none of the choices: all of them, and the nearest one, if one is near."""
+    close = difflib.get_close_matches(value, choices, n=1)
+    return f"use one of {', '.join(choices)}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _right_values(spec: FlagSpec) -> Sequence[Any]:
+    """Values that a flag may have, some of which ask for as little of others as any."""
+    if spec.choices:
+        return spec.choices
+    numbers: tuple[float, ...] = (0, 1, 2, 1_000_000)
+    return {bool: (False, True), int: numbers, float: (*numbers, 0.5)}.get(spec.kind, ())
 
 
 def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:
@@ -195,26 +304,3 @@ def _value_of(config: Any, name: str) -> Any:
         elif any(spec.name == name for spec in flag_specs(typing.cast(type, type(value)))):
             return _value_of(value, name)
     raise KeyError(name)
-
-
-def help_text(command: str, summary: str, config_class: type) -> str:
-    """The text of `--help`: the command's own flags, grouped by stage."""
-    lines = [summary.strip(), "", f"usage: python -m {command} [--flagfile=FILE] --name=value ...", ""]
-    group = None
-    for spec in flag_specs(config_class):
-        if spec.group != group:
-            group = spec.group
-            lines += ["", f"{group}:"] if lines[-1] else [f"{group}:"]
-        choices = f" ({', '.join(spec.choices)})" if spec.choices else ""
-        if spec.default is dataclasses.MISSING:
-            default = " [required]"
-        elif spec.default in (None, "", ()):
-            default = ""
-        else:
-            default = f" [{','.join(spec.default) if spec.kind is tuple else spec.default}]"
-        lines.append(f"  --{spec.name}{choices}{default}\n      {spec.help}")
-    return "\n".join(lines)
-
-
-def wants_help(arguments: Sequence[str]) -> bool:
-    return any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in arguments)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from trainer.config import CACHE_GIGABYTES, CACHE_HELP, TASKS, at_least, cache_problems, flag
 from trainer.errors import Problem
+from trainer.places import Places
 
 SOURCES = {  # of prepare -> the tasks that can read them
     "csv": ("forecast",),
@@ -89,6 +90,14 @@ class PrepareConfig:
     def reads_files(self) -> bool:
         return self.source not in ("sample", "tfds")
 
+    def places(self) -> Places:
+        files = {name: getattr(self, name) for name in ("input", "validation_input", "test_input")}
+        return Places(
+            read_files=files if self.reads_files else {},  # those of tfds are splits
+            read_directories={"tfds_dir": self.tfds_dir},
+            written_directories={"output_dir": self.output_dir},
+        )
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "num_shards", "num_tasks")
         yield from at_least(self, 0, "num_processes", "seed", "task_index")
@@ -99,7 +108,7 @@ class PrepareConfig:
             remedy = f"use {' or '.join(f'--source={source}' for source in fitting)}"
             yield Problem("source", self.source, f"is nothing for --task={self.task}", remedy)
         if self.reads_files and not self.input:
-            yield Problem("input", None, "is missing", "name the files to read, as in --input=data/*.csv")
+            yield Problem("input", None, "is missing", "name the files to read, as in --input='data/*.csv'")
         if self.source == "sample" and (self.input or self.validation_input or self.test_input):
             yield Problem("source", self.source, "reads no files", f"leave out --input, or use --source={fitting[0]}")
         yield from self._task_problems()
@@ -216,6 +225,9 @@ class InspectConfig:
     verify: bool = flag("compare every shard with the checksum that it was written with", default=False)
     examples: int = flag("decoded examples of each split", default=2)
     cache_gigabytes: float = flag(CACHE_HELP, default=CACHE_GIGABYTES)
+
+    def places(self) -> Places:
+        return Places(read_directories={"data_dir": self.data_dir})
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "examples")

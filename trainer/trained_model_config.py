@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from trainer.config import SPLITS, ForecastConfig, StorageConfig, at_least, flag
 from trainer.errors import ConfigError, Problem
+from trainer.places import Places
 
 CONFORMAL = ("none", "validation", "recent")
 DEPENDENCE = ("validation", "none")
@@ -72,6 +73,12 @@ class EvaluateConfig:
     storage: StorageConfig = dataclasses.field(default_factory=StorageConfig)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
+    def places(self) -> Places:
+        return Places(
+            read_directories={"model_dir": self.model_dir, "data_dir": self.data_dir},
+            written_directories={"report_dir": self.report_dir},
+        )
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
@@ -111,6 +118,12 @@ class ExportConfig:
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
+    def places(self) -> Places:
+        return Places(
+            read_directories={"model_dir": self.model_dir, "data_dir": self.data_dir},
+            written_directories={"export_dir": self.export_dir},
+        )
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
@@ -118,7 +131,7 @@ class ExportConfig:
         if self.data_dir and self.conformal == "none" and self.dependence == "none":
             told = "has no effect with --conformal=none --dependence=none"
             yield Problem("data_dir", self.data_dir, told, "use --conformal=recent or leave it out")
-        if self.n_best > self.search.beam_size:
+        if self.n_best > self.search.beam_size > 0:
             yield Problem("n_best", self.n_best, f"is above --beam_size={self.search.beam_size}", "use a larger beam or fewer translations")
 
 
@@ -144,10 +157,17 @@ class PredictConfig:
     top_p: float = flag("sample among the likeliest tokens that together reach this probability", default=1.0)
     seed: int = flag("seed of the sampling: the same gives the same text or paths again", default=0)
 
+    def places(self) -> Places:
+        return Places(
+            read_files={"input": self.input},
+            read_directories={"export_dir": self.export_dir},
+            written_files={"output": self.output, "plot": self.plot},
+        )
+
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size", "n_best", "max_tokens")
         yield from at_least(self, 0, "num_samples", "temperature", "top_k", "seed")
-        if self.num_samples and self.plot:
+        if self.num_samples > 0 and self.plot:
             yield Problem("plot", self.plot, "shows quantiles, not the paths of --num_samples", "leave one of the two out")
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "is outside (0, 1]", "use a value above 0, up to 1")

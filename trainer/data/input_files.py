@@ -31,7 +31,7 @@ def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
             raise ConfigError([Problem(flag, pattern, "is no local path and no gs:// address", "copy the file here first")])
         path = Path(pattern)
         if path.is_dir():
-            raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}={pattern.rstrip('/')}/*.csv")
+            raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}='{pattern.rstrip('/')}/*.csv'")
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
         matches = [pattern] if path.exists() else sorted(name for name in names if Path(name).is_file())
         if not matches:
