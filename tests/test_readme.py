@@ -1,4 +1,4 @@
-"""The README names every flag with its default, and recipes are flags of the train command."""
+"""The README names every flag with its default."""
 
 import dataclasses
 from pathlib import Path
@@ -28,9 +28,3 @@ def test_the_readme_has_every_flag_and_no_other(command):
         elif spec.default not in (None, "", ()):
             shown = ",".join(spec.default) if spec.kind is tuple else str(spec.default)
             assert default.lower() == shown.lower(), name
-
-
-@pytest.mark.parametrize("recipe", sorted((ROOT / "trainer" / "recipes").glob("*.flags")), ids=lambda path: path.stem)
-def test_recipes_are_whole(recipe):
-    parsed = flags.parse(config.TrainConfig, [f"--flagfile={recipe}", "--data_dir=d", "--model_dir=m"])
-    assert parsed.data_dir == "d"

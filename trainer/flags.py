@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,12 @@ from typing import Any, TypeVar
 
 from absl import flags as absl_flags
 
+from trainer import recipe
 from trainer.errors import ConfigError, Problem
 
 Config = TypeVar("Config")
+
+RECIPE = "recipe"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,14 +142,19 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> tuple[Config |
     """
     specs = list(flag_specs(config_class))
     values = _define(specs)
+    names = [spec.name for spec in specs]
+    if takes_recipe(config_class):
+        absl_flags.DEFINE_string(RECIPE, "", "", flag_values=values)
+        names.append(RECIPE)
     try:
         rest = values(["", *arguments], known_only=True)[1:]
     except absl_flags.Error as error:  # a --flagfile that cannot be read, a flag without its value
         return None, [Problem("flagfile", None, str(error), "give an existing file and a value for every flag")]
-    found = list(_unknown(rest, [spec.name for spec in specs]))
+    found = list(_unknown(rest, names))
+    recipes = _of_recipe(config_class, values, specs, found) if takes_recipe(config_class) else {}
     settings: dict[str, Any] = {}
     for spec in specs:
-        value = values[spec.name].value
+        value = recipes.get(spec.name, values[spec.name].value)
         if isinstance(value, _Invalid):
             found.append(Problem(spec.name, value.text, "does not parse", f"give {value.wanted}"))
             value = spec.default
@@ -159,9 +168,41 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> tuple[Config |
     config = _build(config_class, settings)
     check = getattr(config, "problems", None)
     named = {problem.flag for problem in found}
-    if check is not None:
+    if check is not None and RECIPE not in named:  # of a recipe that there is not, nobody knows what it would have set
         found.extend(problem for problem in check() if problem.flag not in named)
     return config, found
+
+
+def takes_recipe(config_class: type) -> bool:
+    return getattr(config_class, "TAKES_RECIPE", False)
+
+
+def _of_recipe(config_class: type, arguments: absl_flags.FlagValues, specs: Sequence[FlagSpec], found: list[Problem]) -> dict[str, Any]:
+    """The values that the recipe sets and the arguments do not; a name that there is not goes to `found`.
+
+    An argument replaces the recipe's flag of that name, and those that it is an alternative to (one budget of training for another).
+    """
+    name = arguments[RECIPE].value
+    if not name:
+        return {}
+    if name not in recipe.names():
+        close = difflib.get_close_matches(name, recipe.names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else "python -m trainer.train --recipe=help lists those there are"
+        found.append(Problem(RECIPE, name, "is no recipe", hint))
+        return {}
+    values = _define(specs)
+    values(["", f"--flagfile={recipe.path_of(name)}"])
+    replaced = {flag for flag in arguments if arguments[flag].present}
+    replaced |= {flag for group in _alternatives(config_class) if replaced.intersection(group) for flag in group}
+    return {spec.name: values[spec.name].value for spec in specs if values[spec.name].present and spec.name not in replaced}
+
+
+def _alternatives(config_class: type) -> Iterator[tuple[str, ...]]:
+    """Groups of flags of which one is to be given, as the dataclasses declare them."""
+    yield getattr(config_class, "ALTERNATIVES", ())
+    for hint in typing.get_type_hints(config_class).values():
+        if dataclasses.is_dataclass(hint):
+            yield from _alternatives(typing.cast(type, hint))
 
 
 def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:
@@ -199,7 +240,8 @@ def _value_of(config: Any, name: str) -> Any:
 
 def help_text(command: str, summary: str, config_class: type) -> str:
     """The text of `--help`: the command's own flags, grouped by stage."""
-    lines = [summary.strip(), "", f"usage: python -m {command} [--flagfile=FILE] --name=value ...", ""]
+    files = "[--recipe=NAME, or help] [--flagfile=FILE]" if takes_recipe(config_class) else "[--flagfile=FILE]"
+    lines = [summary.strip(), "", f"usage: python -m {command} {files} --name=value ...", ""]
     group = None
     for spec in flag_specs(config_class):
         if spec.group != group:
@@ -218,3 +260,9 @@ def help_text(command: str, summary: str, config_class: type) -> str:
 
 def wants_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in arguments)
+
+
+def wants_recipes(config_class: type, arguments: Sequence[str]) -> bool:
+    """Whether the recipes are to be listed."""
+    asked = f"--{RECIPE}={recipe.HELP}" in arguments or (f"--{RECIPE}", recipe.HELP) in itertools.pairwise(arguments)
+    return takes_recipe(config_class) and asked
