@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from launch import job as jobs
 from launch.arguments import split
 from launch.job import JobFlags
+from recurrent_trainer import DISTRIBUTION
 from trainer import flags
 from trainer.command import finish
 from trainer.config import flag
-from trainer.errors import EXIT_DONE, ConfigError, Problem, TrainerError
+from trainer.errors import EXIT_CONFIG, EXIT_DONE, ConfigError, Problem, TrainerError
 
 if TYPE_CHECKING:
     from launch.client import Client
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from launch.run_objects import Run
 
 LAST_LINES = 20
+EXTRA = {"kubernetes": "the package kubernetes", "yaml": "the package PyYAML"}  # of the extra `launch`, by the modules' names
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class RunFailedError(TrainerError):
     def __init__(self, text: str, exit_code: int):
         super().__init__(text)
         self.exit_code = exit_code
+
+
+class MissingPackageError(TrainerError):
+    """The extra `launch` is not installed."""
+
+    exit_code = EXIT_CONFIG
 
 
 def render(arguments: Sequence[str]) -> str:
@@ -184,7 +192,12 @@ def main(arguments: Sequence[str]) -> str:
     if verb not in VERBS:
         told = "is no verb of launch.kubernetes" if verb else "is missing"
         raise ConfigError([Problem("verb", verb or None, told, f"give one of {', '.join(VERBS)} first")])
-    return VERBS[verb][0](rest)
+    try:
+        return VERBS[verb][0](rest)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        raise MissingPackageError(f"launch.kubernetes needs {EXTRA[error.name]}; pip install '{DISTRIBUTION}[launch]'") from None
 
 
 def _run() -> NoReturn:

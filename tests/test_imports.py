@@ -17,6 +17,7 @@ BASE = {
     "prepare_config",
     "trained_model_config",
     "flags",
+    "recipe",
     "command",
     "quiet",
     "lean_imports",
@@ -34,7 +35,7 @@ def stage(module: str) -> str:
     if top == "launch":
         return "launch"
     name = rest.split(".")[0]
-    return "base" if name in BASE else "commands" if name in COMMANDS else name
+    return "base" if name in BASE else "commands" if name in {*COMMANDS, "__main__"} else name
 
 
 def imports(path: Path):
@@ -56,6 +57,11 @@ def test_imports_point_to_earlier_stages(path):
     for module in imports(path):
         if module.split(".")[0] in ("trainer", "launch"):
             assert STAGES.index(stage(module)) <= STAGES.index(own), f"{path.name} ({own}) imports {module}"
+
+
+def test_the_console_scripts_import_nothing_of_ours():
+    """What they start may be hidden or overwritten by other packages of these names, which they have to tell."""
+    assert {module.partition(".")[0] for module in imports(ROOT / "recurrent_trainer.py")} <= sys.stdlib_module_names
 
 
 def test_only_flags_touches_absl():
