@@ -19,7 +19,7 @@ $(INSTALLED): setup.py
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
 	$(BIN)/python -m trainer.prepare --task=forecast --source=sample --output_dir=$(DEMO)/data
-	$(BIN)/python -m trainer.train --flagfile=trainer/recipes/forecast_sample.flags --data_dir=$(DEMO)/data --model_dir=$(DEMO)/model
+	$(BIN)/python -m trainer.train --recipe=forecast_sample --data_dir=$(DEMO)/data --model_dir=$(DEMO)/model
 	$(BIN)/python -m trainer.evaluate --model_dir=$(DEMO)/model --data_dir=$(DEMO)/data --report_dir=$(DEMO)/report
 	$(BIN)/python -m trainer.export --model_dir=$(DEMO)/model --export_dir=$(DEMO)/export
 	$(BIN)/python -m trainer.predict --export_dir=$(DEMO)/export --input=$(DEMO)/data/sample.csv --output=$(DEMO)/forecast.csv --plot=$(DEMO)/forecast.png

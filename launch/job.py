@@ -33,7 +33,7 @@ class JobFlags:
     GROUP: ClassVar[str] = "job"
 
     name: str = flag("name of the run and of all that is made for it")
-    image: str = flag("container image with this trainer, as in registry/trainer:0.1.0")
+    image: str = flag("container image with this trainer, as in registry/recurrent-trainer:gpu")
     namespace: str = flag("Kubernetes namespace", default="default")
     command: str = flag("which of the trainer's commands runs", default="train", choices=tuple(COMMANDS))
     overlay: str = flag("files of k8s/overlays to start from; auto takes them by workers and GPUs", default="auto", choices=OVERLAYS)
@@ -85,7 +85,7 @@ class JobFlags:
         if not names.LABEL.fullmatch(self.namespace):
             yield Problem("namespace", self.namespace, "is no RFC 1123 label", "use up to 63 small letters, digits and -")
         if not names.IMAGE.fullmatch(self.image):
-            yield Problem("image", self.image, "is no image reference", "give one as in registry/trainer:0.1.0")
+            yield Problem("image", self.image, "is no image reference", "give one as in registry/recurrent-trainer:gpu")
         for field in ("priority_class", "queue", "service_account", "secrets", "image_pull_secrets"):
             value = getattr(self, field)
             for name in (value,) if isinstance(value, str) else value:

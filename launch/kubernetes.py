@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from launch import job as jobs
 from launch.arguments import split
 from launch.job import JobFlags
+from recurrent_trainer import DISTRIBUTION
 from trainer import flags
 from trainer.command import finish
 from trainer.config import flag
-from trainer.errors import EXIT_DONE, ArgumentProblem, ConfigError, Problem, TrainerError
+from trainer.errors import EXIT_CONFIG, EXIT_DONE, ArgumentProblem, ConfigError, Problem, TrainerError
 from trainer.flag_help import help_text, wants_help
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from launch.run_objects import Run
 
 LAST_LINES = 20
+EXTRA = {"kubernetes": "the package kubernetes", "yaml": "the package PyYAML"}  # of the extra `launch`, by the modules' names
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class RunFailedError(TrainerError):
     def __init__(self, text: str, exit_code: int):
         super().__init__(text)
         self.exit_code = exit_code
+
+
+class MissingPackageError(TrainerError):
+    """The extra `launch` is not installed."""
+
+    exit_code = EXIT_CONFIG
 
 
 def render(arguments: Sequence[str]) -> str:
@@ -186,7 +194,12 @@ def main(arguments: Sequence[str]) -> str:
         if not verb or verb.startswith("-"):
             raise ConfigError([ArgumentProblem("the verb", None, "is missing", f"give one of {', '.join(VERBS)} first")])
         raise ConfigError([ArgumentProblem(verb, None, "is no verb of launch.kubernetes", flags.suggestion(verb, list(VERBS)))])
-    return VERBS[verb][0](rest)
+    try:
+        return VERBS[verb][0](rest)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        raise MissingPackageError(f"launch.kubernetes needs {EXTRA[error.name]}; pip install '{DISTRIBUTION}[launch]'") from None
 
 
 def _run() -> NoReturn:

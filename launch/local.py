@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import recurrent_trainer
 from launch.arguments import check_separator, sides, split
 from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
@@ -70,8 +71,8 @@ def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> 
 
 
 def command(config: TrainConfig) -> list[str]:
-    """What every worker runs; which one it is stands in its environment."""
-    return [sys.executable, "-m", "trainer.train", *flags.to_arguments(config)]
+    """What every worker runs: this very code, whatever lies in the working directory; which worker it is stands in its environment."""
+    return [sys.executable, recurrent_trainer.__file__, "trainer.train", *flags.to_arguments(config)]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
         return EXIT_DONE
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for text in recurrent_trainer.mixed_packages():
+        logging.getLogger("launch").warning(text)
     try:
         local, config = parse(arguments)
         workers = workers_of(local, config, visible_gpus(os.environ))

@@ -24,24 +24,11 @@ def pinned(device: str) -> dict[str, str]:
     return {one.name: str(one.specifier)[2:] for one in found}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel as the Dockerfile's first stage makes it, from the files that the build is given."""
-    pytest.importorskip("setuptools", minversion="77")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    for name in ("trainer", "launch", "k8s"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(target)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
-    return next(target.glob("*.whl"))
-
-
 def test_the_wheel_has_the_code_and_the_files_of_k8s(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"launch/{path.relative_to(ROOT)}" for path in ROOT.glob("k8s/**/*.yaml")}
     wanted |= {str(path.relative_to(ROOT)) for folder in ("trainer", "launch") for path in ROOT.glob(f"{folder}/**/*.py")}
+    wanted |= {str(path.relative_to(ROOT)) for path in ROOT.glob("trainer/recipes/*.flags")} | {"recurrent_trainer.py"}
     assert wanted <= names
 
 
@@ -64,8 +51,9 @@ def test_the_pinned_packages_are_what_setup_asks_for(wheel, device):
 
 
 def test_steps_are_pinned_and_the_user_is_not_root():
-    bases = [rest.split()[0] for step, rest in STEPS if step == "FROM"]
-    assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base) for base in bases)
+    assert [rest.split()[0] for step, rest in STEPS if step == "FROM"] == ["${BASE}"] * 2, "a mirror's base does for every stage"
+    step, base = STEPS[0]  # before the first FROM, so that all of them know it
+    assert step == "ARG" and re.fullmatch(r"BASE=python:\d+\.\d+\.\d+-slim-\w+", base)
     assert [rest for step, rest in STEPS if step == "USER"][-1] == "10001"
 
 

@@ -12,6 +12,7 @@ STAGES = ["base", "data", "models", "evaluation", "tasks", "training", "serving"
 BASE = {
     "cluster",
     "errors",
+    "exit_status",
     "file_checksum",
     "config",
     "prepare_config",
@@ -19,6 +20,7 @@ BASE = {
     "flags",
     "flag_help",
     "places",
+    "recipe",
     "command",
     "quiet",
     "lean_imports",
@@ -36,7 +38,7 @@ def stage(module: str) -> str:
     if top == "launch":
         return "launch"
     name = rest.split(".")[0]
-    return "base" if name in BASE else "commands" if name in COMMANDS else name
+    return "base" if name in BASE else "commands" if name in {*COMMANDS, "__main__"} else name
 
 
 def imports(path: Path):
@@ -58,6 +60,11 @@ def test_imports_point_to_earlier_stages(path):
     for module in imports(path):
         if module.split(".")[0] in ("trainer", "launch"):
             assert STAGES.index(stage(module)) <= STAGES.index(own), f"{path.name} ({own}) imports {module}"
+
+
+def test_the_console_scripts_import_nothing_of_ours():
+    """What they start may be hidden or overwritten by other packages of these names, which they have to tell."""
+    assert {module.partition(".")[0] for module in imports(ROOT / "recurrent_trainer.py")} <= sys.stdlib_module_names
 
 
 def test_only_flags_touches_absl():

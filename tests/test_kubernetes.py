@@ -173,3 +173,14 @@ def test_render_needs_no_cluster(api, run) -> None:
 def test_the_command_explains_itself(run, arguments, code, told) -> None:
     done = run(*arguments)
     assert done.returncode == code and told in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("module", "package", "verb"), [("kubernetes", "kubernetes", "submit"), ("yaml", "PyYAML", "render")])
+def test_without_its_extra_the_extra_is_named(module, package, verb):
+    code = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module('launch.kubernetes', run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", code, verb]
+    done = subprocess.run([*command, *JOB, *TRAIN], cwd=ROOT, capture_output=True, text=True, check=False)
+    told = f"error: launch.kubernetes needs the package {package}; pip install 'recurrent-trainer[launch]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", told)
+    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

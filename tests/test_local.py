@@ -284,7 +284,7 @@ def test_flags_on_both_sides_of_the_separator():
     assert settings == local.LocalConfig(workers=2, devices_per_worker=3, restarts=4)
     assert (config.model.units, config.device.devices_per_worker, config.data_dir) == (5, 3, "d")
     again = local.command(config)
-    assert again[1:3] == ["-m", "trainer.train"]
+    assert again[1:3] == [str(ROOT / "recurrent_trainer.py"), "trainer.train"]
     assert flags.parse(type(config), again[3:]) == config
 
 

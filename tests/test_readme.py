@@ -1,4 +1,4 @@
-"""The README names every flag with its default, its commands are right in any shell, and recipes are flags of the train command."""
+"""The README names every flag with its default, and its commands are right in any shell."""
 
 import dataclasses
 import re
@@ -33,12 +33,6 @@ def test_the_readme_has_every_flag_and_no_other(command):
             assert default.lower() == shown.lower(), name
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "trainer" / "recipes").glob("*.flags")), ids=lambda path: path.stem)
-def test_recipes_are_whole(recipe):
-    parsed = flags.parse(config.TrainConfig, [f"--flagfile={recipe}", "--data_dir=d", "--model_dir=m"])
-    assert parsed.data_dir == "d"
-
-
 def commands() -> list[str]:
     """What the README's blocks have people type, each with all of its lines."""
     blocks = re.findall(r"^```\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -61,7 +55,7 @@ def test_every_command_of_the_readme_is_right(monkeypatch):
         elif arguments[0] in ("submit", "render"):
             job.read(JobFlags, [argument for argument in arguments[1:] if argument != "--follow"])
         tried.add(f"{package}.{command}")
-    assert all(any(f"/{recipe}.flags" in line for line in commands()) for recipe in ("dates", "multi30k_en_de", "tinyshakespeare_3min"))
+    assert all(any(f"--recipe={recipe}" in line for line in commands()) for recipe in ("dates", "multi30k_en_de", "tinyshakespeare_3min"))
     assert tried == {f"trainer.{name}" for name in COMMANDS if name != "kubernetes"} | {"launch.local", "launch.kubernetes"}
 
 

@@ -12,13 +12,18 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from trainer import flags
+from recurrent_trainer import check_packages, mixed_packages
+from trainer import flags, recipe
 from trainer.errors import EXIT_DEFECT, EXIT_DONE, StorageError, TrainerError
 from trainer.flag_help import help_text, wants_help
+
+check_packages("trainer")  # at the import: with a foreign `trainer/__init__.py`, modules that commands import later fail in obscure ways
 
 EXIT_INTERRUPTED = 130
 
 Config = TypeVar("Config")
+
+_log = logging.getLogger("trainer.command")
 
 
 def run_command(name: str, summary: str, config_class: type[Config], body: Callable[[Config], Mapping[str, Any]]) -> NoReturn:
@@ -40,6 +45,8 @@ def run_command(name: str, summary: str, config_class: type[Config], body: Calla
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
         if wants_help(sys.argv[1:]):
             return help_text(name, summary, config_class)
+        if recipe.listing_wanted(config_class, sys.argv[1:]):
+            return recipe.listing()
         return line_of(body(flags.parse(config_class, sys.argv[1:])))
 
     finish(text)
@@ -60,6 +67,8 @@ def answer(text: str) -> None:
 def finish(body: Callable[[], str]) -> NoReturn:
     """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit code."""
     _log_to_stderr()
+    for text in mixed_packages():
+        _log.warning(text)
     try:
         answer(body())
         code = EXIT_DONE

@@ -271,6 +271,7 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class BudgetConfig:
     GROUP: ClassVar[str] = "training"
+    ALTERNATIVES: ClassVar[tuple[str, ...]] = ("train_steps", "epochs", "train_seconds")
 
     batch_size: int = flag("examples a step over all replicas (the global batch)", default=32)
     accumulate_steps: int = flag("parts in which a device computes its share of a step, one after the other, to save memory", default=1)
@@ -289,7 +290,7 @@ class BudgetConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 yield Problem(name, value, "is not a positive number", "use a number above 0")
-        given = [name for name in ("train_steps", "epochs", "train_seconds") if getattr(self, name) is not None]
+        given = [name for name in self.ALTERNATIVES if getattr(self, name) is not None]
         if len(given) != 1:
             told = "are all given: " + ", ".join(f"--{name}" for name in given) if given else "is missing"
             yield Problem("train_steps", self.train_steps, told, "give one of --train_steps, --epochs, --train_seconds")
@@ -373,6 +374,7 @@ class TrainConfig:
     """`python -m trainer.train`."""
 
     GROUP: ClassVar[str] = "run"
+    TAKES_RECIPE: ClassVar[bool] = True
 
     data_dir: str = flag("dataset that trainer.prepare wrote")
     model_dir: str = flag("directory of checkpoints and logs; an existing one is resumed")

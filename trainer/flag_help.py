@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from trainer import recipe
 from trainer.flags import flag_specs
 
 
 def help_text(command: str, summary: str, config_class: type) -> str:
     """The text of `--help`: the command's own flags, grouped by stage."""
-    lines = [summary.strip(), "", f"usage: python -m {command} [--flagfile=FILE] --name=value ...", ""]
+    files = "[--recipe=NAME, or help] [--flagfile=FILE]" if recipe.applies_to(config_class) else "[--flagfile=FILE]"
+    lines = [summary.strip(), "", f"usage: python -m {command} {files} --name=value ...", ""]
     group = None
     for spec in flag_specs(config_class):
         if spec.group != group:

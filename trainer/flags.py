@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from absl import flags as absl_flags
 
-from trainer import places
+from trainer import places, recipe
 from trainer.errors import ArgumentProblem, ConfigError, Problem
 
 Config = TypeVar("Config")
@@ -146,13 +146,16 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config
     lines, found = _with_flag_files(arguments)
     if lines is None:  # so nobody can tell what is missing
         return Reading(None, found, (), {name: _default(spec) for name, spec in specs.items()})
+    if recipe.applies_to(config_class):
+        lines, problems = recipe.expanded(config_class, lines)
+        found += problems
     given, rest, wrong_values = _given(list(specs.values()), lines)
     found += wrong_values
     wrong = {problem.flag for problem in found if problem.flag in specs}
     for argument in rest:
-        problem, meant = _unknown(argument, specs)
+        problem, meant = _unknown(argument, [*specs, recipe.FLAG] if recipe.applies_to(config_class) else list(specs))
         found.append(problem)
-        if meant is not None and given[meant] == _default(specs[meant]):
+        if meant in specs and given[meant] == _default(specs[meant]):
             wrong.add(meant)
             if "=" in argument:
                 given[meant] = _Parser(specs[meant]).parse(argument.partition("=")[2])
@@ -170,7 +173,7 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config
     others = tuple(_build(config_class, settings | change) for change in changes)
     named = {problem.flag for problem in found} | wrong
     check = getattr(config_class, "problems", None)
-    if check is not None:
+    if check is not None and recipe.FLAG not in named:  # of a recipe that there is not, nobody knows what it would have set
         found.extend(problem for problem in lasting(check, config, others) if problem.flag not in named)
     if hasattr(config, "places"):
         found.extend(problem for problem in places.problems(config.places(), _flag_files(arguments)) if problem.flag not in named)
@@ -233,12 +236,12 @@ def _flag_files(arguments: Sequence[str]) -> list[str]:
     return inline + [value for name, value in zip(names, arguments[1:]) if name == "flagfile"]
 
 
-def _unknown(argument: str, specs: Mapping[str, FlagSpec]) -> tuple[Problem, str | None]:
+def _unknown(argument: str, names: Sequence[str]) -> tuple[Problem, str | None]:
     """What is wrong with an argument that is no flag, and the flag that was meant, if one is close."""
     if not argument.startswith("-"):
         return ArgumentProblem(argument, None, "is no flag", "every setting is given as --name=value"), None
     name, _, value = argument.lstrip("-").partition("=")
-    close = difflib.get_close_matches(name, specs, n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     remedy = f"did you mean --{close[0]}?" if close else "see --help for the flags there are"
     return Problem(name, value or None, "is not a flag of this command", remedy), close[0] if close else None
 
