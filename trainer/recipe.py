@@ -9,8 +9,6 @@ import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from absl import flags as absl_flags
-
 from trainer.errors import Problem
 
 FLAG = "recipe"
@@ -56,13 +54,18 @@ def expanded(config_class: type, arguments: Sequence[str]) -> tuple[list[str], l
 
     An argument replaces the recipe's flag of that name, and those that it is an alternative to (one budget of training for another).
     """
-    values = absl_flags.FlagValues()
-    absl_flags.DEFINE_string(FLAG, "", "", flag_values=values)
-    try:
-        rest = values(["", *arguments], known_only=True)[1:]
-    except absl_flags.Error:
-        return list(arguments[:-1]), [Problem(FLAG, None, "has no value", f"give it as --{FLAG}=NAME")]
-    name = values[FLAG].value
+    rest: list[str] = []
+    name, left = "", list(arguments)
+    while left:
+        argument = left.pop(0)
+        if _flag_name(argument) != FLAG or not argument.startswith("-"):
+            rest.append(argument)
+        elif "=" in argument:
+            name = argument.partition("=")[2]
+        elif not left:
+            return rest, [Problem(FLAG, None, "has no value", f"give it as --{FLAG}=NAME")]
+        else:
+            name = left.pop(0)
     if not name:
         return rest, []
     if name not in names():
@@ -71,8 +74,8 @@ def expanded(config_class: type, arguments: Sequence[str]) -> tuple[list[str], l
         return rest, [Problem(FLAG, name, "is no recipe", hint)]
     replaced = {_flag_name(argument) for argument in rest}
     replaced |= {flag for group in _alternatives(config_class) if replaced.intersection(group) for flag in group}
-    ready = absl_flags.FlagValues().read_flags_from_files([f"--flagfile={path_of(name)}"])
-    return [line for line in ready if _flag_name(line) not in replaced] + rest, []
+    lines = Path(path_of(name)).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("--") and _flag_name(line) not in replaced] + rest, []
 
 
 def _flag_name(argument: str) -> str:
