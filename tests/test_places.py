@@ -103,11 +103,18 @@ def test_directories_beside_and_below_may_be_written(place: Path) -> None:
     ]
 
 
-def test_a_file_in_a_directory_that_is_read(place: Path) -> None:
-    places = Places(read_directories={"export_dir": "linked"}, written_files={"output": "in/1/saved_model.pb"})
-    assert [str(problem) for problem in problems(places)] == [
+def test_a_file_in_a_version_that_is_read(place: Path) -> None:
+    def told(export_dir: str, output: str) -> list[str]:
+        places = PredictConfig(export_dir=export_dir, input=("x",), output=output).places()
+        return [str(problem) for problem in problems(places)]
+
+    assert told("linked", "in/1/saved_model.pb") == [
         "--output=in/1/saved_model.pb lies in what --export_dir=linked reads; write to another file"
     ]
+    assert told("in/1", "in/1/f.csv") and told("gs://bucket/e/1", "gs://bucket/e/1/f.csv") and told("gs://bucket/e", "gs://bucket/e/1/f")
+    assert told("in", "in/f.csv") == told("in/1", "in/f.csv") == told("gs://bucket/e", "gs://bucket/e/f.csv") == []  # beside versions
+    (place / "in" / "saved_model.pb").touch()
+    assert told("linked", "in/f.csv")
 
 
 def test_two_outputs(place: Path) -> None:

@@ -24,13 +24,15 @@ class Places:
 
     Attributes:
         read_files: files and patterns, as `find_files` reads them; `-` is stdin.
-        read_directories: directories that hold what is read.
+        read_directories: directories that hold what is read, in folders of theirs or right in them.
+        filled_directories: flags of those that hold nothing else: an output file may not lie right in them either.
         written_files: files that are replaced.
         written_directories: directories that get files with names of the command's own; they may lie in one that is read.
     """
 
     read_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     read_directories: Mapping[str, str] = field(default_factory=dict)
+    filled_directories: frozenset[str] = frozenset()
     written_files: Mapping[str, str] = field(default_factory=dict)
     written_directories: Mapping[str, str] = field(default_factory=dict)
 
@@ -49,7 +51,8 @@ class Places:
 def problems(places: Places, flag_files: Sequence[str] = ()) -> Iterator[Problem]:
     """Yields a problem for each output that is an input, by whatever path or link, lies above one, or is another output too.
 
-    Paths are looked up, and nothing is read. An output file may not lie in a directory that is read either: it could be one of its files.
+    Paths are looked up, and nothing is read. An output file may not lie in a folder of a directory that is read either: it could be one of
+    the files there.
 
     Args:
         places: of a command.
@@ -70,6 +73,7 @@ def problems(places: Places, flag_files: Sequence[str] = ()) -> Iterator[Problem
 
 def _reasons(places: Places, flag: str, path: str, flag_files: Sequence[str]) -> Iterator[str]:
     written = _spot(path)
+    folder = _Spot(frozenset(name.rpartition("/")[0] for name in written.names))
     is_file = flag in places.written_files
     for other, text in places.read:
         told = f"what --{other}={text} reads"
@@ -78,7 +82,7 @@ def _reasons(places: Places, flag: str, path: str, flag_files: Sequence[str]) ->
                 yield f"is {told}"
             if written.is_above(spot):
                 yield f"lies above {told}"
-            if is_file and other in places.read_directories and spot.is_above(written):
+            if is_file and other in places.read_directories and spot.is_above(written if other in places.filled_directories else folder):
                 yield f"lies in {told}"
         if is_file and other in places.read_files and _would_be_read(written, text):
             yield f"fits --{other}={text}, which would read it the next time"

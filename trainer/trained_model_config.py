@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from trainer.config import SPLITS, ForecastConfig, StorageConfig, at_least, flag
@@ -14,6 +15,7 @@ from trainer.places import Places
 
 CONFORMAL = ("none", "validation", "recent")
 DEPENDENCE = ("validation", "none")
+MODEL_FILE = "saved_model.pb"  # in each version of an export
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,16 @@ class PredictConfig:
     top_p: float = flag("sample among the likeliest tokens that together reach this probability", default=1.0)
     seed: int = flag("seed of the sampling: the same gives the same text or paths again", default=0)
 
+    @property
+    def _names_a_version(self) -> bool:
+        place = Path(self.export_dir)
+        return place.name.isdigit() or (place / MODEL_FILE).is_file()
+
     def places(self) -> Places:
         return Places(
             read_files={"input": self.input},
             read_directories={"export_dir": self.export_dir},
+            filled_directories=frozenset({"export_dir"} if self._names_a_version else ()),
             written_files={"output": self.output, "plot": self.plot},
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-MODEL_FILE = "saved_model.pb"
+from trainer.trained_model_config import MODEL_FILE
+
 PUBLISHED_LAST = (f"*/{MODEL_FILE}",)  # in a bucket: a server loads no version before all of it is there
 CONTRACT_FILE = "contract.json"
 EXTRA_DIRECTORY = "assets.extra"  # TensorFlow Serving leaves it alone, apart from warm-up requests
