@@ -27,7 +27,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /cache --shell /usr/sbin/nol
 # The large layer: it changes with the pinned packages only, not with the code.
 COPY k8s/image/${DEVICE}.txt /opt/requirements.txt
 RUN pip install --no-cache-dir --no-compile --no-deps --requirement /opt/requirements.txt \
-    && python -m compileall -q -j 0 -x '/tests?/' --invalidation-mode unchecked-hash \
+    && python -m compileall -q -j 0 -x '/tests/|/python3[^/]*/test/' --invalidation-mode unchecked-hash \
     "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY k8s/image/smoke.sh /opt/smoke.sh
 COPY --from=wheel /wheel /wheel
