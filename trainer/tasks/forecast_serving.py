@@ -19,11 +19,10 @@ from trainer.tasks.serving import Serving, Signature
 DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], tf.int64, "seed"))
 
 
-class ForecastServer(tf.Module):
+class ForecastServer:
     """Maps raw lookbacks of all columns to raw forecasts."""
 
     def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool):
-        super().__init__()
         self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
@@ -142,7 +141,7 @@ def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, f
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(server, signatures, contract(server))
+    return Serving(signatures, contract(server))
 
 
 def _paths(readout: Readout) -> str | None:

@@ -19,11 +19,10 @@ from trainer.tasks.serving import Serving, Signature
 SCORED_AT_ONCE = 256  # tokens; long texts are scored piece by piece, so that logits stay small
 
 
-class LanguageServer(tf.Module):
+class LanguageServer:
     """Maps strings to strings; `first` is the token that stands before every text, or before an empty one."""
 
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any]):
-        super().__init__()
         self.model, self.by_documents = model, by_documents
         self.tokens = graph_tokenizer(tokenizer)
         self._zero_state = zero_state
@@ -175,4 +174,4 @@ def language_serving(model: keras.Model, tokenizer: Tokenizer, by_documents: boo
         "documents": "lines" if by_documents else "stream",
         "state": [part.shape[1] for part in zeros.values()],
     }
-    return Serving(server, signatures, contract, ("tensorflow_text",) if tokenizer.kind == "sentencepiece" else ())
+    return Serving(signatures, contract, (server.tokens,), server.tokens.op_modules)

@@ -21,11 +21,10 @@ from trainer.tasks.serving import Serving, Signature
 from trainer.trained_model_config import ExportConfig, SearchConfig
 
 
-class TranslationServer(tf.Module):
+class TranslationServer:
     """Maps source texts to target texts; how the search goes is fixed here, once for all requests."""
 
     def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, search: SearchConfig, n_best: int):
-        super().__init__()
         self.model, self._search, self._n_best = model, search, n_best
         self.source = graph_tokenizer(source)
         self.target = self.source if target is source else graph_tokenizer(target)
@@ -132,4 +131,4 @@ def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, co
         "n_best": config.n_best,
         **dataclasses.asdict(config.search),
     }
-    return Serving(server, signatures, contract, ("tensorflow_text",) if source.kind == "sentencepiece" else ())
+    return Serving(signatures, contract, (server.source, server.target), server.source.op_modules)

@@ -21,9 +21,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class Serving:
-    """A model ready for export: `module` owns what the functions use; `contract` is stored beside the model as JSON."""
+    """A model ready for export: `contract` is stored beside the model as JSON; `resources` own what the functions use but variables."""
 
-    module: tf.Module
     signatures: dict[str, Signature]
     contract: dict[str, Any]
+    resources: tuple[tf.Module, ...] = ()
     op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
