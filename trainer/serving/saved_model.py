@@ -36,8 +36,7 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
     scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
         model_path = scratch / "model"
-        functions = {name: _traced(signature) for name, signature in serving.signatures.items()}
-        tf.saved_model.save(_storage(functions.values(), serving.resources), str(model_path), signatures=functions)
+        functions = save(serving, model_path)
         extra = model_path / EXTRA_DIRECTORY
         extra.mkdir()
         (extra / CONTRACT_FILE).write_text(
@@ -52,6 +51,13 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"path": str(path), "signatures": sorted(functions), "max_difference": difference}
+
+
+def save(serving: Serving, path: Path) -> dict[str, Any]:
+    """Writes the SavedModel alone, and returns its signatures' functions as they compute in this process."""
+    functions = {name: _traced(signature) for name, signature in serving.signatures.items()}
+    tf.saved_model.save(_storage(functions.values(), serving.resources), str(path), signatures=functions)
+    return functions
 
 
 def _next_version(directory: Path) -> int:
