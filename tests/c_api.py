@@ -27,8 +27,9 @@ def library() -> Any:
     directory = Path(spec.origin).parent
     c.CDLL(str(directory / "libtensorflow_framework.so.2"), c.RTLD_GLOBAL)
     api = c.CDLL(str(directory / "libtensorflow_cc.so.2"), c.RTLD_GLOBAL)
-    for name in "NewStatus NewGraph NewSessionOptions LoadSessionFromSavedModel GraphOperationByName AllocateTensor TensorData".split():
+    for name in ("NewStatus", "NewGraph", "NewSessionOptions", "LoadSessionFromSavedModel", "GraphOperationByName"):
         getattr(api, f"TF_{name}").restype = c.c_void_p
+    api.TF_AllocateTensor.restype = api.TF_TensorData.restype = c.c_void_p
     api.TF_Message.restype = c.c_char_p
     api.TF_TensorByteSize.restype = c.c_size_t
     api.TF_Dim.restype = c.c_int64
