@@ -190,7 +190,7 @@ def test_the_browser_would_tell(tmp_path):
 def test_the_summary_says_which_is_better():
     def told(own, other, higher, **more):
         result = {"metrics": {"x": own}, "baselines": {"b": {"x": other}, "none": {}}, "count": 1234, "split": "test", **more}
-        return summary(result, Headline("x", "Score", "windows", higher, ""))
+        return summary(result, Headline("x", "Score", "windows", higher))
 
     assert (
         told(0.9, 1.0, False)
@@ -198,6 +198,15 @@ def test_the_summary_says_which_is_better():
     )
     assert "worse by 10.0%" in told(0.9, 1.0, True) and "worse by 20.0%" in told(1.2, 1.0, False)
     assert "has the same" in told(1.0, 1.0, False)
+    # BLEU of a model that has learnt, beside one of copied sources; an error that is many times another; a share above 100% is none
+    assert "the model is better: 68.0 times the baseline's." in told(34.0, 0.5, True)
+    assert "the model is worse: 4.3 times the baseline's." in told(4.3, 1.0, False)
+    assert "better by 99.9%" in told(0.001, 1.0, False) and "worse by 100.0%" in told(0.0, 1.0, True)
+    assert told(1.0, 0.0, False).endswith("has 0: the model is worse.")
+    for own in (0.01, 0.4, 0.99, 1.5, 1.99, 2.0, 3.0, 1e5):
+        for higher in (False, True):
+            shares = [float(share) for share in re.findall(r"([\d.,]+)%", told(own, 1.0, higher))]
+            assert all(share <= 100 for share in shares)
     test = {"diebold_mariano": {"b": {"p_value": 0.031, "verdict": "better"}}}
     assert told(0.9, 1.0, False, backtest=test).endswith("Diebold-Mariano test against it: better (p = 0.031).")
 
@@ -234,6 +243,17 @@ def test_the_card_tells_every_setting_of_the_task(reports):
 def test_the_page_is_called_as_the_data(reports):
     page = Page(page_of(reports, "forecast")[0].read_text())
     assert f"{NAME}: test split" in page.texts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_captions_tell_of_scores_that_are_there(reports, kind):
+    path, scores, _ = page_of(reports, kind)
+    (caption,) = [text for text in Page(path.read_text()).texts if text.startswith(f"{scores['count']:,} ") and ": " in text]
+    for names in (part.rpartition(":")[0] for part in caption.partition(". ")[2].split(";")):
+        for name in names.split(", "):
+            pattern = re.escape(name.strip()).replace("…", ".*")
+            assert any(re.fullmatch(pattern, score) for score in scores["metrics"]), name
+    assert ("crps" in caption) == (kind == "quantiles")
 
 
 def test_cells():

@@ -24,7 +24,7 @@ def test_the_best_the_median_and_the_worst_window_of_a_series():
         errors.add(forecast, np.where(weight > 0, target, 0), weight, np.tile([0, 1], (4, 1)))
         for row in range(4):
             scored = weight[row, :, 1] > 0
-            if scored.any():
+            if scored.sum() >= 3:  # half of the fullest, of 5
                 every.append((float(np.square(forecast - target)[row, scored, 1].mean()), 4 * number + row))
     every.sort()
     found = errors.ranked(1)
@@ -45,8 +45,25 @@ def test_ranked_places(count, places):
 
 
 def test_series_without_a_score_have_no_rank():
-    series = [{"series": index, "mse": mse} for index, mse in enumerate([3.0, None, 1.0, 2.0])]
+    series = [{"series": index, "mse": mse, "windows": 5, "targets": 30 if mse else 0} for index, mse in enumerate([3.0, None, 1.0, 2.0])]
     assert ranked_series(series) == [("best", 2), ("median", 3), ("worst", 0)]
+    # a series of which hardly a value is observed is none of the three, unless all are so
+    sparse = [{"series": 4, "mse": mse, "windows": 5, "targets": 5} for mse in (0.0, 9.0)]
+    assert [ranked_series([*series, one]) for one in sparse] == [ranked_series(series)] * 2
+    assert ranked_series(sparse[:1]) == [("best", 4)] and ranked_series(series[1:2]) == []
+
+
+def test_a_window_of_few_values_is_neither_the_best_nor_the_worst():
+    errors = WindowErrors()
+    truth = np.zeros((4, 6, 1))
+    weight = np.ones((4, 6, 1))
+    weight[0, 1:], weight[1, 2:] = 0, 0  # one and two of six values
+    forecast = np.array([0.0, 9.0, 1.0, 2.0]).reshape(4, 1, 1) * np.ones((4, 6, 1))
+    errors.add(forecast, truth, weight, np.zeros((4, 1), int))
+    assert [(window.rank, window.number, window.targets) for window in errors.ranked(0)] == [("best", 2, 6), ("worst", 3, 6)]
+    sparse = WindowErrors()  # no window is half full: the fullest count
+    sparse.add(forecast[:2], truth[:2], weight[:2], np.zeros((2, 1), int))
+    assert [(window.rank, window.number, window.targets) for window in sparse.ranked(0)] == [("best", 0, 1), ("worst", 1, 2)]
 
 
 def test_calibration_is_shown_of_quantiles_alone():
