@@ -1,11 +1,13 @@
 """What reports choose and tell: ranks of windows and series against sorting by hand, calibration, buckets and examples."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 
-from trainer.evaluation.forecast_report import calibration_section, ranked_series
+from trainer.evaluation.comparison import scale_top
+from trainer.evaluation.forecast_report import calibration_section, horizon_section, ranked_series
 from trainer.evaluation.language_report import position_section
 from trainer.evaluation.learning_curves import learning_curves
 from trainer.evaluation.translation_report import examples, length_buckets, length_section
@@ -124,3 +126,34 @@ def test_learning_curves_tell_the_best_step():
     assert "the best, 0.25 at step 600" in figure.caption and "1,000 steps (means of 4 steps)" in figure.caption
     assert "the best, 0.75 at step 1,000" in learning_curves(entries, "mse", True).parts[0].caption
     assert learning_curves([], "mse", False) is None
+
+
+def scores(values, name="mse"):
+    return {"per_step": {name: values}}
+
+
+def test_a_baseline_far_above_the_rest_leaves_the_chart():
+    baselines = {"repeat_last": scores([0.2, 5.0, 9.0]), "repeat_day": scores([0.5, 0.6, 0.7]), "ridge": scores([0.1, 0.2, 0.3])}
+    figure = horizon_section(scores([0.1, 0.2, 0.4]), baselines, None, 7).parts[0]
+    assert {label.partition(" ")[0]: label for _, label in figure.legend}["repeat_last"] == "repeat_last (beyond the axis, up to 9)"
+    assert "leaves the chart at its top" in figure.caption and "no dates" not in figure.charts[0]
+    heights = [float(y) for line in re.findall(r'<polyline[^>]*points="([^"]*)"', figure.charts[0]) for y in re.findall(r",([\d.]+)", line)]
+    assert min(heights) == 26 and len(heights) == 2 + 3 + 3 + 3  # to the top of the plot, not beyond
+    near = horizon_section(scores([0.1, 0.2, 0.4]), {**baselines, "repeat_last": scores([0.2, 1.0, 2.0])}, None, 7).parts[0]
+    assert "beyond" not in str(near.legend) + near.caption
+
+
+@pytest.mark.parametrize(
+    "model, baselines, top",
+    [
+        (1.0, [], None),
+        (1.0, [100.0], None),  # the one baseline that there is
+        (1.0, [100.0, 110.0], None),
+        (1.0, [2.0, 5.0], None),
+        (1.0, [0.5, 100.0], 1.15),
+        (17.0, [18.0, 230.0, 230.0, 30.0], 1.15 * 30),
+        (500.0, [1.0, 2.0, 600.0], None),  # a model that is the worst is shown
+    ],
+)
+def test_where_the_axis_ends(model, baselines, top):
+    assert scale_top(model, baselines) == (None if top is None else pytest.approx(top))

@@ -13,8 +13,11 @@ import numpy as np
 import tensorflow as tf
 from markupsafe import Markup
 
+from trainer.data import intervals
+from trainer.data.manifest import Interval
 from trainer.data.segments import Segment, window_starts
 from trainer.data.windows import Windows
+from trainer.evaluation.comparison import comparison
 from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
 from trainer.evaluation.report_parts import Figure, Headline, Meaning, Section, Table
 from trainer.evaluation.svg_charts import SMALL, Axes, Band, Line, line_chart
@@ -22,6 +25,7 @@ from trainer.evaluation.window_errors import WindowErrors, ranked_places
 from trainer.models.levels import pairs
 
 HISTORY_PER_HORIZON = 2
+LEAST_HISTORY = 24  # steps, or the lookback
 MOST_SERIES = 40
 CALIBRATION = (460, 400)  # pixels
 MEANINGS = (
@@ -150,7 +154,7 @@ def forecasts_section(windows: Sequence[ShownWindow], dates: bool, count: int, s
 
 def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     horizon = len(window.forecast)
-    shown = slice(max(0, len(window.values) - (1 + HISTORY_PER_HORIZON) * horizon), None)
+    shown = slice(max(0, len(window.values) - horizon - max(HISTORY_PER_HORIZON * horizon, LEAST_HISTORY)), None)
     ahead = window.x[-horizon:]
     bands = [Band(f"{share:.0%} interval", "s0", ahead, low, high) for share, low, high in window.bands]
     lines = [Line("observed", "s1", window.x[shown], window.values[shown]), Line("forecast", "s0", ahead, window.forecast)]
@@ -159,19 +163,20 @@ def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     return line_chart(lines, axes, bands, rule=float(window.x[-horizon - 1]))
 
 
-def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], interval: str, count: int) -> Section:
+def horizon_section(
+    metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], interval: Interval | None, count: int
+) -> Section:
     """The error at each step of the horizon, of the model and of every baseline."""
 
     def line(name: str, style: str, scores: Mapping[str, Any], dashed: bool) -> Line:
         errors = np.array([np.nan if value is None else value for value in scores["per_step"]["mse"]], np.float64)
         return Line(name, style, np.arange(1, len(errors) + 1), errors, dashed, marks=len(errors) == 1)
 
-    styles = {name: f"s{1 + index % 6}" for index, name in enumerate(baselines)}
-    lines = [line(name, styles[name], scores, True) for name, scores in baselines.items()] + [line("model", "s0", metrics, False)]
-    chart = line_chart(lines, Axes(f"horizon step (one is {interval})", "mean squared error (standardised)", from_zero=True))
+    rivals = [line(name, f"s{1 + index % 6}", scores, True) for index, (name, scores) in enumerate(baselines.items())]
+    told = "" if interval is None else f" (one is {intervals.describe(interval)})"
+    axes = Axes(f"horizon step{told}", "mean squared error (standardised)", from_zero=True)
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."
-    legend = (("s0", "model"), *((style, name) for name, style in styles.items()))
-    return Section("Error by horizon step", (Figure("", (chart,), caption, legend),))
+    return Section("Error by horizon step", (comparison("", line("model", "s0", metrics, False), rivals, axes, caption),))
 
 
 def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | None:
