@@ -180,8 +180,9 @@ class _Plot:
         count = max(2, (self.right - self.left) // PIXELS_A_TICK)
         ticks, texts, note = _date_ticks(*self._x, count) if axes.dates else (*_ticks(*self._x, count, whole), "")
         places = [self._label_x(tick, text) for tick, text in zip(ticks, texts)]
-        while _overlap(places, texts):  # then every other one
-            ticks, texts, places = ticks[::2], texts[::2], places[::2]
+        while _overlap(places, texts):  # then every other one, days before their hours
+            first = int(sum(map(len, texts[1::2])) > sum(map(len, texts[::2])))
+            ticks, texts, places = ticks[first::2], texts[first::2], places[first::2]
         parts = [self.frame(f"{axes.x_label} ({note})" if note else axes.x_label, axes.y_label, axes.title)]
         for tick, text, place in zip(ticks, texts, places):
             x = self.x(tick)
