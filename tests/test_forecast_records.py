@@ -48,7 +48,7 @@ def write_dataset(groups: list[Group], output_dir: str, num_shards: int, process
         found = [spool(f"{parts.directory}/series-{number}", [(group.series, group.splits)]) for number, group in enumerate(groups)]
         return plan_groups([unspool(parts.directory, own) for (own,) in found], num_shards, parts, lambda directory: None)
 
-    written = make_dataset(output_dir, {}, plan, processes).manifest
+    written = make_dataset(output_dir, "d", {}, plan, processes).manifest
     assert written is not None
     return written
 
@@ -76,10 +76,10 @@ def test_tfds_reads_the_very_values(tf: Any, tmp_path: Path) -> None:
     import tensorflow_datasets as tfds
 
     groups = two_groups()
-    written = write_dataset(groups, str(tmp_path / "My Data-2"), num_shards=3)
-    assert written.name == "my_data_2"
-    assert manifest.read(str(tmp_path / "My Data-2")) == written
-    builder = tfds.builder_from_directory(str(tmp_path / "My Data-2"))
+    written = write_dataset(groups, str(tmp_path / "d"), num_shards=3)
+    assert written.name == "d"
+    assert manifest.read(str(tmp_path / "d")) == written
+    builder = tfds.builder_from_directory(str(tmp_path / "d"))
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
         name: split.records for name, split in written.splits.items()
     }
@@ -263,7 +263,7 @@ def test_a_value_that_is_no_number_is_told_where_checksums_fit(tf: Any, tmp_path
     lie = replace(shard, crc32c=writer.crc32c)
     assert lie != shard and writer.bytes == shard.bytes
     manifest.write(replace(made, splits={"train": replace(made.splits["train"], shards=(lie,))}), directory)
-    with pytest.raises(DataError, match=r"data-train\.tfrecord.*row 7, column b of a is marked as observed and no finite number; prepare"):
+    with pytest.raises(DataError, match=r"d-train\.tfrecord.*row 7, column b of a is marked as observed and no finite number; prepare"):
         series_store.load(str(directory), manifest.read(str(directory)), "train")
-    with pytest.raises(DataError, match=r"data-train\.tfrecord.*marked as observed is no finite number"):
+    with pytest.raises(DataError, match=r"d-train\.tfrecord.*marked as observed is no finite number"):
         inspect_dataset(str(directory), manifest.read(str(directory)), 3)

@@ -34,7 +34,7 @@ def dataset(directory: Path, kind: str = "char", joint: bool = False, shards: in
 def written_pairs(directory: Path, pairs: dict[str, list[tuple[str, str]]], **settings: Any) -> Manifest:
     config = PrepareConfig(task="seq2seq", source="pairs", output_dir=str(directory), splits=("1",), **settings)
     given = {split: [Memory(split, own)] for split, own in pairs.items()}
-    written = make_dataset(str(directory), {}, functools.partial(plan_pairs, given, config), 1).manifest
+    written = make_dataset(str(directory), "d", {}, functools.partial(plan_pairs, given, config), 1).manifest
     assert written is not None
     return written
 

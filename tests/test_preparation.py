@@ -52,7 +52,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings_of(inputs: Path, kind: str) -> dict[str, Any]:
     if kind == "csv":
         files = {"input": (f"{inputs}/north.csv", f"{inputs}/south.csv"), "test_input": (f"{inputs}/late.csv",)}
-        return {"task": "forecast", "source": "csv", **files, "splits": ("0.8", "0.2")}
+        return {"task": "forecast", "source": "csv", "name": "d", **files, "splits": ("0.8", "0.2")}
     source, _, tokenizer = kind.partition("-")
     size = {"sentencepiece": 90, "word": 12}.get(tokenizer)
     if source == "pairs":
@@ -60,6 +60,7 @@ def settings_of(inputs: Path, kind: str) -> dict[str, Any]:
         return {
             "task": "seq2seq",
             "source": "pairs",
+            "name": "d",
             "input": (f"{inputs}/pairs.en", f"{inputs}/pairs.de"),
             "tokenizer": tokenizer,
             "vocab_size": size,
@@ -68,7 +69,7 @@ def settings_of(inputs: Path, kind: str) -> dict[str, Any]:
         }
     texts = {"input": (f"{inputs}/[ab].txt",), "validation_input": (f"{inputs}/c.txt",)}
     return {
-        "task": "language_model", "source": "text", "documents": source, **texts, "tokenizer": tokenizer, "vocab_size": size,
+        "task": "language_model", "source": "text", "name": "d", "documents": source, **texts, "tokenizer": tokenizer, "vocab_size": size,
     }  # fmt: skip
 
 
@@ -120,8 +121,12 @@ def test_the_finishing_step_names_what_is_missing_or_differs(inputs: Path, tmp_p
     with pytest.raises(DataError, match=r"task 1 of 3 was run with --splits=0.5,0.5 instead of 0.7,0.1,0.2"):
         prepare(PrepareConfig(**settings, finish=True))
     assert not (tmp_path / "d" / "dataset.json").exists()
+    prepare(PrepareConfig(**{**settings, "name": "e"}, task_index=1))
+    assert (tmp_path / "d" / "e-train.tfrecord-00001-of-00006").exists()
+    with pytest.raises(DataError, match=r"task 1 of 3 was run with --(name=e instead of d|splits=0.5,0.5 instead of 0.7,0.1,0.2)"):
+        prepare(PrepareConfig(**settings, finish=True))
     prepare(PrepareConfig(**settings, task_index=1))
-    assert prepare(PrepareConfig(**settings, finish=True))["complete"]
+    assert prepare(PrepareConfig(**settings, finish=True))["complete"]  # without what is left of others
     prepare(PrepareConfig(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
     assert files(tmp_path / "d") == files(tmp_path / "one" / "d")
     with pytest.raises(ConfigError, match="holds a dataset of other flags or inputs"):

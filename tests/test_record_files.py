@@ -52,7 +52,7 @@ def test_staged_shards_give_the_same_series(tf, small_dataset, server):
 
 def test_a_staged_shard_that_cannot_come_is_told(tf, server):
     server.fault = lambda number, method, path: "damage" if "/download/" in path and "00001-of" in path else None
-    told = r"gs://bucket/data/data-\w+\.tfrecord-00001-of-00003 has another checksum each time"
+    told = r"gs://bucket/data/small-\w+\.tfrecord-00001-of-00003 has another checksum each time"
     with pytest.raises(DataError, match=told), Workspace() as space:
         directory = space.dataset("gs://bucket/data", ("train", "validation"), 1.0)
         load(directory)

@@ -1,15 +1,17 @@
 """The report of each task: its numbers against evaluation.json, hostile texts, and the page in headless Chromium."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from chromium import open_page
 from conftest import prepare_csv, train_config, write_series_csv
 
-from trainer import evaluate, export, flags, prepare
+from trainer import config, evaluate, export, flags, prepare
 from trainer.evaluation.report_page import cell, summary
 from trainer.evaluation.report_parts import Headline
 from trainer.prepare_config import PrepareConfig
@@ -17,6 +19,7 @@ from trainer.trained_model_config import EvaluateConfig, ExportConfig
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"
+NAME = "North <b> | load"  # of the series
 KINDS = ("forecast", "backtest", "quantiles", "language_model", "seq2seq")
 HEADLINES = {
     "forecast": "mse",
@@ -63,7 +66,7 @@ class Page(HTMLParser):
 def series_data(directory):
     csv = write_series_csv(directory / "a.csv", 600, missing=0.02)
     csv.write_text(csv.read_text().replace("date,s0,s1", f"date,load & heat,{EVIL}", 1))
-    return prepare_csv(csv, directory / "data", "--splits=400,100,100")
+    return prepare_csv(csv, directory / "data", "--splits=400,100,100", f"--name={NAME}")
 
 
 def text_data(directory):
@@ -96,9 +99,9 @@ def reports(tf, tmp_path_factory):
         directory = tmp_path_factory.mktemp(kind)
         more = ["--output=quantiles"] if kind == "quantiles" else []
         quick = ["--train_steps=4", "--evaluate_every_steps=2", "--sequence_length=16"]
-        config = train_config(data(directory), directory / "model", *quick, *more)
+        run = train_config(data(directory), directory / "model", *quick, *more)
         with Preemption() as preemption:
-            train(config, read(config.data_dir), None, preemption, Heartbeat())
+            train(run, read(run.data_dir), None, preemption, Heartbeat())
         made[kind] = directory
     made["backtest"] = made["forecast"]
     found = {}
@@ -187,7 +190,7 @@ def test_the_browser_would_tell(tmp_path):
 def test_the_summary_says_which_is_better():
     def told(own, other, higher, **more):
         result = {"metrics": {"x": own}, "baselines": {"b": {"x": other}, "none": {}}, "count": 1234, "split": "test", **more}
-        return summary(result, Headline("x", "Score", "windows", higher, ""))
+        return summary(result, Headline("x", "Score", "windows", higher))
 
     assert (
         told(0.9, 1.0, False)
@@ -195,8 +198,62 @@ def test_the_summary_says_which_is_better():
     )
     assert "worse by 10.0%" in told(0.9, 1.0, True) and "worse by 20.0%" in told(1.2, 1.0, False)
     assert "has the same" in told(1.0, 1.0, False)
+    # BLEU of a model that has learnt, beside one of copied sources; an error that is many times another; a share above 100% is none
+    assert "the model is better: 68.0 times the baseline's." in told(34.0, 0.5, True)
+    assert "the model is worse: 4.3 times the baseline's." in told(4.3, 1.0, False)
+    assert "better by 99.9%" in told(0.001, 1.0, False) and "worse by 100.0%" in told(0.0, 1.0, True)
+    assert told(1.0, 0.0, False).endswith("has 0: the model is worse.")
+    for own in (0.01, 0.4, 0.99, 1.5, 1.99, 2.0, 3.0, 1e5):
+        for higher in (False, True):
+            shares = [float(share) for share in re.findall(r"([\d.,]+)%", told(own, 1.0, higher))]
+            assert all(share <= 100 for share in shares)
     test = {"diebold_mariano": {"b": {"p_value": 0.031, "verdict": "better"}}}
     assert told(0.9, 1.0, False, backtest=test).endswith("Diebold-Mariano test against it: better (p = 0.031).")
+
+
+def test_the_card_tells_every_setting_of_the_task(reports):
+    def settings(kind, file):
+        rows = re.findall(r"^\| (--\w+) \| (.*) \|$", file.read_text(), re.MULTILINE)
+        assert len(rows) == len(dict(rows))
+        return dict(rows)
+
+    def names(*groups):
+        return {f"--{field.name}" for group in groups for field in dataclasses.fields(group)}
+
+    common = [
+        config.ModelConfig,
+        config.OptimizerConfig,
+        config.BudgetConfig,
+        config.DeviceConfig,
+        config.StorageConfig,
+        config.DebugConfig,
+    ]
+    own = {"forecast": [config.ForecastConfig], "language_model": [config.LanguageConfig, config.TokenConfig]}
+    for kind, groups in own.items():
+        directory, _ = reports[kind]
+        made = export.main(flags.parse(ExportConfig, [f"--model_dir={directory}/model", f"--export_dir={directory}/card"]))
+        told = settings(kind, Path(made["path"]) / "assets.extra" / "model_card.md")
+        given = {"--sequence_length", "--time_features", "--lookback", "--horizon"}  # to all of these runs
+        assert set(told) == names(*common, *groups) | {"--seed"} | given
+        assert (told["--train_steps"], told["--clip_norm"], told["--epochs"], told["--jit_compile"]) == ("4", "1.0", "–", "false")
+        page = Page((directory / kind / "report.html").read_text())
+        assert {row[0]: row[1] for table in page.tables for row in table if row[0].startswith("--")} == told
+
+
+def test_the_page_is_called_as_the_data(reports):
+    page = Page(page_of(reports, "forecast")[0].read_text())
+    assert f"{NAME}: test split" in page.texts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_captions_tell_of_scores_that_are_there(reports, kind):
+    path, scores, _ = page_of(reports, kind)
+    (caption,) = [text for text in Page(path.read_text()).texts if text.startswith(f"{scores['count']:,} ") and ": " in text]
+    for names in (part.rpartition(":")[0] for part in caption.partition(". ")[2].split(";")):
+        for name in names.split(", "):
+            pattern = re.escape(name.strip()).replace("…", ".*")
+            assert any(re.fullmatch(pattern, score) for score in scores["metrics"]), name
+    assert ("crps" in caption) == (kind == "quantiles")
 
 
 def test_cells():
@@ -211,6 +268,7 @@ def test_an_export_carries_a_card_with_the_scores_of_its_weights(reports, kind):
     assert made["path"].endswith("/1") and result["weights"] in card
     best = [entry for entry in run_files.read_metrics(str(directory / "model")) if "validation_" in "".join(entry)]
     assert f"at step {min(best, key=lambda entry: next(v for k, v in entry.items() if k != 'step'))['step']}" in card
+    assert card.startswith({"forecast": "# North &lt;b> \\| load\n", "language_model": "# a\n", "seq2seq": "# in and 1 more\n"}[kind])
     for name in (HEADLINES[kind], "CRC32C", "tensorflow", "--train_steps | 4", "3" if kind == "forecast" else "tokenizer | char"):
         assert name in card
     assert f"| {HEADLINES[kind]} | {result['metrics'][HEADLINES[kind]]:.4g} |" in card

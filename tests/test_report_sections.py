@@ -1,11 +1,13 @@
 """What reports choose and tell: ranks of windows and series against sorting by hand, calibration, buckets and examples."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 
-from trainer.evaluation.forecast_report import calibration_section, ranked_series
+from trainer.evaluation.comparison import scale_top
+from trainer.evaluation.forecast_report import calibration_section, horizon_section, ranked_series
 from trainer.evaluation.language_report import position_section
 from trainer.evaluation.learning_curves import learning_curves
 from trainer.evaluation.translation_report import examples, length_buckets, length_section
@@ -24,7 +26,7 @@ def test_the_best_the_median_and_the_worst_window_of_a_series():
         errors.add(forecast, np.where(weight > 0, target, 0), weight, np.tile([0, 1], (4, 1)))
         for row in range(4):
             scored = weight[row, :, 1] > 0
-            if scored.any():
+            if scored.sum() >= 3:  # half of the fullest, of 5
                 every.append((float(np.square(forecast - target)[row, scored, 1].mean()), 4 * number + row))
     every.sort()
     found = errors.ranked(1)
@@ -45,8 +47,25 @@ def test_ranked_places(count, places):
 
 
 def test_series_without_a_score_have_no_rank():
-    series = [{"series": index, "mse": mse} for index, mse in enumerate([3.0, None, 1.0, 2.0])]
+    series = [{"series": index, "mse": mse, "windows": 5, "targets": 30 if mse else 0} for index, mse in enumerate([3.0, None, 1.0, 2.0])]
     assert ranked_series(series) == [("best", 2), ("median", 3), ("worst", 0)]
+    # a series of which hardly a value is observed is none of the three, unless all are so
+    sparse = [{"series": 4, "mse": mse, "windows": 5, "targets": 5} for mse in (0.0, 9.0)]
+    assert [ranked_series([*series, one]) for one in sparse] == [ranked_series(series)] * 2
+    assert ranked_series(sparse[:1]) == [("best", 4)] and ranked_series(series[1:2]) == []
+
+
+def test_a_window_of_few_values_is_neither_the_best_nor_the_worst():
+    errors = WindowErrors()
+    truth = np.zeros((4, 6, 1))
+    weight = np.ones((4, 6, 1))
+    weight[0, 1:], weight[1, 2:] = 0, 0  # one and two of six values
+    forecast = np.array([0.0, 9.0, 1.0, 2.0]).reshape(4, 1, 1) * np.ones((4, 6, 1))
+    errors.add(forecast, truth, weight, np.zeros((4, 1), int))
+    assert [(window.rank, window.number, window.targets) for window in errors.ranked(0)] == [("best", 2, 6), ("worst", 3, 6)]
+    sparse = WindowErrors()  # no window is half full: the fullest count
+    sparse.add(forecast[:2], truth[:2], weight[:2], np.zeros((2, 1), int))
+    assert [(window.rank, window.number, window.targets) for window in sparse.ranked(0)] == [("best", 0, 1), ("worst", 1, 2)]
 
 
 def test_calibration_is_shown_of_quantiles_alone():
@@ -107,3 +126,34 @@ def test_learning_curves_tell_the_best_step():
     assert "the best, 0.25 at step 600" in figure.caption and "1,000 steps (means of 4 steps)" in figure.caption
     assert "the best, 0.75 at step 1,000" in learning_curves(entries, "mse", True).parts[0].caption
     assert learning_curves([], "mse", False) is None
+
+
+def scores(values, name="mse"):
+    return {"per_step": {name: values}}
+
+
+def test_a_baseline_far_above_the_rest_leaves_the_chart():
+    baselines = {"repeat_last": scores([0.2, 5.0, 9.0]), "repeat_day": scores([0.5, 0.6, 0.7]), "ridge": scores([0.1, 0.2, 0.3])}
+    figure = horizon_section(scores([0.1, 0.2, 0.4]), baselines, None, 7).parts[0]
+    assert {label.partition(" ")[0]: label for _, label in figure.legend}["repeat_last"] == "repeat_last (beyond the axis, up to 9)"
+    assert "leaves the chart at its top" in figure.caption and "no dates" not in figure.charts[0]
+    heights = [float(y) for line in re.findall(r'<polyline[^>]*points="([^"]*)"', figure.charts[0]) for y in re.findall(r",([\d.]+)", line)]
+    assert min(heights) == 26 and len(heights) == 2 + 3 + 3 + 3  # to the top of the plot, not beyond
+    near = horizon_section(scores([0.1, 0.2, 0.4]), {**baselines, "repeat_last": scores([0.2, 1.0, 2.0])}, None, 7).parts[0]
+    assert "beyond" not in str(near.legend) + near.caption
+
+
+@pytest.mark.parametrize(
+    "model, baselines, top",
+    [
+        (1.0, [], None),
+        (1.0, [100.0], None),  # the one baseline that there is
+        (1.0, [100.0, 110.0], None),
+        (1.0, [2.0, 5.0], None),
+        (1.0, [0.5, 100.0], 1.15),
+        (17.0, [18.0, 230.0, 230.0, 30.0], 1.15 * 30),
+        (500.0, [1.0, 2.0, 600.0], None),  # a model that is the worst is shown
+    ],
+)
+def test_where_the_axis_ends(model, baselines, top):
+    assert scale_top(model, baselines) == (None if top is None else pytest.approx(top))

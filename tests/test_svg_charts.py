@@ -1,5 +1,6 @@
 """Charts: pixels against plain arithmetic, gaps, round ticks, escaped labels."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -88,3 +89,61 @@ def test_a_heat_map_has_a_cell_for_every_weight():
 def test_bars_are_as_high_as_their_values():
     bars = [float(bar.get("height")) for bar in parsed(bar_chart(["a", "b"], [10.0, 20.0], "x", "y")).iter("rect")]
     assert bars[1] == pytest.approx(2 * bars[0], abs=0.2)
+
+
+def test_a_line_is_cut_off_at_the_top_of_its_axis():
+    x, y = np.arange(5.0), np.array([0.0, 1.0, 3.0, 1.0, 0.5])
+    axes = Axes("x", "y", size=(400, 300), from_zero=True, top=2.0)
+    svg = parsed(line_chart([Line("a", "s0", x, y, marks=True)], axes))
+    found = [coordinates(line.get("points")) for line in svg.iter("polyline")]
+    assert [len(part) for part in found] == [3, 3]
+    highest, lowest = found[0][-1], found[0][0]
+    assert highest[1] == found[1][0][1] == min(part[:, 1].min() for part in found) == 26  # the top margin
+    step = (found[1][-1][0] - lowest[0]) / 4
+    assert highest[0] == pytest.approx(lowest[0] + 1.5 * step, abs=0.1)  # half way from 1 to 3
+    assert [dot.find("title").text for dot in svg.iter("circle")] == ["a: 0", "a: 1", "a: 1", "a: 0.5"]
+
+
+def test_a_band_of_one_step_can_be_seen():
+    one = np.array([1.0])
+    svg = parsed(line_chart([Line("m", "s0", np.arange(3.0), np.arange(3.0))], Axes("x", "y"), [Band("80%", "s0", one, one - 1, one + 1)]))
+    outline = coordinates(svg.find("polygon").get("points"))
+    assert np.ptp(outline[:, 0]) >= 5 and np.ptp(outline[:, 1]) > 50
+
+
+def test_bars_of_nothing_stand_on_the_axis():
+    svg = bar_chart(["a", "b"], [0.0, 0.0], "x", "y")
+    assert {float(bar.get("height")) for bar in parsed(svg).iter("rect")} == {0.0} and "-0.2" not in texts(svg)
+
+
+def boxes(svg):
+    """Left and right end of every label of an axis, as wide as Pillow sets it in DejaVu Sans of 12 pixels."""
+    from matplotlib import font_manager
+    from PIL import ImageFont
+
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
+    for element in parsed(svg).iter("text"):
+        if element.get("class") is None and element.get("transform") is None:
+            width, x = font.getlength(element.text), float(element.get("x"))
+            left = x - (width if element.get("text-anchor") == "end" else width / 2)
+            yield element.get("text-anchor"), left, left + width, float(element.get("y"))
+
+
+@pytest.mark.parametrize("size", [(420, 250), (760, 320)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 12345.678, 3e6, 2.8e7, -4e12])
+def test_labels_of_axes_do_not_overlap(size, scale):
+    hours = np.datetime64("2016-09-12T07:00").astype("datetime64[s]").astype(np.float64)
+    for steps in (2, 3, 48, 96, 2000):
+        for x, dates in (
+            (np.arange(1.0 - steps, 1), False),
+            (1e6 * np.arange(1.0, steps + 1), False),
+            (hours + 3600.0 * np.arange(steps), True),
+            (hours + 60.0 * np.arange(steps), True),
+            (hours + 2.6e6 * np.arange(steps), True),
+        ):
+            svg = line_chart([Line("a", "s0", x, scale * np.linspace(0.9, 1.3, steps))], Axes("time", "value", size=size, dates=dates))
+            found = list(boxes(svg))
+            below = sorted((left, right) for anchor, left, right, _ in found if anchor == "middle")
+            assert below and all(one[1] < other[0] for one, other in itertools.pairwise(below)), (steps, dates)
+            assert below[0][0] >= 0 and below[-1][1] <= size[0]
+            assert min(left for anchor, left, _, _ in found if anchor == "end") >= 20  # beside the label of the axis

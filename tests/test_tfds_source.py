@@ -76,6 +76,7 @@ def run(built: Path, out: Path, *arguments: str) -> dict[str, Any]:
 
 def test_texts_become_documents(built: Path, tmp_path: Path) -> None:
     result = run(built, tmp_path / "d", "--task=language_model", "--tfds_name=reviews")
+    assert result["name"] == "reviews"
     # The test split is TFDS's own, its share of --splits goes to train.
     assert result["documents"] == {"train": 18, "validation": 2, "test": 3}
     written = manifest.read(str(tmp_path / "d"))

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from absl import flags as absl_flags
@@ -287,15 +287,25 @@ def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:
 
 def to_arguments(config: Any) -> list[str]:
     """The flags that give `config` again, one a line of a flag file; defaults are left out."""
-    lines = []
-    for spec in flag_specs(type(config)):
-        value = _value_of(config, spec.name)
-        if value == spec.default:
-            continue
-        if spec.kind is tuple:
-            value = ",".join(value)
-        lines.append(f"--{spec.name}={str(value).lower() if spec.kind is bool else value}")
-    return lines
+    return [f"--{spec.name}={_text(spec, value)}" for spec, value in _values(config) if value != spec.default]
+
+
+def default_settings(config: Any, left_out: Collection[str]) -> dict[str, str]:
+    """The flags of `config` that have their defaults, which may be empty texts, without groups that are left out: `--name` -> value."""
+    return {f"--{spec.name}": _text(spec, value) for spec, value in _values(config) if value == spec.default and spec.group not in left_out}
+
+
+def _values(config: Any) -> Iterator[tuple[FlagSpec, Any]]:
+    return ((spec, _value_of(config, spec.name)) for spec in flag_specs(type(config)))
+
+
+def _text(spec: FlagSpec, value: Any) -> str:
+    """A value as it is given to a flag; none is an empty text."""
+    if value is None:
+        return ""
+    if spec.kind is tuple:
+        return ",".join(value)
+    return str(value).lower() if spec.kind is bool else str(value)
 
 
 def _value_of(config: Any, name: str) -> Any:

@@ -45,7 +45,8 @@ def _inspect(config: InspectConfig) -> dict[str, Any]:
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     """The result for people."""
-    yield f"{result['data_dir']}: {result['task']}, fingerprint {result['fingerprint']}, written by {result['created_by']}"
+    data = f"{result['data_dir']}: {result['name']}, {result['task']}"
+    yield f"{data}, fingerprint {result['fingerprint']}, written by {result['created_by']}"
     yield ""
     yield from _table([{"split": name, **_flat(split)} for name, split in result["splits"].items()])
     if "series" in result:

@@ -14,6 +14,7 @@ from typing import Any
 from trainer.command import run_command
 from trainer.config import SPLITS
 from trainer.data import manifest, tfds_source
+from trainer.data.dataset_name import dataset_name
 from trainer.data.input_files import find_split_files
 from trainer.data.parallel import available_cores
 from trainer.data.parts import Task
@@ -80,14 +81,16 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     sources = find(config)
     pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
     processes = (config.num_processes or available_cores()) if pays else 1
-    request = _request(config, tfds_source.described(config) if config.source == "tfds" else sizes)
-    outcome = make_dataset(config.output_dir, request, partial(plan, sources, config), processes, task, place)
+    name = dataset_name(config)
+    request = _request(config, name, tfds_source.described(config) if config.source == "tfds" else sizes)
+    outcome = make_dataset(config.output_dir, name, request, partial(plan, sources, config), processes, task, place)
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
     if sizes and task is None:
         _log.info("read %.0f MB/s", sum(sizes.values()) / seconds / 1e6)
     return {
         "output_dir": config.output_dir,
+        "name": name,
         "complete": outcome.manifest is not None,
         "records": {name: split.records for name, split in outcome.splits.items()},
         **outcome.told,
@@ -148,10 +151,11 @@ def _sizes(config: PrepareConfig) -> dict[str, int]:
     }
 
 
-def _request(config: PrepareConfig, inputs: Mapping[str, int]) -> dict[str, Any]:
-    """All that decides what the dataset holds: flags and inputs."""
+def _request(config: PrepareConfig, name: str, inputs: Mapping[str, int]) -> dict[str, Any]:
+    """All that decides what the dataset holds: flags, the name as it was found, and inputs."""
     flags = {f"--{field.name}": getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in NOT_OF_THE_DATA}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()} | dict(inputs)
+    flags["--name"] = name
+    return {flag: list(value) if isinstance(value, tuple) else value for flag, value in flags.items()} | dict(inputs)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SOURCES = {  # of prepare -> the tasks that can read them
     "sample": TASKS,
 }
 TFDS_ROLES = {"forecast": ("values",), "language_model": ("text",), "seq2seq": ("source", "target")}  # what a record is read for
+LONGEST_NAME = 100  # characters of a dataset's name
 TOKENIZERS = ("char", "byte", "word", "sentencepiece")
 
 
@@ -35,6 +36,11 @@ class PrepareConfig:
         choices=tuple(SOURCES),
     )
     output_dir: str = flag("directory of the dataset; must not hold another one")
+    name: str = flag(
+        "what the dataset is called, in reports, on model cards and in the names of its files; without it the files' common name, or that"
+        " of TFDS",
+        default="",
+    )
     input: tuple[str, ...] = flag(
         "path, glob or comma list of files; pairs: source_file,target_file (line-aligned), or one file with a tab between;"
         " tfds: split to train on, as in train[:90%], instead of the splits by their names",
@@ -103,6 +109,10 @@ class PrepareConfig:
         yield from at_least(self, 0, "num_processes", "seed", "task_index")
         yield from at_least(self, 8, "vocab_size")
         yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
+        if len(self.name) > LONGEST_NAME or not self.name.isprintable():
+            yield Problem(
+                "name", self.name[:LONGEST_NAME], f"is no name of up to {LONGEST_NAME} printable characters", "give a shorter one"
+            )
         fitting = [source for source, tasks in SOURCES.items() if self.task in tasks]
         if self.source not in fitting:
             remedy = f"use {' or '.join(f'--source={source}' for source in fitting)}"

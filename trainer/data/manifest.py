@@ -152,11 +152,11 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does, a vocabulary or a static column."""
-        parts = [f"{name} {shard.file} {shard.bytes} {shard.crc32c}" for name in sorted(self.splits) for shard in self.splits[name].shards]
+        """Sixteen hexadecimal digits that differ when any shard's content does, a vocabulary or a static column, and no name."""
+        parts = [f"{split} {shard.bytes} {shard.crc32c}" for split in sorted(self.splits) for shard in self.splits[split].shards]
         parts += [f"vocabulary {sha256}" for sha256 in self.vocabularies]
         if self.series is not None and self.series.static:
-            parts += [f"static {group.name} {group.static}" for group in self.series.groups]
+            parts += [f"static {group.static}" for group in self.series.groups]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property

@@ -20,6 +20,8 @@ def check_manifest(manifest: Manifest) -> None:
     kinds = {"forecast": manifest.series, "language_model": manifest.text, "seq2seq": manifest.pairs}
     if [task for task, own in kinds.items() if own is not None] != [manifest.task]:
         raise ValueError(f"it tells of something else than its task {manifest.task!r}, or of several things")
+    if not manifest.name.isprintable():
+        raise ValueError("its name is not printable")
     if manifest.series:
         told = {split for group in manifest.series.groups for split in group.splits}
         needed = {"group", "start", "values", "observed"} | ({"time"} if manifest.series.interval else set())

@@ -18,9 +18,11 @@ from trainer.data import manifest
 from trainer.data.manifest import Manifest, Shard, Split
 from trainer.data.parallel import Workers
 from trainer.data.parts import PARTS, Parts, Task, digest
-from trainer.data.shards import Content, ShardJob, dataset_name, read_result, shard_file, total, write_shard
+from trainer.data.shards import Content, ShardJob, read_result, shard_file, total, write_shard
 from trainer.data.shared_place import SharedDirectory
+from trainer.data.tfds_files import file_prefix
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.storage.workspace import SHARD_MARK
 
 tqdm.monitor_interval = 0  # no thread that looks after slow bars: `parallel` forks where there is none
 
@@ -53,6 +55,7 @@ class Outcome:
 
 def make_dataset(
     output_dir: str,
+    name: str,
     request: dict[str, Any],
     plan: Callable[[Parts], Plan],
     processes: int,
@@ -66,7 +69,8 @@ def make_dataset(
     time.
 
     Args:
-      output_dir: directory to make; its base name in snake case names the dataset.
+      output_dir: directory to make.
+      name: of the dataset; in snake case its files begin with it.
       request: flags and inputs, JSON: all that decides what the dataset holds.
       plan: says what the dataset holds; may leave and read parts.
       processes: of this task.
@@ -84,7 +88,7 @@ def make_dataset(
             return Outcome(made.splits, made, {})
         parts = Parts(shared, request, task or Task(), workers)
         try:
-            return _run(parts, plan(parts), dataset_name(output_dir))
+            return _run(parts, plan(parts), name)
         except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
             if (made := _made_before(shared, output_dir, request)) is None:
                 raise
@@ -123,7 +127,8 @@ def _made_before(place: SharedDirectory, output_dir: str, request: dict[str, Any
 
 def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
     task = parts.task
-    files = {split: [shard_file(name, split, number, len(own)) for number in range(len(own))] for split, own in plan.shards.items()}
+    prefix = file_prefix(name)
+    files = {split: [shard_file(prefix, split, number, len(own)) for number in range(len(own))] for split, own in plan.shards.items()}
     own = [
         ShardJob(parts.output / file, content)
         for split, contents in plan.shards.items()
@@ -151,11 +156,16 @@ def _missing(parts: Parts, files: Mapping[str, Sequence[str]]) -> list[str]:
             task = parts.task.owner(number)
             if f"{file}.json" in there or task in lines:
                 continue
-            differs = next((difference for names, difference in others if f"{file}.json" in names), None)
+            differs = next((difference for names, difference in others if _same_part(file) in map(_same_part, names)), None)
             told = f"was run with {differs}" if differs else "has not written it"
             again = f"run it with --num_tasks={parts.task.count} --task_index={task}"
             lines[task] = f"{parts.output / file} is missing: task {task} of {parts.task.count} {told}; {again}"
     return [lines[task] for task in sorted(lines)]
+
+
+def _same_part(file: str) -> str:
+    """The name of a shard or of its part without the dataset's, in which two requests may differ."""
+    return file.removesuffix(".json").partition("-")[2]
 
 
 def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
@@ -174,7 +184,10 @@ def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[
     parts.place.complete()
     if parts.task.count > 1:
         parts.place.delete_folder(PARTS)
-        for leftover in parts.output.glob(f".{name}-*"):  # of killed tasks
+        for stale in there.keys() - {file for own in files.values() for file in own}:  # of tasks that had other flags
+            if SHARD_MARK in stale:
+                parts.place.delete(stale)
+        for leftover in parts.output.glob(f".{file_prefix(name)}-*"):  # of killed tasks
             leftover.unlink(missing_ok=True)
     return Outcome(splits, described, told)
 

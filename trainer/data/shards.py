@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,14 +28,8 @@ class ShardJob:
     content: Content
 
 
-def dataset_name(output_dir: str) -> str:
-    """The snake-case name that TFDS accepts, from the directory's base name."""
-    words = re.sub(r"[^a-z0-9]+", "_", Path(output_dir).resolve().name.lower()).strip("_")
-    return words if words[:1].isalpha() else f"dataset_{words}".rstrip("_")
-
-
-def shard_file(name: str, split: str, number: int, count: int) -> str:
-    return f"{name}-{split}.tfrecord-{number:05d}-of-{count:05d}"
+def shard_file(prefix: str, split: str, number: int, count: int) -> str:
+    return f"{prefix}-{split}.tfrecord-{number:05d}-of-{count:05d}"
 
 
 def write_shard(job: ShardJob) -> dict[str, Any]:

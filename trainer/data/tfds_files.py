@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainer.data.manifest import Feature, Manifest
+
+
+def file_prefix(name: str) -> str:
+    """What the names of a dataset's files begin with: its name in the snake case that TFDS accepts."""
+    words = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return words if words[:1].isalpha() else f"dataset_{words}".rstrip("_")
 
 
 def dataset_info(manifest: Manifest) -> dict[str, Any]:
@@ -14,7 +21,7 @@ def dataset_info(manifest: Manifest) -> dict[str, Any]:
         "description": f"Task {manifest.task}, prepared by {manifest.created_by}.",
         "fileFormat": "tfrecord",
         "moduleName": "trainer.prepare",
-        "name": manifest.name,
+        "name": file_prefix(manifest.name),
         "splits": [
             {
                 "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",

@@ -138,6 +138,11 @@ def described(config: PrepareConfig) -> dict[str, int]:
     return {name: source.builder.info.splits[expression].num_examples for name, expression in splits.items()}
 
 
+def dataset_name(config: PrepareConfig) -> str:
+    """The dataset's name with its configuration, without its version. Raises ConfigError or DataError as `open_source`."""
+    return _opened(config).name.rpartition("/")[0]
+
+
 def total_pieces(config: PrepareConfig) -> int:
     return sum(source.pieces for sources in pieces(config).values() for source in sources)
 

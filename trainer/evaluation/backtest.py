@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from trainer.data.segments import Segment, window_starts
 from trainer.errors import ConfigError, Problem
+from trainer.evaluation.comparison import comparison
 from trainer.evaluation.diebold_mariano import SIGNIFICANCE, diebold_mariano
 from trainer.evaluation.forecast_evaluation import Adjust, Prediction, Rivals, Scores, SeriesScale
 from trainer.evaluation.quantile_metrics import QuantileMetrics
@@ -171,14 +172,13 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
     rows, loss = found["origins"], found["loss"]
     names = [MODEL, *result["baselines"]]
     styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
-    lines = [_line(rows, name, loss, name, styles[name]) for name in names]
-    chart = line_chart(lines[::-1], Axes("origin", LOSS_NAMES[loss], from_zero=True))
+    model, *rivals = (_line(rows, name, loss, name, styles[name]) for name in names)
     how = "The model was trained anew on the data before each origin." if refitted else "One model forecast from all origins."
     caption = (
         f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. {how} "
         "No forecast was shown a value after its origin."
     )
-    figures = [Figure("Error from each origin", (chart,), caption, tuple((styles[name], name) for name in names))]
+    figures = [comparison("Error from each origin", model, rivals, Axes("origin", LOSS_NAMES[loss], from_zero=True), caption)]
     if coverages := [name for name in result["metrics"] if name.startswith("coverage_")]:
         figures.append(_coverage_figure(rows, coverages))
     tests = tuple(

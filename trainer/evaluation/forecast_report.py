@@ -13,29 +13,36 @@ import numpy as np
 import tensorflow as tf
 from markupsafe import Markup
 
+from trainer.data import intervals
+from trainer.data.manifest import Interval
 from trainer.data.segments import Segment, window_starts
 from trainer.data.windows import Windows
+from trainer.evaluation.comparison import comparison
 from trainer.evaluation.forecast_evaluation import Prediction, SeriesScale
-from trainer.evaluation.report_parts import Figure, Headline, Section, Table
+from trainer.evaluation.report_parts import Figure, Headline, Meaning, Section, Table
 from trainer.evaluation.svg_charts import SMALL, Axes, Band, Line, line_chart
 from trainer.evaluation.window_errors import WindowErrors, ranked_places
 from trainer.models.levels import pairs
 
 HISTORY_PER_HORIZON = 2
+LEAST_HISTORY = 24  # steps, or the lookback
 MOST_SERIES = 40
 CALIBRATION = (460, 400)  # pixels
+MEANINGS = (
+    Meaning(("mse", "mae", "crps", "crps_paths"), "of values standardised by the training split"),
+    Meaning(("crps_sum", "coverage_*_sum"), "of their sums over the horizon"),
+    Meaning(("mae_raw", "rmse"), "in the units of the data"),
+    Meaning(("nd", "weighted_quantile_loss"), "relative to the size of the values"),
+    Meaning(("mase",), "relative to repeating the last season in training"),
+    Meaning(("smape", "coverage_*"), "percent"),
+)
 
 
 def headline(probabilistic: bool, counted: str = "windows") -> Headline:
     """The score of the summary: of quantiles where the forecast has them."""
-    caption = (
-        "mse, mae, crps and crps_paths: of values standardised by the training split; crps_sum and coverage_80_sum: of their sums over the "
-        "horizon; mae_raw and rmse: in the units of the data; nd and weighted_quantile_loss: relative to the size of the values; mase: "
-        "relative to repeating the last season in training; smape and coverages: percent."
-    )
     if probabilistic:
-        return Headline("weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, caption=caption)
-    return Headline("mse", "Mean squared error (standardised)", counted, higher_is_better=False, caption=caption)
+        return Headline("weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, meanings=MEANINGS)
+    return Headline("mse", "Mean squared error (standardised)", counted, higher_is_better=False, meanings=MEANINGS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +67,13 @@ class ShownWindow:
 
 
 def ranked_series(per_series: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """The best, the median and the worst series by `mse`, as (rank, index); each once."""
-    scored = sorted((entry for entry in per_series if entry["mse"] is not None), key=lambda entry: entry["mse"])
+    """The best, the median and the worst series by `mse`, as (rank, index); each once.
+
+    Only series take part whose windows have half as many scored targets as those of the fullest.
+    """
+    shares = {entry["series"]: entry["targets"] / entry["windows"] for entry in per_series if entry["mse"] is not None}
+    full = [entry for entry in per_series if 2 * shares.get(entry["series"], 0.0) >= max(shares.values(), default=1.0)]
+    scored = sorted(full, key=lambda entry: entry["mse"])
     return [(rank, int(scored[place]["series"])) for rank, place in ranked_places(len(scored))]
 
 
@@ -92,10 +104,11 @@ def shown_windows(
             observed = np.concatenate([batch["past_observed"][0, :, window.channel], batch["target_weight"][0, :, window.channel]])
             segment, target = located(segments, lookback, horizon, window.number)
             x = np.arange(1 - lookback, 1 + horizon) if segment.times is None else segment.times[target - lookback : target + horizon]
+            seen = "" if window.targets == horizon else f", {window.targets:,} of {horizon:,} observed"
             shown.append(
                 ShownWindow(
-                    f"{series_rank.capitalize()} series: {scale.names[index]}",
-                    f"{window.rank.capitalize()} window: MSE {window.mse:.3g}",
+                    scale.names[index] if len(scale.names) == 1 else f"{series_rank.capitalize()} series: {scale.names[index]}",
+                    f"{window.rank.capitalize()} window: MSE {window.mse:.3g}{seen}",
                     x.astype(np.float64),
                     np.where(observed > 0, values * std + mean, np.nan),
                     forecast.median[0, :, window.channel] * std + mean,
@@ -127,7 +140,8 @@ def forecasts_section(windows: Sequence[ShownWindow], dates: bool, count: int, s
     if shares:
         legend.append(("s0 area", "intervals of " + ", ".join(f"{share:.0%}" for share in shares)))
     caption = (
-        f"Chosen from {count:,} windows of {series:,} series by mean squared error (MSE, standardised). "
+        f"Chosen from {count:,} windows of {series:,} series by mean squared error (MSE, standardised), leaving out those with less than "
+        "half of the fullest's observed values. "
         "Values are in the units of the data; the forecast begins at the dotted line."
     )
     names = list(dict.fromkeys(window.series for window in windows))
@@ -140,7 +154,7 @@ def forecasts_section(windows: Sequence[ShownWindow], dates: bool, count: int, s
 
 def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     horizon = len(window.forecast)
-    shown = slice(max(0, len(window.values) - (1 + HISTORY_PER_HORIZON) * horizon), None)
+    shown = slice(max(0, len(window.values) - horizon - max(HISTORY_PER_HORIZON * horizon, LEAST_HISTORY)), None)
     ahead = window.x[-horizon:]
     bands = [Band(f"{share:.0%} interval", "s0", ahead, low, high) for share, low, high in window.bands]
     lines = [Line("observed", "s1", window.x[shown], window.values[shown]), Line("forecast", "s0", ahead, window.forecast)]
@@ -149,19 +163,20 @@ def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     return line_chart(lines, axes, bands, rule=float(window.x[-horizon - 1]))
 
 
-def horizon_section(metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], interval: str, count: int) -> Section:
+def horizon_section(
+    metrics: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]], interval: Interval | None, count: int
+) -> Section:
     """The error at each step of the horizon, of the model and of every baseline."""
 
     def line(name: str, style: str, scores: Mapping[str, Any], dashed: bool) -> Line:
         errors = np.array([np.nan if value is None else value for value in scores["per_step"]["mse"]], np.float64)
         return Line(name, style, np.arange(1, len(errors) + 1), errors, dashed, marks=len(errors) == 1)
 
-    styles = {name: f"s{1 + index % 6}" for index, name in enumerate(baselines)}
-    lines = [line(name, styles[name], scores, True) for name, scores in baselines.items()] + [line("model", "s0", metrics, False)]
-    chart = line_chart(lines, Axes(f"horizon step (one is {interval})", "mean squared error (standardised)", from_zero=True))
+    rivals = [line(name, f"s{1 + index % 6}", scores, True) for index, (name, scores) in enumerate(baselines.items())]
+    told = "" if interval is None else f" (one is {intervals.describe(interval)})"
+    axes = Axes(f"horizon step{told}", "mean squared error (standardised)", from_zero=True)
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."
-    legend = (("s0", "model"), *((style, name) for name, style in styles.items()))
-    return Section("Error by horizon step", (Figure("", (chart,), caption, legend),))
+    return Section("Error by horizon step", (comparison("", line("model", "s0", metrics, False), rivals, axes, caption),))
 
 
 def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.evaluation.report_parts import Figure, Headline, Section, Table
+from trainer.evaluation.report_parts import Figure, Headline, Meaning, Section, Table
 from trainer.evaluation.svg_charts import Axes, Line, line_chart
 
 HEADLINE = Headline(
@@ -15,8 +15,11 @@ HEADLINE = Headline(
     "Nats per character",
     "tokens",
     higher_is_better=False,
-    caption="Nats and bits per token and per character, less is better; windowed scores read independent windows from a zero state. "
-    "Baselines are counts of the training split.",
+    meanings=(
+        Meaning(("*nats_*", "*bits_*", "*perplexity"), "less is better"),
+        Meaning(("windowed_*",), "of independent windows that begin with a zero state"),
+    ),
+    baselines="Baselines are counts of the training split.",
 )
 
 

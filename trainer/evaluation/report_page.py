@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from trainer.evaluation.report_parts import Cell, Headline, Section, Table
+from trainer.evaluation.report_parts import Cell, Headline, Meaning, Section, Table
 from trainer.whole_file import whole_file
 
 REPORT_FILE = "report.html"
@@ -57,8 +58,7 @@ def summary(result: Mapping[str, Any], headline: Headline) -> str:
     if own == reached:
         return f"{told} The best baseline, {best}, has the same."
     better = (own > reached) == headline.higher_is_better
-    by = f" by {abs(own / reached - 1):.1%}" if reached else ""
-    told += f" The best baseline, {best}, has {cell(reached)}: the model is {'better' if better else 'worse'}{by}."
+    told += f" The best baseline, {best}, has {cell(reached)}: the model is {'better' if better else 'worse'}{_compared(own, reached)}."
     test = result.get("backtest", {}).get("diebold_mariano", {}).get(best)
     if test is not None:
         p = "" if test["p_value"] is None else f" (p = {test['p_value']:.2g})"
@@ -66,13 +66,33 @@ def summary(result: Mapping[str, Any], headline: Headline) -> str:
     return told
 
 
+def _compared(own: float, reached: float) -> str:
+    """How far two scores are apart: a share up to 100% of the baseline's, else how many times it; nothing of a baseline of 0 or below."""
+    if reached <= 0:
+        return ""
+    ratio = own / reached
+    return f" by {abs(ratio - 1):.1%}" if ratio < 2 else f": {ratio:,.1f} times the baseline's"
+
+
 def scores_table(result: Mapping[str, Any], headline: Headline) -> Table:
     """All scores that are single numbers, of the model and of each baseline."""
     columns = {"model": result["metrics"], **result["baselines"]}
     names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
     rows = tuple((name, *(scores.get(name) for scores in columns.values())) for name in names)
-    counted = f"{result['count']:,} {headline.counted} of the {result['split']} split."
-    return Table("All scores", ("", *columns), rows, f"{counted} {headline.caption}")
+    caption = [f"{result['count']:,} {headline.counted} of the {result['split']} split.", _explained(names, headline.meanings)]
+    if result["baselines"]:
+        caption.append(headline.baselines)
+    return Table("All scores", ("", *columns), rows, " ".join(filter(None, caption)))
+
+
+def _explained(names: Sequence[str], meanings: Sequence[Meaning]) -> str:
+    """What the scores of these names are, and nothing of others."""
+    told = []
+    for meaning in meanings:
+        fitting = [pattern for pattern in meaning.scores if fnmatch.filter(names, pattern)]
+        if fitting:
+            told.append(f"{', '.join(pattern.replace('*', '…') for pattern in fitting)}: {meaning.told}")
+    return "; ".join(told) + "." if told else ""
 
 
 def cell(value: Cell) -> str:

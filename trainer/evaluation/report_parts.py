@@ -39,14 +39,26 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Meaning:
+    """What some scores are, their units: names, in which `*` stands for any characters, and the words."""
+
+    scores: tuple[str, ...]
+    told: str
+
+
+@dataclass(frozen=True)
 class Headline:
-    """The score that sums a model up: its key among the metrics, its name with the unit, what is counted, and its direction."""
+    """The score that sums a model up: its key among the metrics, its name with the unit, what is counted, and its direction.
+
+    `meanings` are of all scores that the task may tell, `baselines` says what the others are, where there are any.
+    """
 
     metric: str
     name: str
     counted: str
     higher_is_better: bool
-    caption: str  # of the table of all scores: their units
+    meanings: tuple[Meaning, ...] = ()
+    baselines: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ Classes: `s0` to `s6` colour a series (stroke of a line, fill of a band or a bar
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +16,15 @@ import numpy as np
 from markupsafe import Markup, escape
 
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 26, 46  # margins around the plot area, pixels
+LEAST_SCALE = 0.75  # below that its texts could not be read: a narrow window scrolls
 WIDE = (760, 320)
 SMALL = (420, 250)
 CELL = 26  # pixels of a heat map's cell
-LETTER = 7.2  # pixels that a character of a label takes, at most
+LETTER = 8.2  # pixels that a character of a label takes; a digit takes less, a capital may take more
+TICK = 7  # pixels between an axis and its labels
+LABEL = 24  # pixels that the label of the vertical axis takes
+BETWEEN = 8  # pixels between neighbouring labels, at least
+LEAST_BAND = 5.0  # pixels to either side of a band of a single point
 LONGEST_LABEL = 18
 PIXELS_A_TICK = 62
 
@@ -48,7 +56,8 @@ class Band:
 class Axes:
     """What surrounds the lines: quantities with their units, and the title above the plot.
 
-    `size` is width and height in pixels; `from_zero` begins the vertical axis at 0; `dates` says that x is Unix seconds.
+    `size` is width and height in pixels; `from_zero` begins the vertical axis at 0 and `top`, which is above it, ends it: lines are cut off
+    there; `dates` says that x is Unix seconds.
     """
 
     x_label: str
@@ -56,6 +65,7 @@ class Axes:
     title: str = ""
     size: tuple[int, int] = WIDE
     from_zero: bool = False
+    top: float | None = None
     dates: bool = False
 
 
@@ -67,15 +77,15 @@ def line_chart(lines: Sequence[Line], axes: Axes, bands: Sequence[Band] = (), ru
     """
     xs = np.concatenate([*(line.x for line in lines), *(band.x for band in bands)])
     ys = np.concatenate([*(line.y for line in lines), *(side for band in bands for side in (band.low, band.high))])
-    plot = _Plot(axes.size, _limits(xs, margin=0.0), _limits(ys, margin=0.06, from_zero=axes.from_zero))
+    low, high = _limits(ys, margin=0.06, from_zero=axes.from_zero)
+    plot = _Plot(axes.size, _limits(xs, margin=0.0), (low, high if axes.top is None else axes.top))
     parts = [plot.axes(axes, whole=bool((xs == np.round(xs)).all()))]
     for band in bands:
-        outline = plot.points(np.concatenate([band.x, band.x[::-1]]), np.concatenate([band.low, band.high[::-1]]))
-        parts.append(f'<polygon class="band {band.style}" points="{outline}"/>')
+        parts.append(plot.band(band))
     if rule is not None:
         x = plot.x(rule)
         parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{plot.top}" y2="{plot.bottom}"/>')
-    parts += [plot.line(line) for line in lines]
+    parts += [plot.line(line, math.inf if axes.top is None else axes.top) for line in lines]
     return _svg(axes.size, axes.title or f"{axes.y_label} over {axes.x_label}", "".join(parts))
 
 
@@ -123,8 +133,11 @@ class _Plot:
     """Data coordinates to pixels, and the axes around them."""
 
     def __init__(self, size: tuple[int, int], x_limits: tuple[float, float], y_limits: tuple[float, float]):
-        self.left, self.right, self.top, self.bottom = LEFT, size[0] - RIGHT, TOP, size[1] - BOTTOM
-        self._x, self._y = x_limits, y_limits
+        self._x, self._y, self._width = x_limits, y_limits, size[0]
+        self._y_ticks = _ticks(*y_limits, 6)
+        widest = max((len(text) for text in self._y_ticks[1]), default=0)
+        self.left, self.right = max(LEFT, round(LABEL + TICK + LETTER * widest)), size[0] - RIGHT
+        self.top, self.bottom = TOP, size[1] - BOTTOM
 
     def x(self, value: float) -> float:
         low, high = self._x
@@ -137,40 +150,57 @@ class _Plot:
     def points(self, x: np.ndarray, y: np.ndarray) -> str:
         return " ".join(f"{self.x(float(a)):.1f},{self.y(float(b)):.1f}" for a, b in zip(x, y) if math.isfinite(b))
 
-    def line(self, line: Line) -> str:
-        """One path for each stretch without gaps, and a dot where there is no stretch to draw."""
-        finite = np.isfinite(line.y)
-        borders = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]])))
-        parts = []
-        for first, end in borders.reshape(-1, 2):
-            dash = " dashed" if line.dashed else ""
-            parts.append(f'<polyline class="line {line.style}{dash}" points="{self.points(line.x[first:end], line.y[first:end])}"/>')
-        lonely = {int(first) for first, end in borders.reshape(-1, 2) if end - first == 1}
-        for index in np.flatnonzero(finite) if line.marks else sorted(lonely):
-            x, y = float(line.x[index]), float(line.y[index])
-            tip = f"{escape(line.label)}: {_number(y)}"
-            parts.append(f'<circle class="dot {line.style}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3"><title>{tip}</title></circle>')
+    def band(self, band: Band) -> str:
+        """The outline, which has some width where there is a single point."""
+        x, low, high = band.x, band.low, band.high
+        if len(x) == 1:
+            spare = LEAST_BAND / (self.right - self.left) * (self._x[1] - self._x[0])
+            x, low, high = np.array([x[0] - spare, x[0] + spare]), np.repeat(low, 2), np.repeat(high, 2)
+        outline = self.points(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]]))
+        return f'<polygon class="band {band.style}" points="{outline}"/>'
+
+    def line(self, line: Line, top: float) -> str:
+        """One path for each stretch without gaps, up to `top`, and a dot where there is no stretch to draw."""
+        cut = _cut_off(line, top)
+        borders = np.flatnonzero(np.diff(np.concatenate([[False], np.isfinite(cut.y), [False]]))).reshape(-1, 2)
+        dash = " dashed" if line.dashed else ""
+        parts = [
+            f'<polyline class="line {line.style}{dash}" points="{self.points(cut.x[first:end], cut.y[first:end])}"/>'
+            for first, end in borders
+        ]
+        lonely = [(cut.x[first], cut.y[first]) for first, end in borders if end - first == 1]
+        for x, y in zip(line.x, line.y) if line.marks else lonely:
+            if math.isfinite(y) and y <= top:
+                place = f'cx="{self.x(x):.1f}" cy="{self.y(y):.1f}"'
+                parts.append(f'<circle class="dot {line.style}" {place} r="3"><title>{escape(line.label)}: {_number(y)}</title></circle>')
         return "".join(parts)
 
     def axes(self, axes: Axes, whole: bool) -> str:
         """Both axes; `whole` keeps the ticks of x to whole numbers."""
         count = max(2, (self.right - self.left) // PIXELS_A_TICK)
         ticks, texts, note = _date_ticks(*self._x, count) if axes.dates else (*_ticks(*self._x, count, whole), "")
+        places = [self._label_x(tick, text) for tick, text in zip(ticks, texts)]
+        while _overlap(places, texts):  # then every other one, days before their hours
+            first = int(sum(map(len, texts[1::2])) > sum(map(len, texts[::2])))
+            ticks, texts, places = ticks[first::2], texts[first::2], places[first::2]
         parts = [self.frame(f"{axes.x_label} ({note})" if note else axes.x_label, axes.y_label, axes.title)]
-        for tick, text in zip(ticks, texts):
+        for tick, text, place in zip(ticks, texts, places):
             x = self.x(tick)
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{self.top}" y2="{self.bottom}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{self.bottom + 17}" text-anchor="middle">{escape(text)}</text>')
+            parts.append(f'<text x="{place:.1f}" y="{self.bottom + 17}" text-anchor="middle">{escape(text)}</text>')
         return "".join(parts)
+
+    def _label_x(self, tick: float, text: str) -> float:
+        """Below the tick, but within the picture."""
+        return min(self.x(tick), self._width - LETTER * len(text) / 2)
 
     def frame(self, x_label: str, y_label: str, title: str) -> str:
         """The vertical axis, both labels and the title."""
         parts = []
-        ticks, texts = _ticks(*self._y, 6)
-        for tick, text in zip(ticks, texts):
+        for tick, text in zip(*self._y_ticks):
             y = self.y(tick)
             parts.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text x="{self.left - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
+            parts.append(f'<text x="{self.left - TICK}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
         parts.append(f'<line class="axis" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>')
         across, down = (self.left + self.right) / 2, (self.top + self.bottom) / 2
         parts.append(f'<text class="label" x="{across:.1f}" y="{self.bottom + 38}" text-anchor="middle">{escape(x_label)}</text>')
@@ -183,7 +213,8 @@ class _Plot:
 def _svg(size: tuple[int, int], told: str, content: str) -> Markup:
     """`content` is markup whose texts are escaped."""
     width, height = size
-    return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(told)}">{content}</svg>')
+    style = f"max-width:{width}px;min-width:{round(LEAST_SCALE * width)}px"
+    return Markup(f'<svg viewBox="0 0 {width} {height}" style="{style}" role="img" aria-label="{escape(told)}">{content}</svg>')
 
 
 def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple[float, float]:
@@ -193,6 +224,8 @@ def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple
     low, high = float(finite.min()), float(finite.max())
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    if from_zero and low == high == 0:
+        return 0.0, 1.0
     if low == high:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
     spare = margin * (high - low)
@@ -205,9 +238,11 @@ def _ticks(low: float, high: float, count: int, whole: bool = False) -> tuple[li
 
     found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
     slack = 1e-9 * (high - low)
-    ticks = [float(tick) for tick in found if low - slack <= tick <= high + slack]
+    ticks = [float(tick) for tick in found if low - slack <= tick <= high + slack and not (whole and tick % 1)]
     largest = max((abs(tick) for tick in ticks), default=0.0)
     step = float(found[1] - found[0])
+    if whole:
+        return ticks, [f"{tick:,.0f}" if largest < 1e7 else f"{tick:.6g}" for tick in ticks]
     if largest >= 1e7 or step < 1e-5:
         return ticks, [f"{tick:.6g}" for tick in ticks]
     decimals = next(d for d in range(8) if abs(round(step, d) - step) < 1e-6 * step)
@@ -219,12 +254,33 @@ def _date_ticks(low: float, high: float, count: int) -> tuple[list[float], list[
     from matplotlib import dates
 
     locator = dates.AutoDateLocator(maxticks=count)
-    found = locator.tick_values(*(dates.num2date(second / 86_400) for second in (low, high)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it may find too many, of which some are left out
+        found = locator.tick_values(*(dates.num2date(second / 86_400) for second in (low, high)))
     formatter = dates.ConciseDateFormatter(locator)
     texts = formatter.format_ticks(list(found))
     seconds = [float(tick) * 86_400 for tick in found]
     shown = [(second, text) for second, text in zip(seconds, texts) if low <= second <= high]
     return [second for second, _ in shown], [text for _, text in shown], formatter.get_offset()
+
+
+def _overlap(places: Sequence[float], texts: Sequence[str]) -> bool:
+    """Whether any two neighbours of labels centred there are too near."""
+    ends = [(place - LETTER * len(text) / 2, place + LETTER * len(text) / 2) for place, text in zip(places, texts)]
+    return any(after[0] < before[1] + BETWEEN for before, after in itertools.pairwise(ends))
+
+
+def _cut_off(line: Line, top: float) -> Line:
+    """The line up to `top`: where it crosses that, it ends or begins; above there is nothing."""
+    x, y = [], []
+    for index, (own_x, own_y) in enumerate(zip(line.x, line.y)):
+        if index and (line.y[index - 1] - top) * (own_y - top) < 0:
+            share = (top - line.y[index - 1]) / (own_y - line.y[index - 1])
+            x.append(line.x[index - 1] + share * (own_x - line.x[index - 1]))
+            y.append(top)
+        x.append(own_x)
+        y.append(own_y if own_y <= top else np.nan)
+    return dataclasses.replace(line, x=np.array(x, np.float64), y=np.array(y, np.float64))
 
 
 def _number(value: float) -> str:

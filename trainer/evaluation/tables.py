@@ -15,11 +15,12 @@ def write_tables(result: dict[str, Any], report_dir: str) -> None:
     rows = {"model": result["metrics"], **result.get("baselines", {})}
     names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
     sys.stdout.write(f"{result['split']}: {result['count']} scored\n")
+    first = max(14, *(len(label) + 2 for label in rows))
     widths = [max(12, len(name) + 2) for name in names]
-    sys.stdout.write("".ljust(14) + "".join(name.rjust(width) for name, width in zip(names, widths)) + "\n")
+    sys.stdout.write("".ljust(first) + "".join(name.rjust(width) for name, width in zip(names, widths)) + "\n")
     for label, metrics in rows.items():
         cells = ("-" if metrics.get(name) is None else f"{metrics[name]:.4g}" for name in names)
-        sys.stdout.write(label.ljust(14) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) + "\n")
+        sys.stdout.write(label.ljust(first) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) + "\n")
     if report_dir:
         with whole_file(Path(report_dir) / "evaluation.json") as path:
             path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

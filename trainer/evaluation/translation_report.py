@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.evaluation.report_parts import Figure, Headline, Section, Table
+from trainer.evaluation.report_parts import Figure, Headline, Meaning, Section, Table
 from trainer.evaluation.svg_charts import bar_chart, heat_map
 from trainer.evaluation.translation_metrics import translation_metrics
 from trainer.evaluation.window_errors import ranked_places
@@ -15,6 +15,12 @@ MOST_BUCKETS = 6
 LEAST_PAIRS = 10  # in a bucket: BLEU of fewer says little
 EXAMPLES_A_RANK = 3
 LONGEST_ATTENTION = 40  # pieces of either side
+MEANINGS = (
+    Meaning(("bleu", "bleu_lower_tokens", "chrf"), "0 to 100, by sacreBLEU on whole texts"),
+    Meaning(("bleu",), "13a, mixed case"),
+    Meaning(("exact_match", "token_accuracy"), "shares from 0 to 1"),
+    Meaning(("token_accuracy", "nats_per_token"), "of the next token, the right ones before it given"),
+)
 
 
 def headline(score_name: str) -> Headline:
@@ -25,8 +31,7 @@ def headline(score_name: str) -> Headline:
         told.get(score_name, "BLEU (0 to 100)"),
         "pairs",
         higher_is_better=True,
-        caption="bleu (13a, mixed case), bleu_lower_tokens and chrf: 0 to 100, by sacreBLEU on whole texts; exact_match, token_accuracy: "
-        "shares from 0 to 1; token_accuracy and nats_per_token are of the next token, the right ones before it given.",
+        meanings=MEANINGS,
     )
 
 
@@ -78,7 +83,7 @@ def examples_section(
 ) -> Section:
     """Sources, references and translations of the chosen pairs."""
     rows = tuple((rank, sources[pair], hypotheses[pair], references[pair]) for rank, pair in chosen)
-    caption = f"The best, the median and the worst of {len(sources):,} pairs by chrF of the text; {EXAMPLES_A_RANK} of each."
+    caption = f"The best, the median and the worst of {len(sources):,} pairs by chrF of the text."
     return Section("Examples", (Table("", ("", "source", "translation", "reference"), rows, caption, texts=True),))
 
 

@@ -15,13 +15,16 @@ def ranked_places(count: int) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class RankedWindow:
-    """Window `number` (in the order that windows were added), its channel and series, and its mean squared error, standardised."""
+    """Window `number` (in the order that windows were added), its channel and series, its mean squared error, standardised, over so many
+    scored targets.
+    """
 
     rank: str
     number: int
     channel: int
     series: int
     mse: float
+    targets: int
 
 
 class WindowErrors:
@@ -29,6 +32,7 @@ class WindowErrors:
 
     def __init__(self) -> None:
         self._errors: list[np.ndarray] = []
+        self._counts: list[np.ndarray] = []
         self._series: list[np.ndarray] = []
 
     def add(self, forecast: np.ndarray, target: np.ndarray, weight: np.ndarray, series: np.ndarray) -> None:
@@ -36,15 +40,21 @@ class WindowErrors:
         counts = weight.sum(axis=1)
         squares = (np.square(forecast - target, dtype=np.float64) * weight).sum(axis=1)
         self._errors.append(np.divide(squares, counts, out=np.full(counts.shape, np.nan), where=counts > 0))
+        self._counts.append(counts)
         self._series.append(np.asarray(series))
 
     def ranked(self, series: int) -> list[RankedWindow]:
-        """The best, the median and the worst window of a series among those with a scored target; each window once."""
-        errors, owners = np.concatenate(self._errors), np.concatenate(self._series)  # [N, C]
-        places = np.argwhere((owners == series) & np.isfinite(errors))
+        """The best, the median and the worst window of a series; each window once.
+
+        Only windows with half as many scored targets as the fullest take part, which without gaps is half the horizon: the error of a
+        single value tells of luck.
+        """
+        errors, counts, owners = (np.concatenate(each) for each in (self._errors, self._counts, self._series))  # [N, C]
+        own = (owners == series) & (counts > 0)
+        places = np.argwhere(own & (2 * counts >= counts.max(where=own, initial=0)))
         order = places[np.argsort(errors[tuple(places.T)], kind="stable")]
         found = []
         for rank, place in ranked_places(len(order)):
             number, channel = (int(index) for index in order[place])
-            found.append(RankedWindow(rank, number, channel, series, float(errors[number, channel])))
+            found.append(RankedWindow(rank, number, channel, series, float(errors[number, channel]), int(counts[number, channel])))
         return found

@@ -24,7 +24,14 @@ def model_card(
       evaluations: what `trainer.evaluate` noted of these very weights, a split each.
       facts: as `run_facts` gives them.
     """
-    lines = [f"# {facts['Data']['name']}", "", f"A {task.name} model, weights of step {step:,} (CRC32C {weights}).", "", "## Figures", ""]
+    lines = [
+        f"# {_text(facts['Data']['name'])}",
+        "",
+        f"A {task.name} model, weights of step {step:,} (CRC32C {weights}).",
+        "",
+        "## Figures",
+        "",
+    ]
     lines += [_best_validation(task, metrics), ""]
     for evaluation in evaluations:
         lines += [*_scores(evaluation), ""]

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainConfig
-from trainer.data import intervals, series_store
+from trainer.data import series_store
 from trainer.data.counts import check_counts
 from trainer.data.manifest import Manifest
 from trainer.data.segments import Segment, count_windows
@@ -322,7 +322,7 @@ class ForecastTask(Task):
             shown = shown_windows(again, self.windows(config.split), segments, errors, chosen, scale)
             found = [
                 forecasts_section(shown, facts.interval is not None, count, len(scale.names)),
-                horizon_section(metrics, others, intervals.describe(facts.interval), count),
+                horizon_section(metrics, others, facts.interval, count),
                 calibration_section(metrics, metrics["targets"]),
                 series_section(metrics, others),
             ]

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainConfig
-from trainer.data import intervals, series_store
+from trainer.data import series_store
 from trainer.data.manifest import Manifest
 from trainer.errors import DataError
 from trainer.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
@@ -93,7 +93,7 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
         metrics = scores["metrics"]
         found = [
             backtest_section(scores, refit is not None),
-            horizon_section(metrics, scores["baselines"], intervals.describe(facts.interval), count),
+            horizon_section(metrics, scores["baselines"], facts.interval, count),
             calibration_section(metrics, metrics["targets"]),
             series_section(metrics, scores["baselines"]),
         ]

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainer import flags
-from trainer.config import TrainConfig
+from trainer.config import ForecastConfig, LanguageConfig, TokenConfig, TrainConfig, TranslationConfig
 from trainer.data import intervals
 from trainer.data.manifest import Manifest
 
 Facts = dict[str, dict[str, str]]  # title -> name -> value
 PLACES = ("--data_dir", "--model_dir")
+TASKS = {  # groups of flags -> the tasks that have a use for them; all others are for any
+    ForecastConfig.GROUP: ("forecast",),
+    LanguageConfig.GROUP: ("language_model",),
+    TranslationConfig.GROUP: ("seq2seq",),
+    TokenConfig.GROUP: ("language_model", "seq2seq"),
+}
 
 
 def run_facts(config: TrainConfig, manifest: Manifest, versions: Mapping[str, str]) -> Facts:
-    """`Data`, `Settings` (flags that differ from their defaults, as on the command line, without paths) and `Versions`."""
+    """`Data`, `Settings` (flags that differ from their defaults, as on the command line, without paths), `Defaults` and `Versions`.
+
+    `Defaults` are the flags that the run left as they are, of its task; a dash stands for none.
+    """
     arguments = [argument.partition("=") for argument in flags.to_arguments(config)]
     settings = {name: value for name, _, value in arguments if name not in PLACES}
-    return {"Data": _data(manifest), "Settings": settings, "Versions": dict(versions)}
+    others = [group for group, tasks in TASKS.items() if manifest.task not in tasks]
+    defaults = {name: value or "–" for name, value in flags.default_settings(config, others).items()}
+    return {"Data": _data(manifest), "Settings": settings, "Defaults": defaults, "Versions": dict(versions)}
 
 
 def _data(manifest: Manifest) -> dict[str, str]:
