@@ -91,15 +91,14 @@ class ForecastServer(tf.Module):
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
         mean, std = self._scale(values, group)
         group = tf.zeros([batch], tf.int32) if group is None else group
-        observed = tf.math.is_finite(values)
-        past = tf.where(observed, (values - mean) / std, 0.0)
-        observed = tf.cast(observed, tf.float32)
+        past = _zero_where_missing(values, (values - mean) / std)
+        observed = tf.cast(tf.math.is_finite(values), tf.float32)
         features = self._features(times, known, group)
         past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
         if not self.joint:
             past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
-            past_features, future_features = (tf.repeat(part, columns, axis=0) for part in (past_features, future_features))
+            past_features, future_features = (_for_each_column(part, columns) for part in (past_features, future_features))
         return {
             "past": past,
             "past_observed": observed,
@@ -123,10 +122,26 @@ class ForecastServer(tf.Module):
             ahead = future_times(times[:, -1], self.shape.horizon, self.facts.interval)
             parts.append(time_features(tf.concat([times, ahead], axis=1)))
         if known is not None:
-            parts.append(tf.where(tf.math.is_finite(known), (known - self._known_mean) / self._known_std, 0.0))
-        steps = self.shape.lookback + self.shape.horizon
-        parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
-        return tf.concat(parts, axis=-1)
+            parts.append(_zero_where_missing(known, (known - self._known_mean) / self._known_std))
+        steps, width = self.shape.lookback + self.shape.horizon, self._static.shape[1]
+        if width:
+            parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
+        return tf.concat(parts, axis=-1) if parts else tf.zeros([tf.shape(group)[0], steps, 0])
+
+
+def _zero_where_missing(raw: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """`x`, and 0 where `raw` is NaN or infinite.
+
+    Each choice hangs on `is_nan` or `is_inf` itself: of any other condition tf2onnx makes a product, and NaN times 0 is NaN.
+    """
+    return tf.where(tf.math.is_nan(raw), 0.0, tf.where(tf.math.is_inf(raw), 0.0, x))
+
+
+def _for_each_column(features: tf.Tensor, columns: int) -> tf.Tensor:
+    """[B, T, F] -> [B * D, T, F]; where there are no features nothing is repeated, for converters cannot infer sizes of what is empty."""
+    if features.shape[-1]:
+        return tf.repeat(features, columns, axis=0)
+    return tf.zeros([tf.shape(features)[0] * columns, features.shape[1], 0])
 
 
 def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
