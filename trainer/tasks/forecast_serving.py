@@ -14,7 +14,9 @@ from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.windows import WindowShape
 from trainer.models.readout import Readout
+from trainer.tasks.request_checks import at_least, within
 from trainer.tasks.serving import Serving, Signature
+from trainer.trained_model_config import LimitsConfig
 
 DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], tf.int64, "seed"))
 
@@ -22,8 +24,10 @@ DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], 
 class ForecastServer(tf.Module):
     """Maps raw lookbacks of all columns to raw forecasts."""
 
-    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool):
+    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int):
+        """Takes, beside the model and how it is read, the most paths that `sample` draws for a request."""
         super().__init__()
+        self._largest_num_samples = largest_num_samples
         self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
@@ -58,6 +62,7 @@ class ForecastServer(tf.Module):
           `forecast`: [B, H, D] float32, raw. A probabilistic model gives the median there, and `mean`: [B, H, D] and
           `quantiles`: [B, H, D, Q] beside it.
         """
+        group = self._known_group(group)
         found = self.readout.forecast(self.model, self._batch(values, times, known, group))
         mean, std = self._scale(values, group)
         raw = {"forecast": self._by_column(found["median"]) * std + mean}
@@ -76,10 +81,15 @@ class ForecastServer(tf.Module):
         group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
+        num_samples = within(num_samples, 1, self._largest_num_samples, "num_samples")
+        group, seed = self._known_group(group), at_least(seed, 0, "seed")
         drawn = self.readout.draw(self.model, self._batch(values, times, known, group), num_samples, seed)
         mean, std = self._scale(values, group)
         drawn = tf.transpose(drawn, [1, 2, 3, 0])  # [B or B * D, H, C, N]
         return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
+
+    def _known_group(self, group: tf.Tensor | None) -> tf.Tensor | None:
+        return None if group is None else within(group, 0, len(self.facts.groups) - 1, "group")
 
     def _scale(self, values: tf.Tensor, group: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and standard deviation of the columns of each row, [B, 1, D]."""
@@ -149,15 +159,17 @@ def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(x, [0, 2, 1]), [-1, x.shape[1], 1])
 
 
-def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool) -> Serving:
+def forecast_serving(
+    model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, limits: LimitsConfig
+) -> Serving:
     """The signature `serving_default` of a forecaster, and `sample` of a probabilistic one."""
-    server = ForecastServer(model, readout, shape, facts, joint)
+    server = ForecastServer(model, readout, shape, facts, joint, limits.largest_num_samples)
     example = _example(server)
     signatures = {"serving_default": Signature(server.forecast, server.inputs(), example)}
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(server, signatures, contract(server))
+    return Serving(server, signatures, contract(server) | {"limits": {"num_samples": limits.largest_num_samples}})
 
 
 def _paths(readout: Readout) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,3 +28,23 @@ class Serving:
     signatures: dict[str, Signature]
     contract: dict[str, Any]
     op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
+    batch_size: int | None = None  # rows that every request has; None for any number
+
+
+def with_fixed_batch(serving: Serving, rows: int) -> Serving:
+    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand."""
+    signatures = {name: _fixed(signature, rows) for name, signature in serving.signatures.items()}
+    return dataclasses.replace(serving, signatures=signatures, batch_size=rows)
+
+
+def _fixed(signature: Signature, rows: int) -> Signature:
+    """With examples of so many rows, the first ones over and over."""
+    inputs = tuple(tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype, spec.name) if spec.shape.rank else spec for spec in signature.inputs)
+    example = {name: np.resize(value, (rows, *value.shape[1:])) if value.ndim else value for name, value in signature.example.items()}
+
+    def function(**given: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A server may feed another batch than the signature tells; what is named here stands in the error.
+        return signature.function(**{name: tf.ensure_shape(given[name], spec.shape, name=name) for name, spec in specs.items()})
+
+    specs = {str(spec.name): spec for spec in inputs}
+    return Signature(function, inputs, example)
