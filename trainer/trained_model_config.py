@@ -48,7 +48,10 @@ class LimitsConfig:
     largest_num_samples: int = flag("forecasts: most sample paths a request; more are refused", default=1000)
 
     def problems(self) -> Iterator[Problem]:
-        yield from within(self, 1, 2**31, *(field.name for field in dataclasses.fields(self)))
+        yield from within(self, 1, 2**31, "largest_max_tokens")
+        yield from within(self, 2, 2**31, "largest_num_samples")
+        # room for the examples that an export is checked with
+        yield from within(self, 32, 2**31, "largest_prompt_tokens", "largest_text_tokens", "largest_source_tokens")
 
 
 @dataclass(frozen=True)
