@@ -119,14 +119,15 @@ def test_a_run_by_the_scripts_alone(scripts, hiding):
     assert json.loads((hiding / "model" / "config.json").read_text())["versions"]["trainer"] == __version__
 
 
-def test_a_package_that_hides_ours_is_named(site, hiding):
-    done = run(sys.executable, "-m", "launch.kubernetes", "--help", cwd=hiding, PYTHONPATH=str(site))
+def test_a_package_that_hides_ours_is_named(scripts, site, hiding):
+    python = scripts / "python"  # an editable install, which the tests run in, would find the modules that a hiding package lacks
+    done = run(python, "-m", "launch.kubernetes", "--help", cwd=hiding, PYTHONPATH=str(site))
     assert done.returncode == 1 and "No module named launch.kubernetes" in done.stderr, "ours is not reached: the README tells why"
     shutil.copytree(hiding / "trainer", hiding / "one" / "trainer")
     told = f"error: trainer is taken from {hiding}/one/trainer/__init__.py, which hides {site}/trainer/__init__.py; start the command "
     told += f"outside {hiding}/one and without it in PYTHONPATH, best by its console script\n"
     for command in (["-m", "launch.local"], ["-m", "launch.kubernetes"], ["-c", "import recurrent_trainer; recurrent_trainer.train()"]):
-        done = run(sys.executable, *command, "--help", cwd=hiding / "one", PYTHONPATH=str(site))
+        done = run(python, *command, "--help", cwd=hiding / "one", PYTHONPATH=str(site))
         assert (done.returncode, done.stdout, done.stderr) == (64, "", told)
 
 

@@ -130,7 +130,7 @@ def test_signatures_give_raw_values_of_what_is_scored(tf, counts, tmp_path, outp
     times = group.first_time + 3600 * (500 - 24 + np.arange(half)[:, None] + np.arange(24))
     inputs = {"values": tf.constant(raw, tf.float32), "times": tf.constant(times)}
     found = serving.signatures["serving_default"].function(**inputs)
-    readout = serving.module.readout
+    readout = serving.signatures["serving_default"].function.__self__.readout
     assert (readout.conformal is None) == (conformal == "none")
     expected = readout.forecast(model, batch)
     for name, key in (("forecast", "median"), ("mean", "mean"), ("quantiles", "quantiles")):
@@ -147,7 +147,7 @@ def test_signatures_give_raw_values_of_what_is_scored(tf, counts, tmp_path, outp
 def test_calibration_reaches_the_promise_on_the_split_that_it_is_made_on(tf, counts, tmp_path):
     task, model = built(counts, tmp_path, "--output=normal", "--quantiles=0.1,0.5,0.9")
     config = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--conformal=validation"])
-    readout = task.serving(model, config).module.readout
+    readout = task.serving(model, config).signatures["serving_default"].function.__self__.readout
     batch = next(iter(task.evaluation_batches("validation", task.windows("validation").count)))
     quantiles = readout.forecast(model, batch)["quantiles"].numpy()
     inside = (batch["target"].numpy() >= quantiles[..., 0]) & (batch["target"].numpy() <= quantiles[..., 2])

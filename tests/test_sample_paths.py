@@ -133,7 +133,7 @@ def test_calibrated_paths_follow_the_calibrated_quantiles(tf, counts, tmp_path, 
     task, model = built(counts, tmp_path, "--output=normal", "--quantiles=0.1,0.5,0.9", f"--decoder={decoder}")
     raw, metrics = (evaluated(task, model, counts, *more)["metrics"] for more in ([], [f"--conformal={conformal}"]))
     assert metrics["crps_paths"] != raw["crps_paths"] and metrics["crps_paths"] == pytest.approx(metrics["crps"], rel=0.2)
-    readout = task.serving(model, export_config(f"--conformal={conformal}")).module.readout
+    readout = task.serving(model, export_config(f"--conformal={conformal}")).signatures["serving_default"].function.__self__.readout
     assert readout.conformal is not None and (readout.dependence is None) == (decoder == "autoregressive")
     batch = next(iter(task.evaluation_batches("test", 16)))
     drawn = readout.draw(model, batch, tf.constant(500), tf.constant(1, tf.int64)).numpy()

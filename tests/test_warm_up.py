@@ -12,7 +12,7 @@ def test_the_requests_are_the_examples_of_all_signatures(tmp_path):
         "score": {"text": np.array([b"to be", "größer".encode(), b""], object)},
     }
     signatures = {name: Signature(lambda **inputs: inputs, (), example) for name, example in examples.items()}
-    write_warm_up(Serving(tf.Module(), signatures, {}), tmp_path)
+    write_warm_up(Serving(signatures, {}), tmp_path)
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(tmp_path / WARM_UP_FILE))]
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
     assert set(requests) == set(examples)

@@ -19,6 +19,7 @@ class GraphTokenizer(tf.Module, abc.ABC):
     """One vocabulary; the object that is saved must hold it as an attribute."""
 
     pad, unknown, start, end = PAD, UNKNOWN, START, END
+    op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
 
     def __init__(self, size: int):
         super().__init__()
@@ -128,11 +129,14 @@ class _GraphWords(GraphTokenizer):
 
 
 class _GraphSentencepiece(GraphTokenizer):
+    op_modules = ("tensorflow_text",)
+
     def __init__(self, tokenizer: SentencepieceTokenizer):
         import tensorflow_text  # registers its ops; only this kind needs them
 
         super().__init__(tokenizer.size)
-        self._model = tensorflow_text.SentencepieceTokenizer(model=tokenizer.content, out_type=tf.int32)
+        name = f"sentencepiece_{tokenizer.sha256}"  # a loaded model has one resource a name, so each vocabulary needs one of its own
+        self._model = tensorflow_text.SentencepieceTokenizer(model=tokenizer.content, out_type=tf.int32, name=name)
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         return self._model.tokenize(tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace"))

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from trainer.errors import TrainerError
+from trainer.serving.self_check import largest_difference
 from trainer.serving.versions import CONTRACT_FILE, EXTRA_DIRECTORY, versions
 from trainer.serving.warm_up import write_warm_up
 from trainer.tasks.serving import Serving, Signature
-
-TOLERANCE = 1e-4  # of the largest output: the fresh process may sum in another order
-
-_RELOAD = """
-import importlib, sys
-import numpy as np, tensorflow as tf
-for module in sys.argv[3:]:
-    importlib.import_module(module)
-loaded = tf.saved_model.load(sys.argv[1])
-for name, function in loaded.signatures.items():
-    inputs = np.load(f"{sys.argv[2]}/{name}.inputs.npz")
-    outputs = function(**{key: tf.constant(inputs[key]) for key in inputs.files})
-    arrays = {key: value.numpy() for key, value in outputs.items()}
-    plain = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
-    np.savez(f"{sys.argv[2]}/{name}.outputs.npz", **plain)
-"""
 
 
 def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -46,18 +26,17 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
       extra_texts: file -> content, for people; they lie beside the contract in `assets.extra`.
 
     Returns:
-      path, signatures and max_difference (largest absolute difference between the reloaded and the in-memory model).
+      path, signatures and max_difference (largest absolute difference between a reloaded and the in-memory model).
 
     Raises:
-      TrainerError: the reloaded model computes something else, or cannot be loaded.
+      TrainerError: as `largest_difference` does.
     """
     directory = Path(export_dir)
     directory.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
         model_path = scratch / "model"
-        functions = {name: _traced(signature) for name, signature in serving.signatures.items()}
-        tf.saved_model.save(serving.module, str(model_path), signatures=functions)
+        functions = save(serving, model_path)
         extra = model_path / EXTRA_DIRECTORY
         extra.mkdir()
         (extra / CONTRACT_FILE).write_text(
@@ -67,12 +46,19 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
         for name, text in (extra_texts or {}).items():
             (extra / name).write_text(text, encoding="utf-8")
         write_warm_up(serving, extra)
-        difference = _compare_in_fresh_process(serving, functions, model_path, scratch)
+        difference = largest_difference(serving, functions, model_path, scratch)
         path = directory / str(_next_version(directory))
         model_path.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"path": str(path), "signatures": sorted(functions), "max_difference": difference}
+
+
+def save(serving: Serving, path: Path) -> dict[str, Any]:
+    """Writes the SavedModel alone, and returns its signatures' functions as they compute in this process."""
+    functions = {name: _traced(signature) for name, signature in serving.signatures.items()}
+    tf.saved_model.save(_storage(functions.values(), serving.resources), str(path), signatures=functions)
+    return functions
 
 
 def _next_version(directory: Path) -> int:
@@ -86,35 +72,14 @@ def _traced(signature: Signature) -> Any:
     return tf.function(named).get_concrete_function(**{spec.name: spec for spec in signature.inputs})
 
 
-def _compare_in_fresh_process(serving: Serving, functions: dict[str, Any], model_path: Path, scratch: Path) -> float:
-    """Largest difference over all outputs of all signatures between this process and one without our code."""
-    expected = {}
-    for name, signature in serving.signatures.items():
-        np.savez(scratch / f"{name}.inputs.npz", **signature.example)  # type: ignore[arg-type]
-        outputs = functions[name](**{key: tf.constant(value) for key, value in signature.example.items()})
-        arrays = {key: value.numpy() for key, value in outputs.items()}
-        expected[name] = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
-    command = [sys.executable, "-I", "-c", _RELOAD, str(model_path), str(scratch), *serving.op_modules]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the graph has to run on a CPU wherever it was traced
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise TrainerError(f"the exported model cannot be loaded again ({lines[-1] if lines else 'no message'}); nothing was published")
-    largest = 0.0
-    for name, outputs in expected.items():
-        found = np.load(scratch / f"{name}.outputs.npz")
-        for key, value in outputs.items():
-            largest = max(largest, _difference(value, found[key], f"{name}/{key}"))
-    return largest
+def _storage(functions: Iterable[Any], resources: Sequence[tf.Module]) -> tf.Module:
+    """A module that owns every variable that the functions read, and nothing of Keras.
 
-
-def _difference(value: np.ndarray, found: np.ndarray, place: str) -> float:
-    if not np.issubdtype(value.dtype, np.floating):
-        if value.shape != found.shape or not np.array_equal(value, found):
-            raise TrainerError(f"the exported model gives another {place} after loading; nothing was published")
-        return 0.0
-    difference = float(np.max(np.abs(value - found), initial=0.0)) if value.shape == found.shape else np.inf
-    scale = max(1.0, float(np.max(np.abs(value), initial=0.0)))
-    if not np.isfinite(value).all() or not difference <= TOLERANCE * scale:
-        raise TrainerError(f"the exported model's {place} is off by {difference} after loading; nothing was published")
-    return difference
+    A SavedModel of a module that tracks a Keras 3 model is broken in sessions: Keras makes a second variable beside each, the restore op
+    fills that one, and the functions read the first (https://github.com/keras-team/keras/issues/19274).
+    """
+    module = tf.Module()
+    variables = {variable.ref(): variable for function in functions for variable in function.graph.variables}
+    module.weights = sorted(variables.values(), key=lambda variable: variable.name)  # the graph's order differs from run to run
+    module.resources = list(resources)
+    return module

@@ -21,12 +21,11 @@ from trainer.trained_model_config import LimitsConfig
 DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], tf.int64, "seed"))
 
 
-class ForecastServer(tf.Module):
+class ForecastServer:
     """Maps raw lookbacks of all columns to raw forecasts."""
 
     def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int):
         """Takes, beside the model and how it is read, the most paths that `sample` draws for a request."""
-        super().__init__()
         self._largest_num_samples = largest_num_samples
         self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
@@ -169,7 +168,7 @@ def forecast_serving(
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(server, signatures, contract(server) | {"limits": {"num_samples": limits.largest_num_samples}})
+    return Serving(signatures, contract(server) | {"limits": {"num_samples": limits.largest_num_samples}})
 
 
 def _paths(readout: Readout) -> str | None:

@@ -21,13 +21,12 @@ from trainer.trained_model_config import LimitsConfig
 SCORED_AT_ONCE = 256  # tokens; long texts are scored piece by piece, so that logits stay small
 
 
-class LanguageServer(tf.Module):
+class LanguageServer:
     """Maps strings to strings; `first` is the token that stands before every text, or before an empty one."""
 
     def __init__(
         self, model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LimitsConfig
     ):
-        super().__init__()
         self.model, self.by_documents, self.limits = model, by_documents, limits
         self.tokens = graph_tokenizer(tokenizer)
         self._zero_state = zero_state
@@ -196,4 +195,4 @@ def language_serving(
             "text_tokens": limits.largest_text_tokens,
         },
     }
-    return Serving(server, signatures, contract, ("tensorflow_text",) if tokenizer.kind == "sentencepiece" else ())
+    return Serving(signatures, contract, (server.tokens,), server.tokens.op_modules)

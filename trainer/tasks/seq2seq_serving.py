@@ -22,7 +22,7 @@ from trainer.tasks.serving import Serving, Signature
 from trainer.trained_model_config import ExportConfig, SearchConfig
 
 
-class TranslationServer(tf.Module):
+class TranslationServer:
     """Maps source texts to target texts; how the search goes is fixed here, once for all requests."""
 
     def __init__(
@@ -34,7 +34,6 @@ class TranslationServer(tf.Module):
         n_best: int = 1,
         largest_source_tokens: int = tf.int32.max,
     ):
-        super().__init__()
         self.model, self._search, self._n_best, self._largest = model, search, n_best, largest_source_tokens
         self.source = graph_tokenizer(source)
         self.target = self.source if target is source else graph_tokenizer(target)
@@ -144,4 +143,4 @@ def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, co
         "limits": {"source_tokens": config.limits.largest_source_tokens},
         **dataclasses.asdict(config.search),
     }
-    return Serving(server, signatures, contract, ("tensorflow_text",) if source.kind == "sentencepiece" else ())
+    return Serving(signatures, contract, (server.source, server.target), server.source.op_modules)

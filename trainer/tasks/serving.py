@@ -22,11 +22,11 @@ class Signature:
 
 @dataclass(frozen=True)
 class Serving:
-    """A model ready for export: `module` owns what the functions use; `contract` is stored beside the model as JSON."""
+    """A model ready for export: `contract` is stored beside the model as JSON; `resources` own what the functions use but variables."""
 
-    module: tf.Module
     signatures: dict[str, Signature]
     contract: dict[str, Any]
+    resources: tuple[tf.Module, ...] = ()
     op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
     batch_size: int | None = None  # rows that every request has; None for any number
 
@@ -43,8 +43,8 @@ def _fixed(signature: Signature, rows: int) -> Signature:
     example = {name: np.resize(value, (rows, *value.shape[1:])) if value.ndim else value for name, value in signature.example.items()}
 
     def function(**given: tf.Tensor) -> dict[str, tf.Tensor]:
-        # A server may feed another batch than the signature tells; what is named here stands in the error.
-        return signature.function(**{name: tf.ensure_shape(given[name], spec.shape, name=name) for name, spec in specs.items()})
+        # A server may feed another batch than the signature tells.
+        return signature.function(**{name: tf.ensure_shape(given[name], spec.shape) for name, spec in specs.items()})
 
     specs = {str(spec.name): spec for spec in inputs}
     return Signature(function, inputs, example)
