@@ -17,7 +17,7 @@ class Signature:
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: tuple[tf.TensorSpec, ...]  # named
-    example: dict[str, np.ndarray]  # batch of 3, of a kind that real requests have
+    example: dict[str, np.ndarray]  # batch of 3, or of the fixed size, of a kind that real requests have
 
 
 @dataclass(frozen=True)
