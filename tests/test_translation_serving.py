@@ -15,6 +15,7 @@ from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DONE, ConfigError, DataE
 from trainer.prepare_config import PrepareConfig
 from trainer.trained_model_config import ExportConfig, PredictConfig
 
+CONTRACT = {"batch_size": None}  # what translate reads of it
 WORDS = {"red": "rouge", "dog": "chien", "sees": "voit", "a": "un", "the": "le", "cat": "chat", "small": "petit", "and": "et"}
 
 
@@ -111,7 +112,7 @@ def test_the_batch_size_changes_no_output(exported, served):
     from trainer.serving.translation_predictor import translate
 
     texts = sentences(60, 2)
-    found = [translate(served, texts, predict_config(exported, "--n_best=3", f"--batch_size={size}")) for size in (1, 7, 64)]
+    found = [translate(served, CONTRACT, texts, predict_config(exported, "--n_best=3", f"--batch_size={size}")) for size in (1, 7, 64)]
     for other in found[1:]:
         for mine, theirs in zip(found[0], other):
             assert [entry["text"] for entry in mine] == [entry["text"] for entry in theirs]
@@ -124,7 +125,7 @@ def test_beam_is_never_worse_than_greedy_and_a_cold_sample_is_greedy(exported, s
 
     texts = sentences(60, 3)
     beam, greedy, cold, warm, again = (
-        [best[0] for best in translate(served, texts, predict_config(exported, *options))]
+        [best[0] for best in translate(served, CONTRACT, texts, predict_config(exported, *options))]
         for options in (
             ["--decoding=beam"],
             ["--decoding=greedy"],
@@ -161,15 +162,15 @@ def test_attention_of_one_sentence(exported, served, tmp_path):
     from trainer.serving.translation_predictor import attend, translate
 
     config = predict_config(exported, f"--plot={tmp_path}/a.png")
-    found = attend(served, ["", "the small dog"], config)
+    found = attend(served, CONTRACT, ["", "the small dog"], config)
     assert found.source == ["the", " small", " dog", "<end>"]
-    assert "".join(found.target) == translate(served, ["the small dog"], config)[0][0]["text"]
+    assert "".join(found.target) == translate(served, CONTRACT, ["the small dog"], config)[0][0]["text"]
     assert found.weights.shape == (len(found.target), 4)
     np.testing.assert_allclose(found.weights.sum(axis=1), 1, rtol=1e-5)
     plot(found, config.plot)
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ConfigError, match=r"--plot=.* shows the attention of one sentence, --input holds 2"):
-        attend(served, ["the dog", "a cat"], config)
+        attend(served, CONTRACT, ["the dog", "a cat"], config)
 
 
 @pytest.mark.parametrize(

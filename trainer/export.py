@@ -52,6 +52,7 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
         from trainer.serving.model_card import CARD_FILE, model_card
         from trainer.serving.restored import restored_model, weights_checksum
         from trainer.serving.saved_model import export
+        from trainer.tasks.serving import with_fixed_batch
 
     run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
@@ -60,7 +61,9 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     card = model_card(
         task, step, weights, run_files.read_metrics(config.model_dir), run_files.read_evaluations(config.model_dir, weights), facts
     )
-    return {**export(task.serving(model, config), config.export_dir, {CARD_FILE: card}), "step": step}
+    serving = task.serving(model, config)
+    serving = with_fixed_batch(serving, config.batch_size) if config.batch_size else serving
+    return {**export(serving, config.export_dir, {CARD_FILE: card}), "step": step}
 
 
 if __name__ == "__main__":

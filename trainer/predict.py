@@ -70,7 +70,7 @@ def _keeping(forecasts: Iterable[Forecast], kept: list[Forecast], most: int) -> 
 
 def _complete(path: str, contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     _check_no_paths(config)
-    text_predictor.check(config)
+    text_predictor.check(config, contract)
     model = load(path, contract)
     started = time.perf_counter()
     count = text_predictor.predict(model, contract, config)
@@ -83,9 +83,9 @@ def _translate(path: str, contract: dict[str, Any], config: PredictConfig, told:
     sentences = translation_predictor.read_sentences(config)
     model = load(path, contract)
     if config.plot:
-        attention_plot.plot(translation_predictor.attend(model, sentences, config), config.plot)
+        attention_plot.plot(translation_predictor.attend(model, contract, sentences, config), config.plot)
     started = time.perf_counter()
-    found = translation_predictor.translate(model, sentences, config)
+    found = translation_predictor.translate(model, contract, sentences, config)
     seconds = time.perf_counter() - started
     translation_predictor.write(sentences, found, config)
     return {"predictions": len(found), "seconds": round(seconds, 3)}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from trainer.config import SPLITS, ForecastConfig, StorageConfig, at_least, flag
+from trainer.config import SPLITS, ForecastConfig, StorageConfig, at_least, flag, within
 from trainer.errors import ConfigError, Problem
 from trainer.places import Places
 
 CONFORMAL = ("none", "validation", "recent")
 DEPENDENCE = ("validation", "none")
+LARGEST_SEED = 2**43  # each line gets a seed of its own, 64 bits wide
 MODEL_FILE = "saved_model.pb"  # in each version of an export
 
 
@@ -31,6 +33,25 @@ class SearchConfig:
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "beam_size")
         yield from at_least(self, 0, "length_penalty", "coverage_penalty")
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What a request to an exported model may ask at most."""
+
+    GROUP: ClassVar[str] = "limits of requests"
+
+    largest_max_tokens: int = flag("language models: most new tokens that a prompt gets, however many its max_tokens asks", default=4096)
+    largest_prompt_tokens: int = flag("language models: most tokens of a prompt; a longer one is refused", default=4096)
+    largest_text_tokens: int = flag("language models: most tokens of a text that is scored or encoded", default=1_000_000)
+    largest_source_tokens: int = flag("most tokens of a text to translate; a longer one is refused", default=1024)
+    largest_num_samples: int = flag("forecasts: most sample paths a request; more are refused", default=1000)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from within(self, 1, 2**31, "largest_max_tokens")
+        yield from within(self, 2, 2**31, "largest_num_samples")
+        # room for the examples that an export is checked with
+        yield from within(self, 32, 2**31, "largest_prompt_tokens", "largest_text_tokens", "largest_source_tokens")
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,9 @@ class ExportConfig:
     )
     data_dir: str = flag("dataset of --conformal and --dependence; empty is where the training run had it", default="")
     n_best: int = flag("translations that serving_default gives for a text, best first", default=1)
+    batch_size: int = flag("rows that every request has, for runtimes that want all sizes beforehand; 0 is any number", default=0)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
 
     def places(self) -> Places:
         return Places(
@@ -129,7 +152,9 @@ class ExportConfig:
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "n_best")
         yield from at_least(self, 0, "average_checkpoints")
+        yield from within(self, 0, 2**31, "batch_size")
         yield from self.search.problems()
+        yield from self.limits.problems()
         if self.data_dir and self.conformal == "none" and self.dependence == "none":
             told = "has no effect with --conformal=none --dependence=none"
             yield Problem("data_dir", self.data_dir, told, "use --conformal=recent or leave it out")
@@ -149,7 +174,7 @@ class PredictConfig:
     )
     output: str = flag("file for the predictions: CSV, JSON lines for completions, or a translation a line", default="")
     plot: str = flag("PNG file for a plot of history and forecast, or of the attention over one sentence", default="")
-    batch_size: int = flag("examples predicted at once", default=256)
+    batch_size: int | None = flag("examples predicted at once; without it 256, or the batch that the model was exported with", default=None)
     num_samples: int = flag("forecasts: write so many sample paths to --output, instead of the median and quantiles", default=0)
     decoding: str = flag("how translations are found", default="beam", choices=("beam", "greedy", "sample"))
     n_best: int = flag("translations of a sentence, best first; more than 1 are written as JSON lines", default=1)
@@ -174,7 +199,10 @@ class PredictConfig:
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size", "n_best", "max_tokens")
-        yield from at_least(self, 0, "num_samples", "temperature", "top_k", "seed")
+        yield from at_least(self, 0, "num_samples")
+        yield from within(self, 0, 2**31, "top_k")
+        yield from within(self, 0, math.inf, "temperature")
+        yield from within(self, 0, LARGEST_SEED, "seed")
         if self.num_samples > 0 and self.plot:
             yield Problem("plot", self.plot, "shows quantiles, not the paths of --num_samples", "leave one of the two out")
         if not 0 < self.top_p <= 1:

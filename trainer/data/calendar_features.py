@@ -10,6 +10,15 @@ NUM_TIME_FEATURES = 6
 _DAY = 86_400
 
 
+def days_of(times: tf.Tensor) -> tf.Tensor:
+    """Whole days since 1970 of Unix seconds (int64), int32; exact for the years 1 to 9999.
+
+    TFLite has no division of int64. Of a whole number of days, float32 is less than half a day off.
+    """
+    midnight = tf.cast(times - times % _DAY, tf.float32)
+    return tf.cast(tf.round(midnight / _DAY), tf.int32)
+
+
 def civil_from_days(days: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Year, month (0 to 11) and day (0 to 30) of days since 1970 (Howard Hinnant, chrono-compatible low-level date algorithms)."""
     days += 719_468
@@ -40,10 +49,11 @@ def time_features(times: tf.Tensor) -> tf.Tensor:
     Returns:
       [..., 6] float32.
     """
+    days = days_of(times)
     phases = (
         tf.cast(times % _DAY, tf.float32) / _DAY,
-        tf.cast((times + 3 * _DAY) % (7 * _DAY) // _DAY, tf.float32) / 7.0,  # 1 January 1970 was a Thursday
-        tf.cast(civil_from_days(times // _DAY)[1], tf.float32) / 12.0,
+        tf.cast((days + 3) % 7, tf.float32) / 7.0,  # 1 January 1970 was a Thursday
+        tf.cast(civil_from_days(days)[1], tf.float32) / 12.0,
     )
     angles = tf.stack(phases, axis=-1) * (2.0 * math.pi)
     return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)

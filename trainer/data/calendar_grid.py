@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.calendar_features import civil_from_days, days_from_civil
+from trainer.data.calendar_features import civil_from_days, days_from_civil, days_of
 from trainer.data.manifest import Interval
 
 _DAY = 86_400
@@ -12,11 +12,11 @@ _DAY = 86_400
 
 def future_times(last: tf.Tensor, steps: int, interval: Interval) -> tf.Tensor:
     """The `steps` times after `last: [B]` int64 Unix seconds -> [B, steps]; months keep the day (or the month's last) and the hour."""
-    ahead = tf.range(1, steps + 1, dtype=tf.int64) * interval.count
     if interval.unit == "second":
-        return last[:, None] + ahead
-    year, month, day = civil_from_days(last // _DAY)
+        return last[:, None] + tf.range(1, steps + 1, dtype=tf.int64) * interval.count
+    ahead = tf.range(1, steps + 1) * interval.count
+    year, month, day = civil_from_days(days_of(last))
     months = year[:, None] * 12 + month[:, None] + ahead
     first = days_from_civil(months // 12, months % 12)
     length = days_from_civil((months + 1) // 12, (months + 1) % 12) - first
-    return (first + tf.minimum(day[:, None], length - 1)) * _DAY + (last % _DAY)[:, None]
+    return tf.cast(first + tf.minimum(day[:, None], length - 1), tf.int64) * _DAY + (last % _DAY)[:, None]

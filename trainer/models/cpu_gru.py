@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.models.scan import accumulator, elements, length_of, scan
+from trainer.models.scan import Steps, accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
     """What the backward loop reads: per step the gates [B, 3H] and the candidate's recurrent product [B, H]."""
 
-    gates: tf.TensorArray
-    products: tf.TensorArray
+    gates: Steps
+    products: Steps
 
 
 def forward(projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, recurrent_bias: tf.Tensor) -> tuple[tf.Tensor, Kept]:
@@ -36,7 +36,7 @@ def forward(projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, rec
     rows = elements(projected)
     bias = tf.cast(recurrent_bias, wide)
 
-    def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
+    def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:
         (h,) = state
         x = tf.cast(rows.read(t), wide)
         recurrent = tf.cast(tf.matmul(h, recurrent_kernel), wide) + bias
@@ -78,7 +78,7 @@ def backward(
     transposed = tf.transpose(recurrent_kernel)  # once: a product with a transposed right side runs at a third of the speed
     last_h = d_h
 
-    def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
+    def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:
         t = steps - 1 - s
         (d_h,) = state
         if lengths is not None:  # a row's final state is born at its last valid step; later gradients are all 0

@@ -106,7 +106,7 @@ def _lstm_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled
 
     def recurrence(projected: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[Any, Gradient]:
         wide = accumulator(projected.dtype)
-        forward = cpu_lstm.compiled_forward if compiled else cpu_lstm.forward
+        forward: Callable[..., Any] = cpu_lstm.compiled_forward if compiled else cpu_lstm.forward
         backward = cpu_lstm.compiled_backward if compiled else cpu_lstm.backward
         outputs, c, kept = forward(projected, h0, tf.cast(c0, wide), recurrent_kernel)
         outputs, h = _finish(outputs, mask, lengths, h0)

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.models.scan import accumulator, elements, length_of, scan
+from trainer.models.scan import Steps, accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
     """What the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of the one after [B, H]."""
 
-    gates: tf.TensorArray
-    cells: tf.TensorArray
-    squashed: tf.TensorArray
+    gates: Steps
+    cells: Steps
+    squashed: Steps
 
 
 def forward(projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Kept]:
@@ -34,7 +34,7 @@ def forward(projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: 
     steps, wide = length_of(projected), accumulator(projected.dtype)
     rows = elements(projected)
 
-    def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
+    def step(t: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:
         h, before = state
         z = tf.cast(rows.read(t), wide) + tf.cast(tf.matmul(h, recurrent_kernel), wide)
         i, f, g, o = tf.split(z, 4, axis=1)
@@ -76,7 +76,7 @@ def backward(
     transposed = tf.transpose(recurrent_kernel)  # once: a product with a transposed right side runs at a third of the speed
     last_h, last_c = d_h, d_c
 
-    def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[tf.TensorArray]) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
+    def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:
         t = steps - 1 - s
         d_h, d_c = state
         if lengths is not None:  # a row's final state is born at its last valid step; later gradients are all 0

@@ -160,7 +160,8 @@ class Forecaster(Model):
         """Each window's last value [B, 1, C], the lookback relative to it [B, L, C], and all that the encoder reads [B, L, 2C + F]."""
         zero = last_observed(batch["past"], batch["past_observed"])
         past = tf.where(batch["past_observed"] > 0, batch["past"] - zero, 0.0)
-        return zero, past, tf.concat([past, 1.0 - batch["past_observed"], batch["past_features"]], axis=-1)
+        features = [batch["past_features"]] if self._shape.features else []  # what is empty would stand in the exported graph
+        return zero, past, tf.concat([past, 1.0 - batch["past_observed"], *features], axis=-1)
 
     def _with_unit(self, numbers: tf.Tensor, batch: Batch) -> tf.Tensor:
         """`[B, H, C, P] -> [B, H, C, P + 1]`."""

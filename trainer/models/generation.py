@@ -12,12 +12,6 @@ from trainer.models.sampling import Sampling, sample
 State = Any
 
 
-def read_prompt(model: keras.Model, tokens: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, State]:
-    """Logits after each row's last token, [B, V], and the state there; `tokens: [B, P]`, `lengths: [B]` from 1 to P."""
-    logits, state = model(tokens, lengths=lengths)
-    return tf.gather(logits, lengths - 1, batch_dims=1), state
-
-
 def generate(
     model: keras.Model, logits: tf.Tensor, state: State, limit: tf.Tensor, sampling: Sampling, stop: int
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -54,6 +54,20 @@ class LanguageModel(Model):
         Returns:
           Logits of the token that follows each, [B, T, V] float32, and the state after each row's last valid token, in float32.
         """
+        outputs, state = self._outputs(tokens, noise, state, lengths)
+        return tf.cast(self._logits(outputs), tf.float32), state
+
+    def read(self, tokens: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, State]:
+        """Logits after each row's last token alone, [B, V] float32, and the state there, from a zero state on.
+
+        `tokens: [B, P]` int32, `lengths: [B]` int32 from 1 to P.
+        """
+        outputs, state = self._outputs(tokens, None, None, lengths)
+        last = tf.gather(outputs, lengths - 1, batch_dims=1)[:, None]
+        return tf.cast(self._logits(last), tf.float32)[:, 0], state
+
+    def _outputs(self, tokens: tf.Tensor, noise: Noise | None, state: State, lengths: tf.Tensor | None) -> tuple[tf.Tensor, State]:
+        """What `_logits` takes for each token, [B, T, ...], and the state after each row's last valid one."""
         stack, history = state if state is not None else self._zero_state(tf.shape(tokens)[0])
         x = self._embedding(tokens)
         if self._ngrams is not None:
@@ -64,8 +78,7 @@ class LanguageModel(Model):
         outputs = dropout(outputs, self._rate, noise, "output", self._same)
         if self._ngrams is not None:
             outputs = tf.concat([outputs, x], axis=-1)
-        stack = tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), stack)
-        return tf.cast(self._logits(outputs), tf.float32), (stack, history)
+        return outputs, (tf.nest.map_structure(lambda part: tf.cast(part, tf.float32), stack), history)
 
     def _zero_state(self, batch: tf.Tensor) -> State:
         return None, () if self._ngrams is None else tf.zeros([batch, self._ngrams.order - 1], tf.int32)

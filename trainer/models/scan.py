@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
-Step = Callable[[tf.Tensor, tuple[tf.Tensor, ...], list[tf.TensorArray]], tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]]
+
+class Steps(Protocol):
+    """What a loop reads and writes by the number of the step: a tf.TensorArray, or `OneStep`."""
+
+    def read(self, t: tf.Tensor) -> tf.Tensor: ...
+
+    def write(self, t: tf.Tensor, value: tf.Tensor) -> Steps: ...
+
+    def stack(self) -> tf.Tensor: ...
+
+
+class OneStep:
+    """A series of a single step as a plain tensor: runtimes of exported graphs know lists inside loops only, and this needs none."""
+
+    def __init__(self, value: tf.Tensor | None = None):
+        self._value = value
+
+    def read(self, t: tf.Tensor) -> tf.Tensor:
+        return self._value
+
+    def write(self, t: tf.Tensor, value: tf.Tensor) -> OneStep:
+        return OneStep(value)
+
+    def stack(self) -> tf.Tensor:
+        return tf.expand_dims(self._value, 0)
+
+
+Step = Callable[[tf.Tensor, tuple[tf.Tensor, ...], list[Steps]], tuple[tuple[tf.Tensor, ...], list[Steps]]]
 
 
 def accumulator(dtype: tf.DType) -> tf.DType:
@@ -19,8 +47,10 @@ def length_of(x: tf.Tensor) -> int | tf.Tensor:
     return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
-def elements(x: tf.Tensor) -> tf.TensorArray:
+def elements(x: tf.Tensor) -> Steps:
     """The steps of `x: [T, B, N]`, without copying them."""
+    if x.shape[0] == 1:
+        return OneStep(tf.squeeze(x, 0))
     array = tf.TensorArray(x.dtype, size=length_of(x), element_shape=x.shape[1:], clear_after_read=False)
     return array.unstack(x)
 
@@ -31,7 +61,7 @@ def scan(
     state: tuple[tf.Tensor, ...],
     kinds: Sequence[tuple[tf.DType, int]],
     batch: int | None,
-) -> tuple[tuple[tf.Tensor, ...], list[tf.TensorArray]]:
+) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:
     """Runs `step(t, state, arrays) -> (state, arrays)` for t = 0 .. steps - 1.
 
     Args:
@@ -40,14 +70,11 @@ def scan(
     Returns:
       The last state and the arrays of `steps` elements.
     """
-    arrays = [tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False) for dtype, width in kinds]
     if isinstance(steps, int) and steps == 1:
-        state, arrays = step(tf.constant(0), state, arrays)
-        for array in arrays if tf.executing_eagerly() else []:
-            array.mark_used()  # what only a gradient reads is not read in inference, of which TensorFlow warns at length
-        return state, arrays
+        return step(tf.constant(0), state, [OneStep() for _ in kinds])
+    arrays = [tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False) for dtype, width in kinds]
 
-    def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[tf.TensorArray]) -> tuple:
+    def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[Steps]) -> tuple:
         state, arrays = step(t, state, arrays)
         return t + 1, state, arrays
 

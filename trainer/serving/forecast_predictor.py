@@ -15,6 +15,7 @@ from trainer.data.csv_series import KnownValues, RawSeries, read_csv
 from trainer.data.intervals import advance, format_time
 from trainer.data.manifest import Interval
 from trainer.errors import DataError, TrainerError
+from trainer.serving.asking import ask, rows_at_once
 from trainer.whole_file import whole_file
 
 
@@ -90,51 +91,51 @@ def group_index(path: str, contract: dict[str, Any]) -> int:
     return int(groups.index(name))
 
 
-def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[Forecast]:
+def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: int | None) -> Iterator[Forecast]:
     """Forecasts what follows the last row of every file, in order; holds no more than the files of one batch.
 
     Raises:
       DataError: a file does not fit the model.
       TrainerError: a forecast is no number.
     """
-    for part, inputs in requests(contract, paths, batch_size):
-        for series, own in answers(model, "serving_default", part, inputs):
+    for part, inputs in requests(contract, paths, rows_at_once(batch_size, contract)):
+        for series, own in answers(model, contract, "serving_default", part, inputs):
             times = future_times(series, contract["horizon"])
             yield Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"]))
 
 
-def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[tuple[list[RawSeries], dict[str, Any]]]:
+def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[tuple[list[RawSeries], dict[str, np.ndarray]]]:
     """The files' histories, so many at once, and the inputs of `serving_default` that they make.
 
     Raises:
       DataError: a file does not fit the model.
     """
-    import tensorflow as tf
-
     groups = np.asarray([group_index(path, contract) for path in paths], np.int32)
     lookback = contract["lookback"]
     for first in range(0, len(paths), batch_size):
         part = [read_history(path, contract) for path in paths[first : first + batch_size]]
         for series, group in zip(part, groups[first:]):
             _check_static(series, contract["groups"][group], contract)
-        inputs = {"values": tf.constant(np.stack([series.values[-lookback:] for series in part]), tf.float32)}
+        inputs: dict[str, np.ndarray] = {"values": np.stack([series.values[-lookback:] for series in part]).astype(np.float32)}
         if contract["needs_times"]:
-            inputs["times"] = tf.constant(np.stack([series.times[-lookback:] for series in part if series.times is not None]))
+            inputs["times"] = np.stack([series.times[-lookback:] for series in part if series.times is not None])
         if contract["known_columns"]:
             steps = lookback + contract["horizon"]
-            inputs["known"] = tf.constant(np.stack([series.known.values[-steps:] for series in part if series.known is not None]))
+            inputs["known"] = np.stack([series.known.values[-steps:] for series in part if series.known is not None])
         if len(contract["groups"]) > 1:
-            inputs["group"] = tf.constant(groups[first : first + batch_size])
+            inputs["group"] = groups[first : first + batch_size]
         yield part, inputs
 
 
-def answers(model: Any, signature: str, part: list[RawSeries], inputs: dict[str, Any]) -> Iterator[tuple[RawSeries, dict[str, np.ndarray]]]:
+def answers(
+    model: Any, contract: dict[str, Any], signature: str, part: list[RawSeries], inputs: dict[str, np.ndarray]
+) -> Iterator[tuple[RawSeries, dict[str, np.ndarray]]]:
     """What a signature gives, for each history of a request.
 
     Raises:
       TrainerError: it is no number.
     """
-    outputs = {name: value.numpy() for name, value in model.signatures[signature](**inputs).items()}
+    outputs = ask(model, signature, contract, inputs)
     for row, series in enumerate(part):
         own = {name: value[row] for name, value in outputs.items()}
         if not all(np.isfinite(value).all() for value in own.values()):

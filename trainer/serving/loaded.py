@@ -34,6 +34,8 @@ def read_contract(path: Path) -> dict[str, Any]:
         contract: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); export the model again") from None
+    if not {"limits", "batch_size"} <= contract.keys():
+        raise DataError(f"{file} is that of an earlier version, without limits of requests; export the model again")
     return contract
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from trainer.data.csv_series import RawSeries
 from trainer.errors import ConfigError, Problem
+from trainer.serving.asking import rows_at_once
 from trainer.serving.forecast_predictor import answers, future_times, requests, write_steps
 from trainer.trained_model_config import PredictConfig
 
@@ -29,6 +30,9 @@ def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     if config.num_samples and not contract["levels"]:
         told = "needs a probabilistic model, this one forecasts single values"
         raise ConfigError([Problem("num_samples", config.num_samples, told, "train one with --output=quantiles")])
+    if config.num_samples and config.num_samples > (most := contract["limits"]["num_samples"]):
+        remedy = f"ask for fewer, or export it with --largest_num_samples={config.num_samples}"
+        raise ConfigError([Problem("num_samples", config.num_samples, f"is above the {most} that the model was exported with", remedy)])
     if config.seed and not config.num_samples:
         raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
 
@@ -40,12 +44,13 @@ def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config:
       DataError: a file does not fit the model.
       TrainerError: a path is no number.
     """
-    import tensorflow as tf
-
     count = 0
-    for part, inputs in requests(contract, paths, config.batch_size):
-        drawing = {"num_samples": tf.constant(np.int32(config.num_samples)), "seed": tf.constant(np.int64(config.seed + count))}
-        for series, own in answers(model, "sample", part, inputs | drawing):
+    for part, inputs in requests(contract, paths, rows_at_once(config.batch_size, contract)):
+        drawing: dict[str, np.ndarray] = {
+            "num_samples": np.array(config.num_samples, np.int32),
+            "seed": np.array(config.seed + count, np.int64),
+        }
+        for series, own in answers(model, contract, "sample", part, inputs | drawing):
             yield SamplePaths(series, own["samples"], future_times(series, contract["horizon"]))
         count += len(part)
 

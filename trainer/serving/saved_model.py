@@ -40,7 +40,8 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
         extra = model_path / EXTRA_DIRECTORY
         extra.mkdir()
         (extra / CONTRACT_FILE).write_text(
-            json.dumps({**serving.contract, "op_modules": serving.op_modules}, indent=1) + "\n", encoding="utf-8"
+            json.dumps({**serving.contract, "batch_size": serving.batch_size, "op_modules": serving.op_modules}, indent=1) + "\n",
+            encoding="utf-8",
         )
         for name, text in (extra_texts or {}).items():
             (extra / name).write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.serving.asking import ask, rows_at_once, strings
 from trainer.serving.sampling_choices import sampling_choices
 from trainer.trained_model_config import PredictConfig
 from trainer.whole_file import whole_file
@@ -44,12 +45,13 @@ def predict(model: Any, contract: dict[str, Any], config: PredictConfig) -> int:
     prompt goes token by token.
     """
     prompts = read_prompts(config)
+    _check_lengths(model, contract, config, prompts)
     if not config.output:
         if sys.stdout.isatty() and len(prompts) == 1:
             return _stream(model, contract, config, prompts[0])
-        return _write(sys.stdout, _completions(model, config, prompts))
+        return _write(sys.stdout, _completions(model, contract, config, prompts))
     with whole_file(config.output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        return _write(file, _completions(model, config, prompts))
+        return _write(file, _completions(model, contract, config, prompts))
 
 
 def _write(file: TextIO, lines: Iterator[dict[str, Any]]) -> int:
@@ -61,45 +63,58 @@ def _write(file: TextIO, lines: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def _completions(model: Any, config: PredictConfig, prompts: list[str]) -> Iterator[dict[str, Any]]:
-    import tensorflow as tf
+def _check_lengths(model: Any, contract: dict[str, Any], config: PredictConfig, prompts: list[str]) -> None:
+    """Raises DataError for the first prompt that is too long, before any is completed."""
+    rows, most = rows_at_once(config.batch_size, contract), contract["limits"]["prompt_tokens"]
+    for first in range(0, len(prompts), rows):
+        lengths = ask(model, "encode", contract, {"text": strings(prompts[first : first + rows])})["lengths"]
+        for row in np.flatnonzero(lengths > most):
+            told = f"prompt {first + row + 1} has {lengths[row]} tokens, the model was exported for at most {most}"
+            raise DataError(f"{told}; shorten it, or export the model with --largest_prompt_tokens={lengths[row]}")
 
-    function = model.signatures["serving_default"]
-    for first in range(0, len(prompts), config.batch_size):
-        part = prompts[first : first + config.batch_size]
+
+def _completions(model: Any, contract: dict[str, Any], config: PredictConfig, prompts: list[str]) -> Iterator[dict[str, Any]]:
+    rows = rows_at_once(config.batch_size, contract)
+    for first in range(0, len(prompts), rows):
+        part = prompts[first : first + rows]
         limits = np.full(len(part), config.max_tokens, np.int32)
         inputs = {"max_tokens": limits, **sampling_choices(config, range(first, first + len(part)))}
-        outputs = function(prompt=tf.constant(part), **{name: tf.constant(value) for name, value in inputs.items()})
-        for prompt, completion, count in zip(part, outputs["completion"].numpy(), outputs["num_tokens"].numpy()):
+        outputs = ask(model, "serving_default", contract, {"prompt": strings(part), **inputs})
+        for prompt, completion, count in zip(part, outputs["completion"], outputs["num_tokens"]):
             yield {"prompt": prompt, "completion": completion.decode(errors="replace"), "tokens": int(count)}
 
 
 def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt: str) -> int:
     """Writes prompt and completion to the terminal as they are chosen; the same text as without a terminal."""
-    import tensorflow as tf
+    tokens = ask(model, "encode", contract, {"text": strings([prompt])})["tokens"][0]
+    inputs = model.signatures["step"].structured_input_signature[1]
+    parts = {name: spec for name, spec in inputs.items() if name.startswith("state_")}
+    state = {name: np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in parts.items()}
+    choices = sampling_choices(config, [0])
 
-    tokens = model.signatures["encode"](text=tf.constant([prompt]))["tokens"].numpy()[0]
-    step = model.signatures["step"]
-    inputs = step.structured_input_signature[1]
-    state = {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in inputs.items() if name.startswith("state_")}
-    choices = {name: tf.constant(value) for name, value in sampling_choices(config, [0]).items()}
+    def step(token: np.ndarray, position: int) -> dict[str, np.ndarray]:
+        return ask(model, "step", contract, {"token": token, "position": np.array([position], np.int64), **choices, **state})
+
     sys.stdout.write(prompt)
-    for token in tokens[:-1]:
-        after = step(token=tf.constant([token]), position=tf.constant([0], tf.int64), **choices, **state)
+    for place in range(len(tokens) - 1):
+        after = step(tokens[place : place + 1], 0)
         state = {name: after[name] for name in state}
-    token = tf.constant(tokens[-1:])
+    token = tokens[-1:]
     for position in range(config.max_tokens):
-        after = step(token=token, position=tf.constant([position], tf.int64), **choices, **state)
+        after = step(token, position)
         token, state = after["next"], {name: after[name] for name in state}
-        if int(token.numpy()[0]) == contract["stop_token"]:
+        if token[0] == contract["stop_token"]:
             break
-        sys.stdout.write(after["text"].numpy()[0].decode(errors="replace"))
+        sys.stdout.write(after["text"][0].decode(errors="replace"))
         sys.stdout.flush()
     sys.stdout.write("\n")
     return 1
 
 
-def check(config: PredictConfig) -> None:
-    """Raises ConfigError for flags that text has no use for."""
+def check(config: PredictConfig, contract: dict[str, Any]) -> None:
+    """Raises ConfigError for flags that text has no use for, or that are above the limits of this export."""
+    if config.max_tokens > (most := contract["limits"]["max_tokens"]):
+        remedy = f"ask for fewer, or export it with --largest_max_tokens={config.max_tokens}"
+        raise ConfigError([Problem("max_tokens", config.max_tokens, f"is above the {most} that the model was exported with", remedy)])
     if config.plot:
         raise ConfigError([Problem("plot", config.plot, "shows forecasts, not text", "leave it out")])

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from trainer.data.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
+from trainer.serving.asking import ask, rows_at_once, strings
 from trainer.serving.attention_plot import Attention
 from trainer.serving.sampling_choices import sampling_choices
 from trainer.trained_model_config import PredictConfig
@@ -57,22 +58,27 @@ def read_sentences(config: PredictConfig) -> list[str]:
     return lines
 
 
-def translate(model: Any, sentences: list[str], config: PredictConfig) -> list[Translations]:
+def translate(model: Any, contract: dict[str, Any], sentences: list[str], config: PredictConfig) -> list[Translations]:
     """The translations of every sentence, in their order.
 
     Sentences of about one length are translated together, so that few wait for others. Blank ones get one empty translation.
 
     Raises:
+      DataError: a sentence is too long for the model.
       TrainerError: a score is no number.
     """
-    run = _signature(model, config)
+    rows = rows_at_once(config.batch_size, contract)
+    run = _signature(model, contract, config)
     written = [index for index, sentence in enumerate(sentences) if sentence.strip()]
     order = sorted(written, key=lambda index: -len(sentences[index]))  # the longest first, so that too large a batch fails at once
     found: list[Translations] = [[{"text": "", "score": 0.0, "log_probability": 0.0}] for _ in sentences]
     with tqdm(total=len(order), unit="sentence", disable=None, leave=False) as progress:
-        for first in range(0, len(order), config.batch_size):
-            part = order[first : first + config.batch_size]
-            texts, *numbers = run([sentences[index] for index in part], part)
+        for first in range(0, len(order), rows):
+            part = order[first : first + rows]
+            try:
+                texts, *numbers = run([sentences[index] for index in part], part)
+            except DataError as error:
+                raise DataError(f"line {part[0] + 1}, or one about as long: {error}") from None
             for row, index in enumerate(part):
                 if not np.isfinite(numbers[0][row, 0]):
                     raise TrainerError(f"the translation of line {index + 1} has the score {numbers[0][row, 0]}; train the model again")
@@ -86,21 +92,17 @@ def translate(model: Any, sentences: list[str], config: PredictConfig) -> list[T
     return found
 
 
-def _signature(model: Any, config: PredictConfig) -> Callable[[list[str], list[int]], list[np.ndarray]]:
+def _signature(model: Any, contract: dict[str, Any], config: PredictConfig) -> Callable[[list[str], list[int]], list[np.ndarray]]:
     """Maps texts and their line numbers to translations, scores and log probabilities, [B, N] each."""
-    import tensorflow as tf
-
     if config.decoding == "beam":
-        outputs = ("translations", "scores", "log_probabilities")
-        function = model.signatures["serving_default"]
+        name, outputs = "serving_default", ("translations", "scores", "log_probabilities")
     else:
-        outputs = ("translation", "score", "log_probability")
-        function = model.signatures[config.decoding]
+        name, outputs = config.decoding, ("translation", "score", "log_probability")
 
     def run(texts: list[str], lines: list[int]) -> list[np.ndarray]:
         choices = sampling_choices(config, lines) if config.decoding == "sample" else {}
-        found = function(text=tf.constant(texts), **{name: tf.constant(value) for name, value in choices.items()})
-        return [found[name].numpy().reshape(len(texts), -1) for name in outputs]
+        found = ask(model, name, contract, {"text": strings(texts), **choices})
+        return [found[output].reshape(len(texts), -1) for output in outputs]
 
     return run
 
@@ -122,20 +124,19 @@ def write(sentences: list[str], found: list[Translations], config: PredictConfig
         temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def attend(model: Any, sentences: list[str], config: PredictConfig) -> Attention:
+def attend(model: Any, contract: dict[str, Any], sentences: list[str], config: PredictConfig) -> Attention:
     """What the model attended to for the best translation of a single sentence.
 
     Raises:
       ConfigError: --input holds more than one sentence, or none.
+      DataError: the sentence is too long for the model.
       TrainerError: the translation is empty.
     """
-    import tensorflow as tf
-
     written = [sentence for sentence in sentences if sentence.strip()]
     if len(written) != 1:
         told = f"shows the attention of one sentence, --input holds {len(written)}"
         raise ConfigError([Problem("plot", config.plot, told, "give an --input with one line")])
-    found = {name: value.numpy()[0] for name, value in model.signatures["attention"](text=tf.constant(written)).items()}
+    found = {name: value[0] for name, value in ask(model, "attention", contract, {"text": strings(written)}).items()}
     source, target = ([piece.decode(errors="replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
     kept = int(np.sum(found["attention"].any(axis=1)))
     if not kept:

@@ -221,7 +221,7 @@ class ForecastTask(Task):
                 raise ConfigError([Problem("dependence", config.dependence, told, "use --dependence=none, or prepare the data with one")])
             dependence = self.dependence(model)
         readout = dataclasses.replace(self.readout, conformal=self.conformal_now(model, config.conformal), dependence=dependence)
-        return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint)
+        return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint, config.limits)
 
     @property
     def _season_steps(self) -> int:

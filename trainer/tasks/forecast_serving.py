@@ -14,7 +14,9 @@ from trainer.data.covariates import static_features
 from trainer.data.manifest import SeriesFacts
 from trainer.data.windows import WindowShape
 from trainer.models.readout import Readout
+from trainer.tasks.request_checks import at_least, within
 from trainer.tasks.serving import Serving, Signature
+from trainer.trained_model_config import LimitsConfig
 
 DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], tf.int64, "seed"))
 
@@ -22,7 +24,9 @@ DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], 
 class ForecastServer:
     """Maps raw lookbacks of all columns to raw forecasts."""
 
-    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool):
+    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int):
+        """Takes, beside the model and how it is read, the most paths that `sample` draws for a request."""
+        self._largest_num_samples = largest_num_samples
         self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
@@ -57,6 +61,7 @@ class ForecastServer:
           `forecast`: [B, H, D] float32, raw. A probabilistic model gives the median there, and `mean`: [B, H, D] and
           `quantiles`: [B, H, D, Q] beside it.
         """
+        group = self._known_group(group)
         found = self.readout.forecast(self.model, self._batch(values, times, known, group))
         mean, std = self._scale(values, group)
         raw = {"forecast": self._by_column(found["median"]) * std + mean}
@@ -75,10 +80,15 @@ class ForecastServer:
         group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
+        num_samples = within(num_samples, 1, self._largest_num_samples, "num_samples")
+        group, seed = self._known_group(group), at_least(seed, 0, "seed")
         drawn = self.readout.draw(self.model, self._batch(values, times, known, group), num_samples, seed)
         mean, std = self._scale(values, group)
         drawn = tf.transpose(drawn, [1, 2, 3, 0])  # [B or B * D, H, C, N]
         return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
+
+    def _known_group(self, group: tf.Tensor | None) -> tf.Tensor | None:
+        return None if group is None else within(group, 0, len(self.facts.groups) - 1, "group")
 
     def _scale(self, values: tf.Tensor, group: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and standard deviation of the columns of each row, [B, 1, D]."""
@@ -90,15 +100,14 @@ class ForecastServer:
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
         mean, std = self._scale(values, group)
         group = tf.zeros([batch], tf.int32) if group is None else group
-        observed = tf.math.is_finite(values)
-        past = tf.where(observed, (values - mean) / std, 0.0)
-        observed = tf.cast(observed, tf.float32)
+        past = _zero_where_missing(values, (values - mean) / std)
+        observed = tf.cast(tf.math.is_finite(values), tf.float32)
         features = self._features(times, known, group)
         past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
         if not self.joint:
             past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
-            past_features, future_features = (tf.repeat(part, columns, axis=0) for part in (past_features, future_features))
+            past_features, future_features = (_for_each_column(part, columns) for part in (past_features, future_features))
         return {
             "past": past,
             "past_observed": observed,
@@ -122,10 +131,26 @@ class ForecastServer:
             ahead = future_times(times[:, -1], self.shape.horizon, self.facts.interval)
             parts.append(time_features(tf.concat([times, ahead], axis=1)))
         if known is not None:
-            parts.append(tf.where(tf.math.is_finite(known), (known - self._known_mean) / self._known_std, 0.0))
-        steps = self.shape.lookback + self.shape.horizon
-        parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
-        return tf.concat(parts, axis=-1)
+            parts.append(_zero_where_missing(known, (known - self._known_mean) / self._known_std))
+        steps, width = self.shape.lookback + self.shape.horizon, self._static.shape[1]
+        if width:
+            parts.append(tf.repeat(tf.gather(self._static, group)[:, None], steps, axis=1))
+        return tf.concat(parts, axis=-1) if parts else tf.zeros([tf.shape(group)[0], steps, 0])
+
+
+def _zero_where_missing(raw: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """`x`, and 0 where `raw` is NaN or infinite.
+
+    Each choice hangs on `is_nan` or `is_inf` itself: of any other condition tf2onnx makes a product, and NaN times 0 is NaN.
+    """
+    return tf.where(tf.math.is_nan(raw), 0.0, tf.where(tf.math.is_inf(raw), 0.0, x))
+
+
+def _for_each_column(features: tf.Tensor, columns: int) -> tf.Tensor:
+    """[B, T, F] -> [B * D, T, F]; where there are no features nothing is repeated, for converters cannot infer sizes of what is empty."""
+    if features.shape[-1]:
+        return tf.repeat(features, columns, axis=0)
+    return tf.zeros([tf.shape(features)[0] * columns, features.shape[1], 0])
 
 
 def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
@@ -133,15 +158,17 @@ def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(x, [0, 2, 1]), [-1, x.shape[1], 1])
 
 
-def forecast_serving(model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool) -> Serving:
+def forecast_serving(
+    model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, limits: LimitsConfig
+) -> Serving:
     """The signature `serving_default` of a forecaster, and `sample` of a probabilistic one."""
-    server = ForecastServer(model, readout, shape, facts, joint)
+    server = ForecastServer(model, readout, shape, facts, joint, limits.largest_num_samples)
     example = _example(server)
     signatures = {"serving_default": Signature(server.forecast, server.inputs(), example)}
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(signatures, contract(server))
+    return Serving(signatures, contract(server) | {"limits": {"num_samples": limits.largest_num_samples}})
 
 
 def _paths(readout: Readout) -> str | None:

@@ -19,7 +19,7 @@ from trainer.models.noise import Noise
 from trainer.tasks.language_serving import LanguageServer, language_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
-from trainer.trained_model_config import EvaluateConfig, ExportConfig
+from trainer.trained_model_config import EvaluateConfig, ExportConfig, LimitsConfig
 
 VALIDATION_LANES = 32
 WARM_UP_TOKENS = 256
@@ -126,7 +126,7 @@ class LanguageTask(Task):
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
-        return language_serving(model, tokenizer, self.by_documents, self.initial_state)
+        return language_serving(model, tokenizer, self.by_documents, self.initial_state, config.limits)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store, counts = self.store(config.split), self.facts.splits[config.split]
@@ -169,7 +169,7 @@ class LanguageTask(Task):
     def _samples(self, model: keras.Model, stream: np.ndarray) -> list[Sample]:
         """Continuations of the text at evenly spaced places of `stream: [N]`."""
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
-        server = LanguageServer(model, tokenizer, self.by_documents, self.initial_state)
+        server = LanguageServer(model, tokenizer, self.by_documents, self.initial_state, LimitsConfig())
         spare = max(0, len(stream) - PROMPT_TOKENS - SAMPLE_TOKENS)
         places = sorted({spare * number // SAMPLES for number in range(SAMPLES)})
         prompts = [tokenizer.decode(stream[place : place + PROMPT_TOKENS]) for place in places]

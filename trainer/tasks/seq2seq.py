@@ -174,7 +174,7 @@ class Seq2SeqTask(Task):
 
     def _attention(self, model: keras.Model, config: EvaluateConfig, text: str) -> list[Section]:
         """The attention over one source; nothing where its translation is empty."""
-        server = TranslationServer(model, *self.tokenizers, config.search, 1)
+        server = TranslationServer(model, *self.tokenizers, config.search)
         found = {name: value.numpy()[0] for name, value in server.attention(tf.constant([text])).items()}
         source, target = ([piece.decode("utf-8", "replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
         written = int(np.sum(found["attention"].any(axis=1)))

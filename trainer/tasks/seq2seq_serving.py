@@ -16,6 +16,7 @@ from trainer.data.tokenizer import END, SPECIAL, Tokenizer
 from trainer.models.beam_search import beam_search
 from trainer.models.decoding import Hypotheses, Memory, greedy, length_limit, sample_hypotheses
 from trainer.models.sampling import Sampling
+from trainer.tasks.request_checks import at_most_tokens, checked_sampling
 from trainer.tasks.sampling_inputs import SAMPLING_INPUTS, sampling_example
 from trainer.tasks.serving import Serving, Signature
 from trainer.trained_model_config import ExportConfig, SearchConfig
@@ -24,8 +25,16 @@ from trainer.trained_model_config import ExportConfig, SearchConfig
 class TranslationServer:
     """Maps source texts to target texts; how the search goes is fixed here, once for all requests."""
 
-    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, search: SearchConfig, n_best: int):
-        self.model, self._search, self._n_best = model, search, n_best
+    def __init__(
+        self,
+        model: keras.Model,
+        source: Tokenizer,
+        target: Tokenizer,
+        search: SearchConfig,
+        n_best: int = 1,
+        largest_source_tokens: int = tf.int32.max,
+    ):
+        self.model, self._search, self._n_best, self._largest = model, search, n_best, largest_source_tokens
         self.source = graph_tokenizer(source)
         self.target = self.source if target is source else graph_tokenizer(target)
 
@@ -68,8 +77,9 @@ class TranslationServer:
         Returns:
           As `greedy`.
         """
+        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed))
         memory, limit, _ = self._read(text)
-        return self._first(sample_hypotheses(self.model, memory, limit, self._search, Sampling(temperature, top_k, top_p, seed)))
+        return self._first(sample_hypotheses(self.model, memory, limit, self._search, sampling))
 
     def attention(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best translation of each text, and what the model looked at for each of its tokens.
@@ -96,6 +106,7 @@ class TranslationServer:
     def _read(self, text: tf.Tensor) -> tuple[Memory, tf.Tensor, tf.Tensor]:
         """What the decoder reads of the texts, the limits of their translations [B], and their tokens with the end token [B, S]."""
         ids, lengths = self.source.encode(text)
+        lengths = at_most_tokens(lengths, self._largest, "text")
         ends = tf.one_hot(lengths, tf.shape(ids)[1] + 1, dtype=tf.int32) * END
         ids, lengths = tf.pad(ids, [[0, 0], [0, 1]]) + ends, lengths + 1
         return self.model.encode(ids, lengths), length_limit(lengths), ids
@@ -114,7 +125,7 @@ def _pieces(tokenizer: GraphTokenizer, ids: tf.Tensor) -> tf.Tensor:
 
 def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, config: ExportConfig) -> Serving:
     """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence model."""
-    server = TranslationServer(model, source, target, config.search, config.n_best)
+    server = TranslationServer(model, source, target, config.search, config.n_best, config.limits.largest_source_tokens)
     text = tf.TensorSpec([None], tf.string, "text")
     texts: dict[str, np.ndarray] = {"text": np.array([b"A man", b"", b"12 of a longer sentence, 2026."])}
     signatures = {
@@ -129,6 +140,7 @@ def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, co
         "source_vocabulary": {"size": source.size, "sha256": source.sha256},
         "target_vocabulary": {"size": target.size, "sha256": target.sha256},
         "n_best": config.n_best,
+        "limits": {"source_tokens": config.limits.largest_source_tokens},
         **dataclasses.asdict(config.search),
     }
     return Serving(signatures, contract, (server.source, server.target), server.source.op_modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ class Signature:
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: tuple[tf.TensorSpec, ...]  # named
-    example: dict[str, np.ndarray]  # batch of 3, of a kind that real requests have
+    example: dict[str, np.ndarray]  # batch of 3, or of the fixed size, of a kind that real requests have
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,23 @@ class Serving:
     contract: dict[str, Any]
     resources: tuple[tf.Module, ...] = ()
     op_modules: tuple[str, ...] = ()  # Python modules that register ops beyond TensorFlow's own
+    batch_size: int | None = None  # rows that every request has; None for any number
+
+
+def with_fixed_batch(serving: Serving, rows: int) -> Serving:
+    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand."""
+    signatures = {name: _fixed(signature, rows) for name, signature in serving.signatures.items()}
+    return dataclasses.replace(serving, signatures=signatures, batch_size=rows)
+
+
+def _fixed(signature: Signature, rows: int) -> Signature:
+    """With examples of so many rows, the first ones over and over."""
+    inputs = tuple(tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype, spec.name) if spec.shape.rank else spec for spec in signature.inputs)
+    example = {name: np.resize(value, (rows, *value.shape[1:])) if value.ndim else value for name, value in signature.example.items()}
+
+    def function(**given: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A server may feed another batch than the signature tells.
+        return signature.function(**{name: tf.ensure_shape(given[name], spec.shape) for name, spec in specs.items()})
+
+    specs = {str(spec.name): spec for spec in inputs}
+    return Signature(function, inputs, example)
