@@ -34,7 +34,7 @@ setup(
     py_modules=["recurrent_trainer"],
     entry_points={"console_scripts": [f"recurrent-{name} = recurrent_trainer:{name.replace('-', '_')}" for name in SCRIPTS]},
     package_dir={"launch.k8s": "k8s"},  # launch reads the files that people apply
-    package_data={"trainer": ["recipes/*.flags", "py.typed"], "trainer.evaluation": ["*.jinja"], "launch.k8s": ["**/*.yaml"]},
+    package_data={"trainer": ["recipes/*.flags", "py.typed"], "trainer.reports": ["*.jinja"], "launch.k8s": ["**/*.yaml"]},
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary

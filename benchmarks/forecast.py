@@ -45,10 +45,10 @@ def trained_and_scored(horizon: int, lookback: int | None, seed: int, data: Path
 
 def baseline_errors(data: Path, lookback: int, horizon: int) -> dict[str, float]:
     """Test error of every baseline at a lookback that no recipe needs to have."""
-    from trainer.data import manifest as manifests
-    from trainer.data import series_store
-    from trainer.data.windows import Windows, WindowShape
-    from trainer.evaluation.forecast_evaluation import baselines_for, season_of
+    from trainer.dataset import manifest as manifests
+    from trainer.tasks.forecast.data import series_store
+    from trainer.tasks.forecast.data.windows import Windows, WindowShape
+    from trainer.tasks.forecast.evaluation.scoring import baselines_for, season_of
 
     manifest = manifests.read(str(data))
     assert manifest.series is not None

@@ -73,8 +73,8 @@ def plain_read(paths: list[Path]) -> int:
 
 
 def config_of(name: str, data_dir: Path) -> Any:
-    from trainer import flags
-    from trainer.config import TrainConfig
+    from trainer.cli import flags
+    from trainer.config.train import TrainConfig
 
     recipe = ROOT / "trainer" / "recipes" / f"{CASES[name].recipe}.flags"
     return flags.parse(TrainConfig, [f"--flagfile={recipe}", f"--data_dir={data_dir}", "--model_dir=unused", "--strategy=one_device"])
@@ -159,7 +159,7 @@ def waiting(task: Any, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def measure(name: str, work_dir: Path, rounds: int, quick: bool) -> dict[str, Any]:
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
 
     data_dir = prepared(name, work_dir)

@@ -91,7 +91,7 @@ def case(library: str, cell: str, way: str, shape: Shape) -> Callable[[], Any]:
     if library == "keras":
         layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](shape.units, return_sequences=True)
         return tensorflow_case(layer, shape, way)
-    from trainer.models.recurrent import RecurrentStack
+    from trainer.nn.recurrent import RecurrentStack
 
     return tensorflow_case(RecurrentStack(cell, 1, shape.units, 0.0, "float32"), shape, way)
 

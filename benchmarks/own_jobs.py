@@ -7,10 +7,10 @@ from side_by_side import Meter
 
 def run(meter: Meter, arguments: list[str]) -> None:
     """Trains with train flags; the meter ticks after every visit."""
-    from trainer import flags
-    from trainer.config import TrainConfig
-    from trainer.data.manifest import read
-    from trainer.lean_imports import without_matplotlib
+    from trainer.cli import flags
+    from trainer.cli.lean_imports import without_matplotlib
+    from trainer.config.train import TrainConfig
+    from trainer.dataset.manifest import read
 
     config = flags.parse(TrainConfig, arguments)
     with without_matplotlib():

@@ -40,7 +40,7 @@ for path in sys.argv[1:]:
 
 def write_text(path: Path, size: int) -> None:
     """Writes `size` bytes of ASCII text."""
-    from trainer.data.sample_text import sample_text
+    from trainer.tasks.language_model.sample_text import sample_text
 
     copy = (TEXT.read_text(encoding="utf-8") if TEXT.exists() else sample_text()).encode("ascii", "replace")
     with path.open("wb") as file:

@@ -38,9 +38,9 @@ def prepare(data: Path) -> None:
 def check_search(export_dir: Path) -> dict[str, Any]:
     """Translates test 2016 in batches of several sizes and greedily, and times single greedy requests."""
     sys.path.insert(0, str(ROOT))
-    from trainer.serving.loaded import find_version, load, read_contract
-    from trainer.serving.translation_predictor import translate
-    from trainer.trained_model_config import PredictConfig
+    from trainer.config.trained_model import PredictConfig
+    from trainer.saved_model.loaded import find_version, load, read_contract
+    from trainer.tasks.seq2seq.predict import translate
 
     path = find_version(str(export_dir))
     model = load(str(path), read_contract(path))

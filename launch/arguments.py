@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import ArgumentProblem, ConfigError, Problem
 
 SEPARATOR = "--"

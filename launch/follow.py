@@ -22,9 +22,9 @@ from launch.pod_logs import PodLogs
 from launch.pod_state import has_ended, has_started, newest
 from launch.run_objects import JOB, JOBSET, POD, Run, Snapshot, explanations, owner_kind, snapshot
 from launch.run_state import RunState
-from trainer import progress_line
+from trainer.cli import progress_line
+from trainer.cli.progress_line import ProgressLine
 from trainer.errors import EXIT_DEFECT
-from trainer.progress_line import ProgressLine
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, TypeVar
 
 from launch import names
 from launch.arguments import check_separator, sides, split
-from trainer import flags
-from trainer.cluster import batch_problem, batch_shares
-from trainer.config import TrainConfig, at_least, flag
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig, at_least, flag
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.errors import ConfigError, Problem
-from trainer.prepare_config import PrepareConfig
 from trainer.storage.addresses import is_address
-from trainer.trained_model_config import EvaluateConfig, ExportConfig
+from trainer.training.cluster import batch_problem, batch_shares
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")

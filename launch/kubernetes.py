@@ -13,11 +13,11 @@ from launch import job as jobs
 from launch.arguments import split
 from launch.job import JobFlags
 from recurrent_trainer import DISTRIBUTION
-from trainer import flags
-from trainer.command import finish
-from trainer.config import flag
+from trainer.cli import flags
+from trainer.cli.command import finish
+from trainer.cli.flag_help import help_text, wants_help
+from trainer.config.train import flag
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, ArgumentProblem, ConfigError, Problem, TrainerError
-from trainer.flag_help import help_text, wants_help
 
 if TYPE_CHECKING:
     from launch.client import Client

@@ -13,10 +13,10 @@ import recurrent_trainer
 from launch.arguments import check_separator, sides, split
 from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
-from trainer import flags
-from trainer.config import TrainConfig, at_least, flag
+from trainer.cli import flags
+from trainer.cli.flag_help import help_text, wants_help
+from trainer.config.train import TrainConfig, at_least, flag
 from trainer.errors import EXIT_DONE, ConfigError, Problem
-from trainer.flag_help import help_text, wants_help
 
 EXAMPLE = "python -m launch.local --workers=2 -- --data_dir=DATA --model_dir=MODEL --epochs=1"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.exit_status import describe, signal_of
+from trainer.training.exit_status import describe, signal_of
 
 Object = Mapping[str, Any]
 

@@ -12,8 +12,8 @@ from launch import pod_logs
 from launch.client import Client, ClusterError
 from launch.pod_state import has_started, newest
 from launch.run_objects import Run, Snapshot, look
-from trainer import progress_line
-from trainer.progress_line import ProgressLine
+from trainer.cli import progress_line
+from trainer.cli.progress_line import ProgressLine
 
 logger = logging.getLogger(__name__)
 

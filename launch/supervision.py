@@ -15,9 +15,9 @@ from types import FrameType
 from launch.ports import HOST, reserved_ports
 from launch.prefixed_output import Relay
 from launch.process_group import ProcessGroup, is_stopped
-from trainer.command import EXIT_INTERRUPTED
+from trainer.cli.command import EXIT_INTERRUPTED
 from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
-from trainer.exit_status import describe, died_by_itself, signal_of
+from trainer.training.exit_status import describe, died_by_itself, signal_of
 
 logger = logging.getLogger(__name__)
 

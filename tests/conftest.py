@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data.segments import Segment
+from trainer.tasks.forecast.data.segments import Segment
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -115,8 +115,9 @@ def write_series_csv(path: Path, rows: int, columns: int = 2, seed: int = 0, mis
 
 def prepare_csv(path: Path, output_dir: Path, *more: str):
     """Runs the prepare stage on a CSV in this process and gives the dataset's directory."""
-    from trainer import flags, prepare
-    from trainer.prepare_config import PrepareConfig
+    from trainer import prepare
+    from trainer.cli import flags
+    from trainer.config.prepare import PrepareConfig
 
     arguments = ["--task=forecast", "--source=csv", f"--input={path}", f"--output_dir={output_dir}", "--num_processes=1", *more]
     prepare.prepare(flags.parse(PrepareConfig, arguments))
@@ -133,8 +134,8 @@ def small_dataset(tmp_path_factory) -> Path:
 
 def train_config(data_dir, model_dir, *more: str):
     """A quick forecasting run."""
-    from trainer import flags
-    from trainer.config import TrainConfig
+    from trainer.cli import flags
+    from trainer.config.train import TrainConfig
 
     quick = ["--time_features", "--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
     given = {argument.split("=")[0] for argument in more}

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import flags
-from trainer.data import manifest, tfrecord
-from trainer.data.array_series import array_series, read_npy
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest, tfrecord
 from trainer.errors import DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.forecast.data.array_series import array_series, read_npy
 
 NAN = float("nan")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.models.attention import KINDS
+from trainer.tasks.seq2seq.attention import KINDS
 
 B, T, S, Q, M = 3, 4, 5, 6, 7
 
@@ -34,7 +34,7 @@ def by_hand(kind, weights, queries, memory, lengths):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_against_a_loop(tf, kind):
-    from trainer.models.attention import Attention
+    from trainer.tasks.seq2seq.attention import Attention
 
     random = np.random.default_rng(KINDS.index(kind))
     layer = Attention(kind, Q, M, "float32")
@@ -51,7 +51,7 @@ def test_against_a_loop(tf, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_gets_no_weight_and_no_gradient_whatever_stands_there(tf, kind):
-    from trainer.models.attention import Attention
+    from trainer.tasks.seq2seq.attention import Attention
 
     layer = Attention(kind, Q, M, "float32")
     random = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_padding_gets_no_weight_and_no_gradient_whatever_stands_there(tf, kind):
 
 
 def test_half_precision_scores_in_float32(tf):
-    from trainer.models.attention import Attention
+    from trainer.tasks.seq2seq.attention import Attention
 
     layer = Attention("luong_scaled", Q, M, "mixed_bfloat16")
     memory, queries = tf.ones([B, S, M], tf.bfloat16), tf.ones([B, T, Q], tf.bfloat16)

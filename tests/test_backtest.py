@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 
-from trainer import flags
+from trainer.cli import flags
+from trainer.config.trained_model import EvaluateConfig
 from trainer.errors import ConfigError, TrainerError
-from trainer.trained_model_config import EvaluateConfig
 
 LOOKBACK, HORIZON = 24, 6
 
@@ -19,8 +19,8 @@ def evaluate_config(data_dir, *more):
 
 
 def task_on(data_dir, *more):
-    from trainer.data.manifest import read
-    from trainer.tasks.forecast import ForecastTask
+    from trainer.dataset.manifest import read
+    from trainer.tasks.forecast.task import ForecastTask
 
     return ForecastTask(train_config(data_dir, "none", *more), read(str(data_dir)))
 
@@ -35,7 +35,7 @@ def built(task, seed=1):
 
 
 def run(task, model, *more, refit=None):
-    from trainer.tasks.forecast_backtest import backtest_evaluation
+    from trainer.tasks.forecast.backtesting import backtest_evaluation
 
     return backtest_evaluation(task, model, evaluate_config(task.config.data_dir, *more), refit)
 
@@ -89,7 +89,7 @@ def test_a_model_that_looks_ahead_is_noticed(tf, small_dataset):
 
 def changed_after(task, split, before):
     """The task's data with every value of the last `before` rows replaced."""
-    from trainer.tasks.forecast import ForecastTask
+    from trainer.tasks.forecast.task import ForecastTask
 
     groups = []
     for group in task.groups(split):
@@ -102,7 +102,7 @@ def changed_after(task, split, before):
 
 def forecasts_of(task, model_at, monkeypatch, *more, refit=None):
     """What the model and ridge forecast from the first origin."""
-    from trainer.evaluation import forecast_evaluation as module
+    from trainer.tasks.forecast.evaluation import scoring as module
 
     seen = {}
 
@@ -132,8 +132,8 @@ def test_values_after_an_origin_do_not_change_its_forecast(tf, small_dataset, mo
 
 def refit_with(task):
     """As trainer.evaluate wires it."""
-    from trainer.serving.restored import restored
     from trainer.training.refit import refitted
+    from trainer.training.restore import restored
 
     def refit(make_task):
         with refitted(task.config, task.manifest, make_task) as model_dir:
@@ -158,8 +158,8 @@ def test_refitting_knows_nothing_after_its_origin(tf, small_dataset, monkeypatch
 
 
 def test_refitting_takes_all_rows_before_the_origin(small_dataset):
-    from trainer.evaluation.backtest import Origin
-    from trainer.tasks.forecast_backtest import groups_before
+    from trainer.tasks.forecast.backtesting import groups_before
+    from trainer.tasks.forecast.evaluation.backtest import Origin
 
     task = task_on(small_dataset)
     (group,) = groups_before(task, "test", Origin("", 10))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from trainer.data.tokenizer import END, PAD, START
-from trainer.trained_model_config import SearchConfig
+from trainer.config.trained_model import SearchConfig
+from trainer.text.tokenizer import END, PAD, START
 
 VOCABULARY = 7  # of which UNKNOWN, 4, 5 and 6 can be in a translation
 WORDS = (1, 4, 5, 6)
@@ -59,7 +59,7 @@ def space(tf):
 
 
 def run(tf, space, search, rows=(0, 1, 2, 3, 4), limit=LIMIT, in_graph=True, **options):
-    from trainer.models.beam_search import beam_search
+    from trainer.tasks.seq2seq.beam_search import beam_search
 
     logits, attention, mask = space
     decoder = TableDecoder(tf, tf.constant(logits), tf.constant(attention))
@@ -150,7 +150,7 @@ def large_space(rows, length, seed, spread=1.5):
 @pytest.mark.parametrize("penalties", [(0.0, 0.0), (0.6, 0.0), (1.0, 0.5)])
 def test_the_best_is_never_worse_than_greedy(tf, beam_size, penalties):
     """In random tables the greedy hypothesis often falls out of a narrow beam."""
-    from trainer.models.decoding import greedy
+    from trainer.tasks.seq2seq.decoding import greedy
 
     space = large_space(300, 12, seed=beam_size)
     search = SearchConfig(beam_size, *penalties)
@@ -213,7 +213,7 @@ def test_equal_candidates_go_to_the_lower_number(tf):
 @pytest.mark.parametrize(("size", "count"), [(640, 8), (600, 3), (128, 1), (127, 8), (64, 8), (6400, 8)])
 def test_the_largest_are_those_of_a_full_sort(tf, size, count):
     """With many equal values, whose order is that of their places, and some of -inf."""
-    from trainer.models.beam_search import largest
+    from trainer.tasks.seq2seq.beam_search import largest
 
     random = np.random.default_rng(size)
     for distinct in (4, 30, 10**6):

@@ -2,12 +2,12 @@ import datetime
 
 import numpy as np
 
-from trainer.data.intervals import advance
-from trainer.data.manifest import Interval
+from trainer.dataset.manifest import Interval
+from trainer.tasks.forecast.data.intervals import advance
 
 
 def test_dates_agree_with_the_standard_library(tf):
-    from trainer.data.calendar_features import civil_from_days, days_from_civil
+    from trainer.tasks.forecast.data.calendar_features import civil_from_days, days_from_civil
 
     days = np.random.default_rng(0).integers(-200_000, 200_000, 3000)
     year, month, day = (part.numpy() for part in civil_from_days(tf.constant(days, tf.int64)))
@@ -20,7 +20,7 @@ def test_dates_agree_with_the_standard_library(tf):
 
 
 def test_features_repeat_by_day_week_and_year(tf):
-    from trainer.data.calendar_features import time_features
+    from trainer.tasks.forecast.data.calendar_features import time_features
 
     monday = int(datetime.datetime(2024, 1, 1, 6, tzinfo=datetime.timezone.utc).timestamp())
     features = time_features(tf.constant([monday, monday + 7 * 86_400, monday + 86_400], tf.int64)).numpy()
@@ -30,7 +30,7 @@ def test_features_repeat_by_day_week_and_year(tf):
 
 
 def test_future_times_agree_with_numpy(tf):
-    from trainer.data.calendar_grid import future_times
+    from trainer.tasks.forecast.data.calendar_grid import future_times
 
     start = int(datetime.datetime(2023, 11, 15, 4, 30, tzinfo=datetime.timezone.utc).timestamp())
     for interval in (Interval(3600, "second"), Interval(1, "month"), Interval(3, "month")):

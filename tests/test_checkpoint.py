@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer.data.manifest import read
+from trainer.dataset.manifest import read
 from trainer.errors import DataError
 
 

@@ -66,9 +66,9 @@ class ToySeries(Toy):
 """
 PREPARE = """
 import json, sys, traceback
-from trainer import flags
+from trainer.cli import flags
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.config.prepare import PrepareConfig
 found = {}
 for name, arguments in json.load(open("cases.json")).items():
     try:
@@ -176,7 +176,7 @@ def test_a_clean_install_runs_every_source(prepared: dict[str, Any], name: str) 
 
 
 def test_every_source_is_tried() -> None:
-    from trainer.prepare_config import SOURCES
+    from trainer.config.prepare import SOURCES
 
     assert set(CASES) == {f"{task} {source}" for source, tasks in SOURCES.items() for task in tasks}
 

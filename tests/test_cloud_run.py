@@ -11,9 +11,10 @@ from bucket_server import BUCKET, BucketServer, bucket_server
 from conftest import train_config, write_series_csv
 from test_resume import losses, weights
 
-from trainer import flags, inspect, prepare
+from trainer import inspect, prepare
+from trainer.cli import flags
+from trainer.config.prepare import InspectConfig, PrepareConfig
 from trainer.errors import RestartError
-from trainer.prepare_config import InspectConfig, PrepareConfig
 from trainer.storage import bucket
 from trainer.storage.addresses import Address
 
@@ -40,7 +41,7 @@ def fetched(address: str, directory: Path) -> Path:
 def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
     """Every command with its paths in `place`; training is stopped after its first steps and started again where `stopped`."""
     from trainer import evaluate, export, predict
-    from trainer.trained_model_config import EvaluateConfig, ExportConfig, PredictConfig
+    from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
     from trainer.training.preemption import Preemption
     from trainer.training.start import start
 

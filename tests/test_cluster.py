@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from trainer.cluster import Cluster, cluster_for, cluster_from, expand_hosts, host_name
 from trainer.errors import ConfigError
+from trainer.training.cluster import Cluster, cluster_for, cluster_from, expand_hosts, host_name
 
 
 def tf_config(task, **cluster) -> dict[str, str]:

@@ -16,8 +16,8 @@ SCRIPT = """
 import dataclasses, errno, logging, os, sys
 import numpy as np
 from trainer import errors
-from trainer.command import run_command
-from trainer.config import flag
+from trainer.cli.command import run_command
+from trainer.config.train import flag
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

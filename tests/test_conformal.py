@@ -10,8 +10,8 @@ LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95, 0.99)
 
 def prediction(random, size, spread):
     """Quantiles of normal distributions of different scales, and values whose scales are `spread` times those."""
-    from trainer.evaluation.forecast_evaluation import Prediction
-    from trainer.models.levels import normal_scores
+    from trainer.tasks.forecast.evaluation.scoring import Prediction
+    from trainer.tasks.forecast.model.quantile_levels import normal_scores
 
     scale = np.exp(random.normal(size=(size, 2, 3))).astype(np.float32)
     quantiles = (scale[..., None] * normal_scores(LEVELS)).astype(np.float32)
@@ -22,8 +22,8 @@ def prediction(random, size, spread):
 @pytest.mark.parametrize("spread", [0.4, 1.0, 2.5])
 def test_intervals_cover_what_they_promise(tf, spread):
     """Far too narrow, right and far too wide forecasts, calibrated on some windows, cover 80% and 90% of others."""
-    from trainer.evaluation.conformal_fit import scored_windows
-    from trainer.models.conformal import Conformal
+    from trainer.tasks.forecast.evaluation.conformal_fit import scored_windows
+    from trainer.tasks.forecast.model.conformal import Conformal
 
     random = np.random.default_rng(0)
     made = [prediction(random, 500, spread) for _ in range(4)]
@@ -46,7 +46,7 @@ def test_intervals_cover_what_they_promise(tf, spread):
 
 
 def test_the_rank_is_that_of_the_next_score():
-    from trainer.models.conformal import conformal_quantile
+    from trainer.tasks.forecast.model.conformal import conformal_quantile
 
     scores = np.random.default_rng(1).normal(size=19)
     for probability in (0.05, 0.5, 0.8, 0.9, 0.95):
@@ -55,7 +55,7 @@ def test_the_rank_is_that_of_the_next_score():
 
 
 def test_scores_tell_how_far_outside():
-    from trainer.models.conformal import conformal_scores
+    from trainer.tasks.forecast.model.conformal import conformal_scores
 
     quantiles = np.array([0, 1, 2, 3, 4, 9.0])
     target = np.array([2.0, 6.0, 0.5])
@@ -65,10 +65,10 @@ def test_scores_tell_how_far_outside():
 
 def test_recent_calibration_looks_at_windows_that_are_over_and_at_no_others():
     """Against a loop: the growth of a window is that of all windows of the last seven seasons that end before it begins."""
-    from trainer.data.segments import Segment, window_starts
-    from trainer.evaluation.conformal_fit import RecentConformal, ScoredWindows, window_moments
-    from trainer.evaluation.forecast_evaluation import Prediction
-    from trainer.models.conformal import conformal_quantile
+    from trainer.tasks.forecast.data.segments import Segment, window_starts
+    from trainer.tasks.forecast.evaluation.conformal_fit import RecentConformal, ScoredWindows, window_moments
+    from trainer.tasks.forecast.evaluation.scoring import Prediction
+    from trainer.tasks.forecast.model.conformal import conformal_quantile
 
     lookback, horizon, season, levels = 2, 3, 2, (0.1, 0.5, 0.9)
     random = np.random.default_rng(2)

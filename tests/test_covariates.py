@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from conftest import prepare_csv, train_config
 
-from trainer import flags
-from trainer.data import covariates, manifest
-from trainer.data.csv_series import read_csv
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.forecast.data import covariates
+from trainer.tasks.forecast.data.csv_series import read_csv
 
 LOOKBACK, HORIZON = 8, 4
 
@@ -96,7 +97,7 @@ def test_the_manifest_describes_the_training_rows(stores):
 
 def test_windows_hold_the_covariates_of_their_rows(tf, stores):
     """Each window's features, cut by hand: the calendar's first, then promo standardised and 0 where missing, store and size."""
-    from trainer.data.calendar_features import time_features
+    from trainer.tasks.forecast.data.calendar_features import time_features
     from trainer.tasks.registry import task_for
 
     read = manifest.read(str(stores))
@@ -117,8 +118,8 @@ def test_windows_hold_the_covariates_of_their_rows(tf, stores):
 @pytest.fixture(scope="module")
 def trained(tf, stores, tmp_path_factory):
     """A short run on the stores: its task and model."""
-    from trainer.serving.restored import restored_model
     from trainer.training.preemption import Preemption
+    from trainer.training.restore import restored_model
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
 
@@ -133,7 +134,7 @@ def trained(tf, stores, tmp_path_factory):
 
 def test_the_model_uses_what_is_known_of_the_future(trained):
     """The variance of sales is the promotion's, 1 of 1.01 raw; without it nothing does better than that."""
-    from trainer.trained_model_config import EvaluateConfig
+    from trainer.config.trained_model import EvaluateConfig
 
     task, model = trained
     result = task.evaluate(model, EvaluateConfig("unused", "unused")).scores
@@ -142,8 +143,8 @@ def test_the_model_uses_what_is_known_of_the_future(trained):
 
 def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     """`predict` on CSV files with future rows gives what the model gives on the same windows, cut by hand."""
-    from trainer.serving import forecast_predictor
-    from trainer.trained_model_config import ExportConfig
+    from trainer.config.trained_model import ExportConfig
+    from trainer.tasks.forecast import predict as forecast_predictor
 
     task, model = trained
     serving = task.serving(model, ExportConfig("unused", "unused"))
@@ -175,8 +176,8 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     [(3, "village", "has 3 rows of promo after its last value, the model needs 4"), (4, "city", "has store 'city', its group was trained")],
 )
 def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
-    from trainer.serving import forecast_predictor
-    from trainer.trained_model_config import ExportConfig
+    from trainer.config.trained_model import ExportConfig
+    from trainer.tasks.forecast import predict as forecast_predictor
 
     task, model = trained
     contract = task.serving(model, ExportConfig("unused", "unused")).contract

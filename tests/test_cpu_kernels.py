@@ -50,7 +50,7 @@ def inputs(cell, batch=4, steps=5, features=3, units=4, dtype="float64", seed=0)
 def ours(cell, lengths, arguments, **options):
     import tensorflow as tf
 
-    from trainer.models import cpu_kernels
+    from trainer.nn import cpu_kernels
 
     x, *rest = arguments
     lengths = None if lengths is None else tf.constant(lengths)
@@ -119,8 +119,8 @@ def test_without_our_gradient_the_values_and_tensorflows_gradient_are_the_same(t
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("cell", KINDS)
 def test_parts_and_compiled_loops_compute_the_same(tf, cell, lengths, monkeypatch):
-    from trainer.models import cpu_kernels
-    from trainer.models.cpu_plan import Plan
+    from trainer.nn import cpu_kernels
+    from trainer.nn.cpu_plan import Plan
 
     values = inputs(cell)
     plain, slopes = gradients(tf, cell, lengths, values)
@@ -132,7 +132,7 @@ def test_parts_and_compiled_loops_compute_the_same(tf, cell, lengths, monkeypatc
 
 
 def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypatch):
-    from trainer.models import cpu_plan
+    from trainer.nn import cpu_plan
 
     monkeypatch.setattr(cpu_plan, "_cores", lambda: 2)
 

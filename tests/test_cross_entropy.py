@@ -15,7 +15,7 @@ def example(tf, dtype="float32"):
 
 def graph(tf, smoothing, rows, dtype="float32"):
     """Loss and gradients by outputs, matrix and bias, traced with N known or unknown."""
-    from trainer.models.cross_entropy import smoothed_cross_entropy
+    from trainer.nn.cross_entropy import smoothed_cross_entropy
 
     arguments = example(tf, dtype)
     shapes = [[rows, E], [V, E], [V], [rows], [rows]]

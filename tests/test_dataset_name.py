@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import train_config, write_series_csv
 
-from trainer.data import manifest
-from trainer.data.dataset_name import dataset_name
-from trainer.data.tfds_files import file_prefix
+from trainer.config.prepare import LONGEST_NAME, PrepareConfig
+from trainer.dataset import manifest
+from trainer.dataset.tfds_files import file_prefix
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
-from trainer.prepare_config import LONGEST_NAME, PrepareConfig
+from trainer.tasks.dataset_name import dataset_name
 from trainer.training.run_files import check_resumable, write
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from test_beam_search import VOCABULARY, Memory, TableDecoder, large_space
 
-from trainer.data.tokenizer import END, PAD, START
-from trainer.trained_model_config import SearchConfig
+from trainer.config.trained_model import SearchConfig
+from trainer.text.tokenizer import END, PAD, START
 
 ROWS = 40
 
@@ -40,7 +40,7 @@ def decode(tf, space, how, limits, *more):
 
 
 def test_greedy_takes_the_likeliest_token_to_the_end_or_the_limit(tf):
-    from trainer.models.decoding import greedy
+    from trainer.tasks.seq2seq.decoding import greedy
 
     space, limits = large_space(ROWS, 12, seed=1), np.arange(ROWS) % 9 + 1
     result = decode(tf, space, greedy, limits)
@@ -49,8 +49,8 @@ def test_greedy_takes_the_likeliest_token_to_the_end_or_the_limit(tf):
 
 
 def test_samples_depend_on_the_rows_seed(tf):
-    from trainer.models.decoding import sample_hypotheses
-    from trainer.models.sampling import Sampling, sample
+    from trainer.tasks.seq2seq.decoding import sample_hypotheses
+    from trainer.text.sampling import Sampling, sample
 
     space, limits = large_space(ROWS, 12, seed=2), np.full(ROWS, 12)
     seeds = np.arange(ROWS) + 100
@@ -69,6 +69,6 @@ def test_samples_depend_on_the_rows_seed(tf):
 
 
 def test_the_limit_grows_with_the_source(tf):
-    from trainer.models.decoding import length_limit
+    from trainer.tasks.seq2seq.decoding import length_limit
 
     assert length_limit(tf.constant([1, 20])).numpy().tolist() == [12, 50]

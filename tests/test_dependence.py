@@ -11,7 +11,7 @@ def correlation_of(steps, share):
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 def test_the_correlation_is_found_again_whatever_the_margins(tf, missing):
     """Normal scores of correlation .8^lag, bent by a function of each step: ranks do not see it."""
-    from trainer.models.dependence import dependence_of
+    from trainer.tasks.forecast.model.copula import dependence_of
 
     random, want = np.random.default_rng(0), correlation_of(5, 0.8)
     scores = random.normal(size=(20_000, 5)) @ np.linalg.cholesky(want).T
@@ -29,7 +29,7 @@ def test_the_correlation_is_found_again_whatever_the_margins(tf, missing):
 
 
 def test_few_windows_and_constant_steps_leave_distributions_as_they_are(tf):
-    from trainer.models.dependence import dependence_of
+    from trainer.tasks.forecast.model.copula import dependence_of
 
     random = np.random.default_rng(1)
     few = random.normal(size=(3, 8))
@@ -47,7 +47,7 @@ def test_few_windows_and_constant_steps_leave_distributions_as_they_are(tf):
 def test_equal_values_share_their_ranks(tf):
     from statistics import NormalDist
 
-    from trainer.models.dependence import _normal_ranks
+    from trainer.tasks.forecast.model.copula import _normal_ranks
 
     found = _normal_ranks(np.array([3.0, 1.0, np.nan, 3.0, 2.0]))
     want = [NormalDist().inv_cdf(level) for level in (0.75, 0.125, 0.75, 0.375)]
@@ -57,9 +57,9 @@ def test_equal_values_share_their_ranks(tf):
 
 def test_the_fit_reads_scores_out_of_forecasts(tf):
     """Windows whose errors repeat from step to step, in forecasts of other places and widths each."""
-    from trainer.evaluation.dependence_fit import fitted_dependence
-    from trainer.evaluation.forecast_evaluation import Prediction
-    from trainer.models.levels import normal_scores
+    from trainer.tasks.forecast.evaluation.copula_fit import fitted_dependence
+    from trainer.tasks.forecast.evaluation.scoring import Prediction
+    from trainer.tasks.forecast.model.quantile_levels import normal_scores
 
     levels, random = (0.1, 0.5, 0.9), np.random.default_rng(2)
     answers, batches, want = [], [], correlation_of(4, 0.6)

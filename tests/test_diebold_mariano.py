@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer.evaluation.diebold_mariano import diebold_mariano, two_sided
+from trainer.tasks.forecast.evaluation.diebold_mariano import diebold_mariano, two_sided
 
 
 @pytest.mark.parametrize("degrees, statistic, p", [(4, 2.776, 0.05), (10, 2.228, 0.05), (30, 2.750, 0.01), (7, 0.0, 1.0)])

@@ -12,7 +12,7 @@ MEAN, STD = np.array([10.0, 3.0]), np.array([4.0, 2.5])
 
 
 def made(tf, name):
-    from trainer.models.distributions import DISTRIBUTIONS
+    from trainer.tasks.forecast.model.distributions import DISTRIBUTIONS
 
     return DISTRIBUTIONS[name](LEVELS, MEAN, STD)
 
@@ -56,7 +56,7 @@ def test_quantiles_begin_as_those_of_a_normal_distribution(tf):
 
 def test_the_pinball_loss_is_least_at_the_quantiles_of_the_data(tf):
     """The definition of a quantile (Koenker and Bassett 1978), by trying all values."""
-    from trainer.models.distributions import quantile_loss
+    from trainer.tasks.forecast.model.distributions import quantile_loss
 
     values = np.random.default_rng(1).exponential(size=999).astype(np.float32)
     for level in (0.1, 0.5, 0.9):
@@ -118,7 +118,7 @@ def test_student_t_quantiles_are_the_published_ones(tf):
 
 @pytest.mark.parametrize("mean, shape", [(0.01, 0.5), (3.0, 1.0), (40.0, 7.9), (40.0, 1e6), (9e4, 30.0), (2.0, 1e-3)])
 def test_counts_have_exact_nats_and_finite_gradients(tf, mean, shape):
-    from trainer.models.distributions import negative_binomial_nats as ours
+    from trainer.tasks.forecast.model.distributions import negative_binomial_nats as ours
 
     for count in (0, 1, 7, 8, 50, 90_000):
         at = [tf.constant(value, tf.float32) for value in (mean, shape)]
@@ -133,7 +133,7 @@ def test_counts_have_exact_nats_and_finite_gradients(tf, mean, shape):
 
 @pytest.mark.parametrize("mean, shape", [(0.2, 0.5), (3.0, 1.0), (250.0, 4.0), (20.0, 1e4)])
 def test_quantiles_of_counts_are_found_by_counting(tf, mean, shape):
-    from trainer.models.distributions import negative_binomial_quantile
+    from trainer.tasks.forecast.model.distributions import negative_binomial_quantile
 
     total = np.cumsum([math.exp(-negative_binomial_nats(k, mean, shape)) for k in range(4000)])
     for level in (0.001, 0.05, 0.5, 0.9, 0.999):
@@ -164,7 +164,7 @@ def test_torch_agrees(tf):
 
 @pytest.mark.parametrize("name", ["quantiles", "normal", "student_t", "negative_binomial"])
 def test_draws_follow_the_quantiles_and_the_mean(tf, name):
-    from trainer.models.readout import Readout
+    from trainer.tasks.forecast.model.predictor import Readout
 
     distribution = made(tf, name)
     numbers = numbers_for(distribution, 6, 0.5)
@@ -190,7 +190,7 @@ def test_draws_follow_the_quantiles_and_the_mean(tf, name):
 
 def test_values_at_scores_are_student_t_into_the_tails(tf):
     """Closed forms of the quantile with 2 and 4 degrees of freedom; the distribution of 7 integrated step by step."""
-    from trainer.models.distributions import student_t_at
+    from trainer.tasks.forecast.model.distributions import student_t_at
 
     scores = np.array([-6.0, -4.5, -3.3, -2.0, -0.31, -1e-3, 1e-3, 0.31, 2.0, 3.3, 4.5, 6.0])
     tail = np.array([0.5 * math.erfc(abs(score) / math.sqrt(2)) for score in scores])
@@ -209,7 +209,7 @@ def test_values_at_scores_are_student_t_into_the_tails(tf):
 
 
 def test_scores_of_values_lead_back_to_them(tf):
-    from trainer.models.distributions import scores_of, values_at
+    from trainer.tasks.forecast.model.distributions import scores_of, values_at
 
     quantiles = np.sort(numbers_of(len(LEVELS), 8), axis=-1)
     scores = np.random.default_rng(9).normal(size=(50, 3, 4, 1)).astype(np.float32) * 2

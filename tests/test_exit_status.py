@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from trainer.exit_status import describe, died_by_itself, signal_of
+from trainer.training.exit_status import describe, died_by_itself, signal_of
 
 
 @pytest.mark.parametrize(

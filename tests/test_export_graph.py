@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer import flags
-from trainer.trained_model_config import ExportConfig
+from trainer.cli import flags
+from trainer.config.trained_model import ExportConfig
 
 PLAIN = "--time_features=false"
 MODELS = {
@@ -27,7 +27,7 @@ PASSED_ON = {"Identity", "LogicalNot", "LogicalOr", "LogicalAnd", "BroadcastTo",
 
 def serving_of(dataset: Any, *options: str) -> Any:
     """What a forecaster with random weights hands over for export."""
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
 
     task = task_for(train_config(dataset, "unused", *options), read(str(dataset)))

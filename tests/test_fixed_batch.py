@@ -11,8 +11,9 @@ import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 from test_request_limits import export_of
 
-from trainer import flags, predict
-from trainer.trained_model_config import PredictConfig
+from trainer import predict
+from trainer.cli import flags
+from trainer.config.trained_model import PredictConfig
 
 ROWS = 4
 

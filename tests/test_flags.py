@@ -3,12 +3,12 @@ import json
 import pytest
 
 from launch.job import JobFlags
-from trainer import flags
-from trainer.config import TrainConfig, from_dict, to_dict
+from trainer.cli import flags
+from trainer.cli.flag_help import help_text
+from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.config.train import TrainConfig, from_dict, to_dict
+from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
 from trainer.errors import ConfigError
-from trainer.flag_help import help_text
-from trainer.prepare_config import InspectConfig, PrepareConfig
-from trainer.trained_model_config import EvaluateConfig, ExportConfig, PredictConfig
 
 REQUIRED = ["--data_dir=d", "--model_dir=m", "--train_steps=5"]
 

@@ -19,7 +19,7 @@ from launch.job import JobFlags, read
 from launch.manifests import objects
 from launch.run_objects import Run
 from launch.run_state import RunState
-from trainer.progress_line import ProgressLine
+from trainer.cli.progress_line import ProgressLine
 
 RUN = Run("demo", "default")
 FLAGS = ["--name=demo", "--image=trainer:0.1.0", "--workers=2", "--retries=1", "--"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import noisy_waves, windows_with_gaps
 
-from trainer.data.segments import Segment, count_windows, window_starts
-from trainer.evaluation.forecast_baselines import fit_baselines, mean_day, repeat_day, repeat_last
-from trainer.evaluation.forecast_metrics import ForecastMetrics
-from trainer.models.ridge import carry_forward
+from trainer.tasks.forecast.data.segments import Segment, count_windows, window_starts
+from trainer.tasks.forecast.evaluation.baselines import fit_baselines, mean_day, repeat_day, repeat_last
+from trainer.tasks.forecast.evaluation.point_metrics import ForecastMetrics
+from trainer.tasks.forecast.model.ridge import carry_forward
 
 
 def test_carry_forward_is_that_of_a_loop() -> None:

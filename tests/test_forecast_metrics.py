@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer.errors import DataError, TrainerError
-from trainer.evaluation.forecast_metrics import ForecastMetrics, mase_scales
+from trainer.tasks.forecast.evaluation.point_metrics import ForecastMetrics, mase_scales
 
 HORIZON = 5
 MEAN, STD = np.array([10.0, -3.0, 0.0, 1e4]), np.array([2.0, 0.5, 1.0, 300.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy_gru import gru
 
-from trainer.config import ForecastConfig, ModelConfig
+from trainer.config.train import ForecastConfig, ModelConfig
 
 LOOKBACK, HORIZON, UNITS, SERIES = 12, 6, 5, 4
 
@@ -14,8 +14,8 @@ LOOKBACK, HORIZON, UNITS, SERIES = 12, 6, 5, 4
 def make(tf, segment=3, features=2, dropout=0.0, **forecast):
     import keras
 
-    from trainer.data.windows import WindowShape
-    from trainer.models.forecaster import Forecaster
+    from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.model.forecaster import Forecaster
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(LOOKBACK, HORIZON, 1, features)
@@ -29,7 +29,7 @@ def make(tf, segment=3, features=2, dropout=0.0, **forecast):
 
 
 def noise_of(tf):
-    from trainer.models.noise import Noise
+    from trainer.nn.step_context import Noise
 
     return Noise.of(0, tf.constant(3), tf.constant(0))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data.csv_series import RawSeries
-from trainer.data.manifest import Interval
-from trainer.serving.forecast_plot import plot
-from trainer.serving.forecast_predictor import Forecast
+from trainer.dataset.manifest import Interval
+from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.plot import plot
+from trainer.tasks.forecast.predict import Forecast
 
 HOUR = 3600
 

@@ -16,15 +16,15 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from trainer.data import manifest
-from trainer.data.csv_series import RawSeries
-from trainer.data.forecast_preparation import plan_groups
-from trainer.data.manifest import Interval, Manifest
-from trainer.data.parts import Parts
-from trainer.data.preparation import Plan, make_dataset
-from trainer.data.series_spool import spool, standardisation, unspool
-from trainer.data.tfrecord import RecordWriter, scan
+from trainer.dataset import manifest
+from trainer.dataset.handoff import Parts
+from trainer.dataset.manifest import Interval, Manifest
+from trainer.dataset.preparation import Plan, make_dataset
+from trainer.dataset.tfrecord import RecordWriter, scan
 from trainer.errors import ConfigError, DataError, StorageError
+from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.data.prepare import plan_groups
+from trainer.tasks.forecast.data.series_spool import spool, standardisation, unspool
 
 HOUR = Interval(3600, "second")
 
@@ -212,7 +212,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from test_forecast_records import two_groups, write_dataset
-from trainer.data import preparation
+from trainer.dataset import preparation
 write = preparation.write_shard
 def write_or_die(job):
     if "00002-of" in job.path.name:
@@ -248,8 +248,8 @@ def test_json_files_hold_plain_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_value_that_is_no_number_is_told_where_checksums_fit(tf: Any, tmp_path: Path, number: float) -> None:
     """The file was made so: a finding of the fuzzer."""
-    from trainer.data import series_store
-    from trainer.data.inspection import inspect_dataset
+    from trainer.tasks.forecast.data import series_store
+    from trainer.tasks.inspection import inspect_dataset
 
     own = series(40)
     own.values[7, 1] = 123456.0

@@ -7,7 +7,7 @@ import pytest
 @pytest.mark.parametrize(("quality", "expected"), [(0.5, None), (3.0, 0.0), (0.0, 1.0)])
 def test_the_weight_has_the_least_error(tf, quality, expected):
     """`quality` is the size of the network's errors, beside regression errors of size 1 that they share a part with."""
-    from trainer.models.forecast_weights import best_share, share_sums, weighted_mse
+    from trainer.tasks.forecast.model.blend import best_share, share_sums, weighted_mse
 
     random = np.random.default_rng(5)
     shape = (40, 6, 2)
@@ -28,6 +28,6 @@ def test_the_weight_has_the_least_error(tf, quality, expected):
 
 
 def test_two_equal_forecasts_need_no_weight():
-    from trainer.models.forecast_weights import best_share
+    from trainer.tasks.forecast.model.blend import best_share
 
     assert best_share({"network_mse": 0.7, "regression_mse": 0.7, "errors_product": 0.7}) == 1.0

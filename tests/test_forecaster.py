@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from trainer.config import ForecastConfig, ModelConfig
+from trainer.config.train import ForecastConfig, ModelConfig
 
 
 def make(tf, features=6, linear=None, **forecast):
     import keras
 
-    from trainer.data.windows import WindowShape
-    from trainer.models.forecaster import Forecaster
+    from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.model.forecaster import Forecaster
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(12, 4, 2, features)
@@ -75,7 +75,7 @@ def test_the_linear_skip_is_what_a_forecast_starts_from(tf, options):
 @pytest.mark.parametrize("how", ["add", "average"])
 def test_a_forecast_with_the_skip_is_a_weighted_mean_of_two(tf, how):
     """The network is trained as if it stood alone, or on what the regression leaves over; `network_share` weighs the two."""
-    from trainer.models.noise import Noise
+    from trainer.nn.step_context import Noise
 
     weights = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
     shape, model = make(tf, linear_skip=how, linear=weights)
@@ -113,8 +113,8 @@ def zero_of(batch):
 def test_segments_of_the_future_know_their_place_and_their_series(tf):
     import keras
 
-    from trainer.data.windows import WindowShape
-    from trainer.models.forecaster import Forecaster
+    from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.model.forecaster import Forecaster
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(12, 4, 1, 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_tokenizers import KINDS, STRANGE, TRAINING, make, random_text
 
-from trainer.data.tokenizer import PAD, UNKNOWN, Tokenizer
+from trainer.text.tokenizer import PAD, UNKNOWN, Tokenizer
 
 TEXTS = [*STRANGE, TRAINING, *(random_text(seed) for seed in range(3))]
 
@@ -26,7 +26,7 @@ def check_encode(tokenizer: Tokenizer, ids: Any, lengths: Any, texts: list[str])
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_in_python(tf: Any, kind: str) -> None:
-    from trainer.data.graph_tokenizers import graph_tokenizer
+    from trainer.text.graph_tokenizers import graph_tokenizer
 
     tokenizer = make(kind)
     graph = graph_tokenizer(tokenizer)
@@ -48,7 +48,7 @@ def test_as_in_python(tf: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_that_are_no_text(tf: Any, kind: str) -> None:
-    from trainer.data.graph_tokenizers import graph_tokenizer
+    from trainer.text.graph_tokenizers import graph_tokenizer
 
     tokenizer = make(kind)
     wrong = [b"\xff", b"a\xe2\x82b", b"\xf0\x9f\x99", b"\xed\xa0\x80 cat"]
@@ -65,7 +65,7 @@ def test_bytes_that_are_no_text(tf: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_model_carries_the_vocabulary(tf: Any, kind: str, tmp_path: Path) -> None:
-    from trainer.data.graph_tokenizers import graph_tokenizer
+    from trainer.text.graph_tokenizers import graph_tokenizer
 
     tokenizer = make(kind)
     module = tf.Module()
@@ -85,7 +85,7 @@ def test_a_saved_model_carries_the_vocabulary(tf: Any, kind: str, tmp_path: Path
 
 
 def test_only_sentencepiece_needs_more_than_core_ops(tf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.data.graph_tokenizers import graph_tokenizer
+    from trainer.text.graph_tokenizers import graph_tokenizer
 
     trained = make("sentencepiece")
     for package in ("tensorflow_text", "sentencepiece"):

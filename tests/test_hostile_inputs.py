@@ -15,14 +15,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from trainer import flags
-from trainer.data import inspection, manifest
-from trainer.data.csv_series import RawSeries, read_csv
-from trainer.data.pair_source import align
-from trainer.data.text_pieces import Indexed, count_pieces, open_text
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks import inspection
+from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv
+from trainer.tasks.seq2seq.source import align
+from trainer.text.text_pieces import Indexed, count_pieces, open_text
 
 often = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 seldom = settings(often, max_examples=20)

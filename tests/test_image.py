@@ -31,7 +31,7 @@ mount -t tmpfs -o uid=10001 tmpfs "$root/cache"
 exec chroot --userspec=10001:10001 "$root" "$@"
 """
 UNCOMPILED = """
-import os, sys, trainer.training.run, trainer.evaluation.report_page, launch.local
+import os, sys, trainer.training.run, trainer.reports.page, launch.local
 files = [(module.__cached__, module.__file__) for module in list(sys.modules.values()) if getattr(module, "__cached__", None)]
 print(len(files), *(source for cached, source in files if not os.path.exists(cached)))
 """

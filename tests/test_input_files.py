@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data import input_files
-from trainer.data.input_files import find_files, find_split_files, not_utf8, readable, undecodable_line
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import input_files
+from trainer.dataset.input_files import find_files, find_split_files, not_utf8, readable, undecodable_line
 from trainer.errors import ConfigError, DataError
-from trainer.prepare_config import PrepareConfig
 
 
 def test_find_files(tmp_path: Path) -> None:

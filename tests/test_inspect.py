@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer import flags, inspect
+from trainer import inspect
+from trainer.cli import flags
+from trainer.config.prepare import InspectConfig, PrepareConfig
 from trainer.errors import DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import InspectConfig, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["ab", "b", "", "caba", "a" * 30, "zzz"]

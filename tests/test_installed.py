@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from commands import ROOT
 
-from trainer import __version__, recipe
+from trainer import __version__
 from trainer.__main__ import COMMANDS, script_of
+from trainer.cli import recipe
 
 OTHERS = [place for place in sys.path if place.endswith("-packages")]  # where TensorFlow and all else is
 
@@ -42,7 +43,7 @@ def scripts(wheel, tmp_path_factory) -> Path:
 def hiding(tmp_path_factory) -> Path:
     """A working directory with packages of the names of ours."""
     directory = tmp_path_factory.mktemp("hiding")
-    for name in ("trainer/__init__.py", "trainer/train.py", "trainer/flags.py", "launch/__init__.py", "launch/local.py"):
+    for name in ("trainer/__init__.py", "trainer/train.py", "trainer/cli/flags.py", "launch/__init__.py", "launch/local.py"):
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text("raise SystemExit('not ours')\n" if name.endswith(("train.py", "local.py")) else "")
     return directory

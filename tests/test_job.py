@@ -6,8 +6,8 @@ from launch import job as jobs
 from launch import names
 from launch.arguments import split
 from launch.job import JobFlags
-from trainer import flags
-from trainer.config import TrainConfig
+from trainer.cli import flags
+from trainer.config.train import TrainConfig
 from trainer.errors import ConfigError
 
 OWN = {"name": "load", "image": "registry.example:5000/team/trainer:0.1.0", "workers": "4", "gpus_per_worker": "8"}

@@ -17,10 +17,10 @@ from local_cluster import can_run, run_job
 from launch.job import JobFlags, read
 from launch.manifests import objects
 
-if importlib.util.find_spec("trainer.cluster") is None:
+if importlib.util.find_spec("trainer.training.cluster") is None:
     pytest.skip("this trainer has no clusters", allow_module_level=True)
 
-from trainer.cluster import cluster_from
+from trainer.training.cluster import cluster_from
 
 SOURCE = Path(__file__).parents[1]
 STEPS = 700
@@ -51,7 +51,7 @@ def test_every_index_of_four_workers_with_eight_gpus_finds_the_same_cluster(over
         cluster = cluster_from({**environment, "JOB_COMPLETION_INDEX": str(index)})
         assert cluster is not None and (cluster.addresses, cluster.index) == (expected, index)
         assert command_of(container, environment) == ["python", "-m", "trainer.train", "--flagfile=/etc/trainer/trainer.flags"]
-    flags = next(each["data"] for each in made if each["kind"] == "ConfigMap")["trainer.flags"].splitlines()
+    flags = next(each["data"] for each in made if each["kind"] == "ConfigMap")["trainer.cli.flags"].splitlines()
     assert "--data_dir=/data/dataset" in flags and f"--train_steps={STEPS}" in flags
 
 

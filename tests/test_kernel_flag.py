@@ -11,16 +11,16 @@ from test_language_model import text_data  # noqa: F401 (a fixture)
 from test_seq2seq_task import config_for as pair_config
 from test_seq2seq_task import pair_data  # noqa: F401 (a fixture)
 
-from trainer import flags
-from trainer.config import TrainConfig
-from trainer.data.manifest import read
+from trainer.cli import flags
+from trainer.config.train import TrainConfig
+from trainer.dataset.manifest import read
 from trainer.errors import EXIT_CONFIG, ConfigError
 
 
 @pytest.mark.parametrize("kernel", ["auto", "cudnn", "cpu"])
 @pytest.mark.parametrize("task, layers", [("forecast", 2), ("language", 2), ("pairs", 7)])
 def test_every_recurrent_layer_gets_it(tf, small_dataset, text_data, pair_data, task, layers, kernel):  # noqa: F811
-    from trainer.models.recurrent import Recurrent
+    from trainer.nn.recurrent import Recurrent
     from trainer.tasks.registry import task_for
 
     options = ["--num_layers=2", f"--kernel={kernel}"]
@@ -52,9 +52,9 @@ def test_cudnn_cannot_be_compiled():
 
 def test_a_model_trained_with_cudnn_is_restored_without_a_gpu(tf, small_dataset, tmp_path):
     """As if it came from a host with a GPU: its configuration says cudnn, its weights are the same ones."""
-    from trainer.serving.restored import restored_model
     from trainer.training import run_files
     from trainer.training.preemption import Preemption
+    from trainer.training.restore import restored_model
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
 

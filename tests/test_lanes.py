@@ -30,7 +30,7 @@ SHAPES = [(2, 1, 1), (17, 1, 5), (17, 4, 3), (100, 8, 16), (101, 10, 5), (1000, 
 
 @pytest.mark.parametrize(("count", "batch", "length"), SHAPES)
 def test_every_target_once_an_epoch(tf: Any, count: int, batch: int, length: int) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     lanes = Lanes(np.arange(count, dtype=np.uint16), batch, length)  # a token is its place in the stream
     expected = [(place, place + 1) for place in range(count - 1)]
@@ -57,7 +57,7 @@ def batch_size(batch: dict[str, np.ndarray]) -> int:
 
 @pytest.mark.parametrize(("count", "batch", "length"), SHAPES)
 def test_against_a_loop(tf: Any, count: int, batch: int, length: int) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     stream = np.random.default_rng(0).integers(4, 200, count).astype(np.uint8)
     batches = read(Lanes(stream, batch, length).in_order())
@@ -73,7 +73,7 @@ def test_against_a_loop(tf: Any, count: int, batch: int, length: int) -> None:
 
 
 def test_resuming_needs_only_the_step(tf: Any) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     stream = np.random.default_rng(0).integers(0, 60, 500)
     straight = read(Lanes(stream, 4, 10).training(0, seed=3).take(40))
@@ -86,7 +86,7 @@ def test_resuming_needs_only_the_step(tf: Any) -> None:
 
 
 def test_rows_after_the_last_example_do_not_count(tf: Any) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     lanes = Lanes(np.arange(100), 4, 5)
     assert lanes.examples_per_epoch == lanes.steps_per_epoch * 4
@@ -97,7 +97,7 @@ def test_rows_after_the_last_example_do_not_count(tf: Any) -> None:
 
 @pytest.mark.parametrize("warm_up", [1, 5, 12, 1000])
 def test_a_warm_up_changes_no_target(tf: Any, warm_up: int) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     lanes = Lanes(np.arange(103), 4, 5)
     batches = read(lanes.in_order(warm_up))
@@ -113,7 +113,7 @@ def test_a_warm_up_changes_no_target(tf: Any, warm_up: int) -> None:
 
 
 def test_too_short_a_stream(tf: Any) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     for count, batch in ((0, 1), (1, 1), (8, 8)):
         with pytest.raises(DataError, match=f"a stream of {count} tokens does not fill {batch} lanes"):
@@ -121,7 +121,7 @@ def test_too_short_a_stream(tf: Any) -> None:
 
 
 def test_static_shapes(tf: Any) -> None:
-    from trainer.data.lanes import Lanes, batch_signature
+    from trainer.tasks.language_model.stateful_batches import Lanes, batch_signature
 
     lanes = Lanes(np.arange(100), 4, 5)
     for dataset in (lanes.training(0, 0), lanes.in_order(7)):
@@ -129,7 +129,7 @@ def test_static_shapes(tf: Any) -> None:
 
 
 def test_a_random_share_of_rows_starts_anew(tf: Any) -> None:
-    from trainer.data.lanes import Lanes
+    from trainer.tasks.language_model.stateful_batches import Lanes
 
     lanes = Lanes(np.arange(4000), 16, 5)
     resets = np.stack([batch["reset"].numpy() for batch in lanes.training(1, 3, reset_share=0.25).take(45)])

@@ -13,11 +13,11 @@ from commands import ROOT, call, start_anew
 from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
-from trainer import flags
-from trainer.config import TrainConfig
-from trainer.data.manifest import read
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.dataset.manifest import read
 from trainer.errors import EXIT_DATA, EXIT_DONE, EXIT_RESTART
-from trainer.prepare_config import PrepareConfig
 
 WORDS = tuple("the cat sat on the mat and the dog ran to the end of the long road where birds sing".split())  # noqa: SIM905
 
@@ -175,9 +175,9 @@ def test_generation_repeats_and_needs_no_neighbours(tf, exported):
 
 def test_generation_in_the_graph_is_generation_by_hand(tf, exported):
     """Greedy completion against a Python loop that feeds the growing text to the trained model."""
-    from trainer.data.token_store import load_tokenizer
-    from trainer.serving.restored import restored_model
+    from trainer.tasks.language_model.token_store import load_tokenizer
     from trainer.training import run_files
+    from trainer.training.restore import restored_model
 
     model_dir = str(exported / "stream" / "model")
     config, manifest = run_files.read(model_dir)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_training_imports_no_plotting_and_no_metrics_of_translation():
     code = (
-        "import sys; from trainer.lean_imports import without_matplotlib\n"
+        "import sys; from trainer.cli.lean_imports import without_matplotlib\n"
         "with without_matplotlib():\n    import trainer.training.run\n"
         "assert 'keras' in sys.modules\n"
         "print(*{'matplotlib', 'matplotlib.pyplot', 'sacrebleu', 'sentencepiece', 'tensorflow_text'} & set(sys.modules))\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.data.length_buckets import length_buckets
+from trainer.tasks.seq2seq.length_buckets import length_buckets
 
 
 def fixed_rows(length: np.ndarray) -> np.ndarray:

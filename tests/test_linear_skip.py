@@ -16,7 +16,7 @@ def whole_series(tmp_path_factory):
 
 
 def train(config):
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.training import run
     from trainer.training.preemption import Preemption
     from trainer.training.supervisor import Heartbeat
@@ -27,7 +27,7 @@ def train(config):
 
 def evaluated(config, checkpoint="best", split="test"):
     from trainer import evaluate
-    from trainer.trained_model_config import EvaluateConfig
+    from trainer.config.trained_model import EvaluateConfig
 
     return evaluate.main(EvaluateConfig(model_dir=config.model_dir, data_dir=config.data_dir, checkpoint=checkpoint, split=split))
 

@@ -17,7 +17,7 @@ from launch import local
 from launch.gpus import gpu_environment, visible_gpus
 from launch.ports import HOST, reserved_ports
 from launch.supervision import verdict
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import EXIT_CONFIG, ConfigError
 
 ROOT = Path(__file__).parents[1]

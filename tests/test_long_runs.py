@@ -14,7 +14,7 @@ from conftest import train_config, write_series_csv
 from launched_run import LaunchedRun, family
 from process_use import use_of
 
-from trainer import flags
+from trainer.cli import flags
 
 PATIENCE_SECONDS = 300.0
 BLOCKS = 3.0  # of Python's objects a repetition: what TensorFlow's caches still take then; an object with a few fields is more
@@ -67,7 +67,7 @@ def own_temporary_directory(tmp_path, monkeypatch):
 def trained(tf, small_dataset, tmp_path_factory):
     """A run of a few steps: its configuration, and its export."""
     from trainer import export
-    from trainer.trained_model_config import ExportConfig
+    from trainer.config.trained_model import ExportConfig
     from trainer.training.preemption import Preemption
     from trainer.training.start import start
 
@@ -80,7 +80,7 @@ def trained(tf, small_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stepper(trained):
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
     from trainer.training.run import build
     from trainer.training.strategy import make_strategy
@@ -132,8 +132,8 @@ def test_requests_to_an_export(tf, trained):
 
 
 def test_batches_of_predict(trained, tmp_path):
-    from trainer.serving import forecast_predictor
-    from trainer.serving.loaded import load, read_contract
+    from trainer.saved_model.loaded import load, read_contract
+    from trainer.tasks.forecast import predict as forecast_predictor
 
     _, path = trained
     contract = read_contract(path)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer import flags
-from trainer.config import TrainConfig
+from trainer.cli import flags
+from trainer.config.train import TrainConfig
 
 
 def plan(*arguments: str, examples: int = 100):

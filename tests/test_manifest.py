@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer import flags
-from trainer.data import manifest
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +154,12 @@ def test_a_shard_in_the_place_of_its_sibling(tf: Any, dataset: Path, tmp_path: P
 
 
 def _inspect(directory: Path, told: manifest.Manifest) -> object:
-    from trainer.data.inspection import inspect_dataset
+    from trainer.tasks.inspection import inspect_dataset
 
     return inspect_dataset(str(directory), told, 1)
 
 
 def _load(directory: Path, told: manifest.Manifest) -> object:
-    from trainer.data import series_store
+    from trainer.tasks.forecast.data import series_store
 
     return series_store.load(str(directory), told, "train")

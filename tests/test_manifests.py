@@ -17,10 +17,11 @@ from pod_security import violations  # noqa: E402
 
 from launch import job as jobs  # noqa: E402
 from launch import kustomize, manifests  # noqa: E402
-from trainer import flags, prepare  # noqa: E402
-from trainer.config import TrainConfig  # noqa: E402
-from trainer.prepare_config import PrepareConfig  # noqa: E402
-from trainer.trained_model_config import ExportConfig  # noqa: E402
+from trainer import prepare  # noqa: E402
+from trainer.cli import flags  # noqa: E402
+from trainer.config.prepare import PrepareConfig  # noqa: E402
+from trainer.config.train import TrainConfig  # noqa: E402
+from trainer.config.trained_model import ExportConfig  # noqa: E402
 
 # Reading a version's schemas takes longer than using them.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
@@ -128,7 +129,7 @@ def test_a_preparation_is_done_when_all_its_tasks_are():
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert "successPolicy" not in spec and spec_of(made())["successPolicy"]
     assert spec["template"]["spec"]["containers"][0]["command"] == ["python", "-m", "trainer.prepare"]
-    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.cli.flags"].splitlines())
     tasks = [prepare.task_of(config, environment(spec, "p", index)) for index in range(3)]
     assert [(task.index, task.count) for task in tasks] == [(0, 3), (1, 3), (2, 3)]
 
@@ -138,7 +139,7 @@ def test_the_files_of_a_preparation_fit_each_other(tmp_path):
         pytest.skip("no kubectl here")
     built = subprocess.run(["kubectl", "kustomize", str(FILES / "prepare")], capture_output=True, text=True, check=True).stdout
     objects = {found["kind"]: found for found in yaml.safe_load_all(built)}
-    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.cli.flags"].splitlines())
     assert config.num_tasks == spec_of(objects)["completions"] > 1
     assert "successPolicy" not in spec_of(objects)
 
@@ -196,7 +197,7 @@ def test_every_worker_finds_the_same_cluster(overlay, job_name):
     assert spec["template"]["spec"]["subdomain"] == service
     # A pod of an Indexed Job has the host name JOB-INDEX, which its subdomain's headless Service resolves.
     expected = tuple(f"{job_name}-{index}.{service}:12345" for index in range(4))
-    cluster = pytest.importorskip("trainer.cluster")
+    cluster = pytest.importorskip("trainer.training.cluster")
     for index in range(4):
         found = cluster.cluster_from(environment(spec, job_name, index))
         assert (found.addresses, found.index) == (expected, index)
@@ -226,7 +227,7 @@ def test_exit_codes_and_disruptions():
 def test_the_trainer_reads_the_flags_of_the_config_map():
     job = job_of("--workers=4", "--gpus_per_worker=8")
     objects = {found["kind"]: found for found in manifests.objects(job)}
-    text = objects["ConfigMap"]["data"]["trainer.flags"]
+    text = objects["ConfigMap"]["data"]["trainer.cli.flags"]
     container = spec_of(objects)["template"]["spec"]["containers"][0]
     assert container["command"] == ["python", "-m", "trainer.train"]
     assert container["args"] == ["--flagfile=/etc/trainer/trainer.flags"]
@@ -239,7 +240,7 @@ def test_the_trainer_reads_the_flags_of_the_config_map():
 @pytest.mark.parametrize(("place", "config"), [("base", TrainConfig), ("prepare", PrepareConfig), ("export", ExportConfig)])
 def test_the_files_own_flags_are_flags(place, config, tmp_path):
     found = yaml.safe_load((FILES / place / "flags.yaml").read_text())
-    (tmp_path / "trainer.flags").write_text(found["data"]["trainer.flags"])
+    (tmp_path / "trainer.cli.flags").write_text(found["data"]["trainer.cli.flags"])
     flags.parse(config, [f"--flagfile={tmp_path}/trainer.flags"])
 
 

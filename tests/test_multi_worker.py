@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer import flags, prepare
+from trainer import prepare
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
-from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 600  # a busy machine takes minutes to start TensorFlow
@@ -94,7 +95,7 @@ def text_dataset(tmp_path_factory):
 
 def train_here(config) -> None:
     """The same command without a process of its own."""
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
@@ -204,7 +205,7 @@ def test_clusters_that_do_not_fit_are_told_before_tensorflow_starts(strategy, ad
 
 
 def test_weights_that_differ_between_replicas_stop_the_run(tf, small_dataset):
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.errors import ReplicaError
     from trainer.tasks.registry import task_for
     from trainer.training.run import build

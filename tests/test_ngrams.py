@@ -3,7 +3,7 @@ import pytest
 
 
 def test_rows_of_ngrams_where_the_table_has_room(tf):
-    from trainer.models.ngrams import ngram_rows
+    from trainer.tasks.language_model.ngrams import ngram_rows
 
     tokens = np.random.default_rng(0).integers(0, 7, (3, 9)).astype(np.int32)
     rows = ngram_rows(tf.constant(tokens), 3, 7, 343).numpy()
@@ -12,7 +12,7 @@ def test_rows_of_ngrams_where_the_table_has_room(tf):
 
 @pytest.mark.parametrize("vocabulary", [70, 30_000])
 def test_hashed_rows_are_even_and_depend_on_the_ngram_alone(tf, vocabulary):
-    from trainer.models.ngrams import ngram_rows
+    from trainer.tasks.language_model.ngrams import ngram_rows
 
     tokens = np.random.default_rng(0).integers(0, vocabulary, (1, 64_003)).astype(np.int32)
     rows = ngram_rows(tf.constant(tokens), 4, vocabulary, 1000).numpy()[0]
@@ -24,7 +24,7 @@ def test_hashed_rows_are_even_and_depend_on_the_ngram_alone(tf, vocabulary):
 
 
 def test_layer_adds_what_tables_hold_and_keeps_the_last_valid_tokens(tf):
-    from trainer.models.ngrams import NgramEmbedding
+    from trainer.tasks.language_model.ngrams import NgramEmbedding
 
     layer = NgramEmbedding(5, 3, 200, 4, 0.5, "float32")
     tokens = np.array([[1, 2, 3, 4], [4, 4, 0, 0]], np.int32)

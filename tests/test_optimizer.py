@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.config import OptimizerConfig
+from trainer.config.train import OptimizerConfig
 
 
 def run(tf, config, gradients, scale_loss=False, start=None, gates=(0, 0)):
@@ -110,7 +110,7 @@ def test_muon_keeps_a_momentum(tf):
 
 
 def test_which_variables_hold_gates(tf):
-    from trainer.models.recurrent import RecurrentStack, gate_counts
+    from trainer.nn.recurrent import RecurrentStack, gate_counts
 
     stack = RecurrentStack("gru", 2, 5, 0.0, "float32", layer_norm=True)
     stack(tf.zeros([1, 2, 3]))

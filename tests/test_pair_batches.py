@@ -12,7 +12,7 @@ from trainer.errors import DataError
 
 def make_store(pairs: int = 500, seed: int = 0, longest: int = 30) -> Any:
     """Pairs of random lengths, empty texts among them."""
-    from trainer.data.pair_store import PairStore
+    from trainer.tasks.seq2seq.store import PairStore
 
     random = np.random.default_rng(seed)
     source = random.integers(0, longest, pairs)
@@ -47,7 +47,7 @@ def check_rows(batch: dict[str, Any], expected: list[tuple[list[int], list[int]]
 
 @pytest.mark.parametrize(("unit", "size"), [("sentences", 16), ("sentences", 7), ("tokens", 300), ("tokens", 3)])
 def test_every_pair_once_an_epoch_in_few_shapes(tf: Any, unit: str, size: int) -> None:
-    from trainer.data.pair_batches import MOST_SHAPES, PairBatches
+    from trainer.tasks.seq2seq.batches import MOST_SHAPES, PairBatches
 
     store = make_store()
     expected = expected_rows(store)
@@ -75,7 +75,7 @@ def test_every_pair_once_an_epoch_in_few_shapes(tf: Any, unit: str, size: int) -
 
 
 def test_the_order_needs_seed_and_step_only(tf: Any) -> None:
-    from trainer.data.pair_batches import PairBatches
+    from trainer.tasks.seq2seq.batches import PairBatches
 
     store = make_store()
 
@@ -91,7 +91,7 @@ def test_the_order_needs_seed_and_step_only(tf: Any) -> None:
 
 
 def test_rows_after_the_last_step_only_fill(tf: Any) -> None:
-    from trainer.data.pair_batches import PairBatches
+    from trainer.tasks.seq2seq.batches import PairBatches
 
     store = make_store()
     batches = PairBatches(store, 16, "sentences")
@@ -102,7 +102,7 @@ def test_rows_after_the_last_step_only_fill(tf: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 16, 499, 600])
 def test_in_order_for_evaluation(tf: Any, size: int) -> None:
-    from trainer.data.pair_batches import LENGTH_MULTIPLE, PairBatches
+    from trainer.tasks.seq2seq.batches import LENGTH_MULTIPLE, PairBatches
 
     store = make_store()
     expected = expected_rows(store)
@@ -120,7 +120,7 @@ def test_in_order_for_evaluation(tf: Any, size: int) -> None:
 
 
 def test_signatures(tf: Any) -> None:
-    from trainer.data.pair_batches import PairBatches, batch_signature
+    from trainer.tasks.seq2seq.batches import PairBatches, batch_signature
 
     sentences, tokens = PairBatches(make_store(), 16, "sentences"), PairBatches(make_store(), 300, "tokens")
     assert sentences.training(0, 0).element_spec == sentences.in_order(16).element_spec == batch_signature(16)
@@ -130,7 +130,7 @@ def test_signatures(tf: Any) -> None:
 
 @pytest.mark.parametrize("pairs", [1, 2, 9])
 def test_few_pairs_and_empty_texts(tf: Any, pairs: int) -> None:
-    from trainer.data.pair_batches import PairBatches
+    from trainer.tasks.seq2seq.batches import PairBatches
 
     for longest in (1, 20):  # 1: every source is empty
         store = make_store(pairs, longest=longest)
@@ -140,7 +140,7 @@ def test_few_pairs_and_empty_texts(tf: Any, pairs: int) -> None:
 
 
 def test_no_pair_at_all(tf: Any) -> None:
-    from trainer.data.pair_batches import PairBatches
+    from trainer.tasks.seq2seq.batches import PairBatches
 
     with pytest.raises(DataError, match="holds no pair"):
         PairBatches(make_store(0), 4, "sentences")

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from trainer import flags
-from trainer.data import manifest, tokenizers
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.text import tokenizers
 
 ROOT = Path(__file__).parents[1]
 MULTI30K = ROOT.parent / "shared" / "data" / "multi30k"

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from trainer.data import manifest, tokenizers
-from trainer.data.manifest import Manifest
-from trainer.data.pair_facts import PairCounts, VocabularyFacts
-from trainer.data.pair_preparation import plan_pairs
-from trainer.data.preparation import make_dataset
-from trainer.data.text_pieces import Memory
-from trainer.data.tokenizer import token_dtype
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
+from trainer.dataset.manifest import Manifest
+from trainer.dataset.pair_facts import PairCounts, VocabularyFacts
+from trainer.dataset.preparation import make_dataset
 from trainer.errors import DataError
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.seq2seq.prepare import plan_pairs
+from trainer.text import tokenizers
+from trainer.text.text_pieces import Memory
+from trainer.text.tokenizer import token_dtype
 
 SOURCES = [f"sentence {number} " + "of some words, " * (number % 7) for number in range(200)]
 TARGETS = [f"Satz {number} " + "aus Wörtern, " * (number % 5) for number in range(200)]
@@ -42,7 +43,7 @@ def written_pairs(directory: Path, pairs: dict[str, list[tuple[str, str]]], **se
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
 def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, joint: bool) -> None:
-    from trainer.data import pair_store
+    from trainer.tasks.seq2seq import store as pair_store
 
     directory = str(tmp_path / "d")
     written = dataset(tmp_path / "d", kind, joint)
@@ -108,7 +109,7 @@ def test_the_fingerprint_covers_both_vocabularies(tmp_path: Path) -> None:
 
 
 def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
-    from trainer.data import pair_store
+    from trainer.tasks.seq2seq import store as pair_store
 
     directory = str(tmp_path / "d")
     written = dataset(tmp_path / "d")
@@ -138,7 +139,7 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
 def test_a_run_keeps_the_vocabularies(tf: Any, tmp_path: Path) -> None:
     from conftest import train_config
 
-    from trainer.data import pair_store
+    from trainer.tasks.seq2seq import store as pair_store
     from trainer.training import run_files
 
     written = dataset(tmp_path / "d")
@@ -151,8 +152,8 @@ def test_a_run_keeps_the_vocabularies(tf: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
 def test_strings_in_the_graph_give_the_prepared_ids(tf: Any, tmp_path: Path, kind: str) -> None:
-    from trainer.data import pair_store
-    from trainer.data.graph_tokenizers import graph_tokenizer
+    from trainer.tasks.seq2seq import store as pair_store
+    from trainer.text.graph_tokenizers import graph_tokenizer
 
     written = dataset(tmp_path / "d", kind)
     tokenizer = pair_store.load_tokenizers(str(tmp_path / "d"), written)[0]

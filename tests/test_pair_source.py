@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data import text_pieces
-from trainer.data.pair_source import PairStretch, PairTexts, align, open_pairs, split_pairs
-from trainer.data.text_pieces import Indexed, Memory, count_pieces
 from trainer.errors import ConfigError, DataError
+from trainer.tasks.seq2seq.source import PairStretch, PairTexts, align, open_pairs, split_pairs
+from trainer.text import text_pieces
+from trainer.text.text_pieces import Indexed, Memory, count_pieces
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from trainer.data import parallel
+from trainer.dataset import process_pool as parallel
 
 
 @pytest.mark.parametrize(("threads", "modules", "method"), [(1, (), "fork"), (2, (), "spawn"), (1, ("math",), "spawn")])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from trainer.errors import TrainerError
-from trainer.evaluation.path_metrics import PathMetrics, fair_crps
-from trainer.evaluation.quantile_metrics import QuantileMetrics
-from trainer.models.levels import normal_scores
+from trainer.tasks.forecast.evaluation.path_metrics import PathMetrics, fair_crps
+from trainer.tasks.forecast.evaluation.quantile_metrics import QuantileMetrics
+from trainer.tasks.forecast.model.quantile_levels import normal_scores
 
 NORMAL = NormalDist()
 
@@ -60,7 +60,7 @@ def made(paths=40, seed=0):
 
 
 def test_batches_are_scored_as_by_loops(monkeypatch):
-    from trainer.evaluation import path_metrics
+    from trainer.tasks.forecast.evaluation import path_metrics
 
     monkeypatch.setattr(path_metrics, "_AT_ONCE", 700)  # two windows at a time
     metrics, values, sums, inside = PathMetrics(), [], [], []

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from trainer import flags
-from trainer.config import TrainConfig
+from trainer.cli import flags
+from trainer.config.places import Places, problems
+from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
 from trainer.errors import EXIT_CONFIG, ConfigError
-from trainer.places import Places, problems
-from trainer.prepare_config import InspectConfig, PrepareConfig
-from trainer.trained_model_config import EvaluateConfig, ExportConfig, PredictConfig
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = (PrepareConfig, InspectConfig, TrainConfig, EvaluateConfig, ExportConfig, PredictConfig)
@@ -220,7 +220,7 @@ def test_an_export_looks_at_the_dataset_of_the_run_too(small_dataset: Path, tmp_
     from conftest import train_config
 
     from trainer import export
-    from trainer.data import manifest
+    from trainer.dataset import manifest
     from trainer.training import run_files
 
     config = train_config(small_dataset, tmp_path / "model", "--output=quantiles")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import train_config
 
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import EXIT_RESTART
 
 ROOT = Path(__file__).parents[1]

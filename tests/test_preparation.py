@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 import trainer.prepare as prepare_command
-from trainer.data import manifest, parts, preparation, text_pieces, text_source, token_records, vocabulary
-from trainer.data.parts import Task, difference
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import handoff as parts
+from trainer.dataset import manifest, preparation
+from trainer.dataset.handoff import Task, difference
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare, task_of
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.language_model import token_records
+from trainer.text import text_pieces, text_source, vocabulary
 
 WORDS = ["alpha", "beta", "gamma", "délta", "\u0395psilon", "z" * 40, "x-y", "1,000", "(see)"]
 

@@ -15,10 +15,10 @@ import pytest
 
 import trainer.prepare as prepare_command
 from trainer import inspect
-from trainer.data import manifest, tfrecord
+from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.dataset import manifest, tfrecord
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
-from trainer.prepare_config import InspectConfig, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 ETTH1 = ROOT.parent / "shared" / "data" / "ETTh1.csv"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import prepare_csv, train_config
 
-from trainer import flags
+from trainer.cli import flags
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.errors import ConfigError, DataError
-from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 OUTPUTS = ["quantiles", "normal", "student_t", "negative_binomial"]
 
@@ -34,7 +34,7 @@ def counts(tmp_path_factory):
 def built(data, tmp_path, *options):
     import keras
 
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
 
     keras.utils.set_random_seed(0)
@@ -160,9 +160,10 @@ def test_calibration_reaches_the_promise_on_the_split_that_it_is_made_on(tf, cou
 def test_the_exported_file_alone_gives_quantiles_to_predict(tf, counts, tmp_path):
     from tensorflow.core.protobuf import saved_model_pb2
 
-    from trainer.serving import forecast_plot, forecast_predictor
-    from trainer.serving.loaded import load, read_contract
-    from trainer.serving.saved_model import export
+    from trainer.saved_model.loaded import load, read_contract
+    from trainer.saved_model.saved_model import export
+    from trainer.tasks.forecast import plot as forecast_plot
+    from trainer.tasks.forecast import predict as forecast_predictor
 
     task, model = built(counts, tmp_path, "--output=student_t")
     model.use_portable_kernels()
@@ -205,8 +206,8 @@ def test_flags_that_do_not_fit_are_told(options, said):
 
 
 def test_calibration_that_cannot_be_is_told():
-    from trainer.config import ForecastConfig
-    from trainer.trained_model_config import check_conformal
+    from trainer.config.train import ForecastConfig
+    from trainer.config.trained_model import check_conformal
 
     check_conformal("none", ForecastConfig())
     check_conformal("recent", ForecastConfig(output="normal"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.progress_line import ProgressLine, find
+from trainer.cli.progress_line import ProgressLine, find
 
 
 @pytest.mark.parametrize("line", [ProgressLine(7, 100, 0.5, 3.25, 29.0), ProgressLine(7, None, 12.25, 0.0625, 0.0)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trainer.errors import TrainerError
-from trainer.evaluation.quantile_metrics import QuantileMetrics
-from trainer.models.levels import cell_weights, normal_scores, pairs
+from trainer.tasks.forecast.evaluation.quantile_metrics import QuantileMetrics
+from trainer.tasks.forecast.model.quantile_levels import cell_weights, normal_scores, pairs
 
 LEVELS = (0.1, 0.25, 0.5, 0.9)
 MEAN, STD, NAMES = np.array([10.0, -3.0, 0.0]), np.array([2.0, 0.5, 1.0]), ["a", "b", "c"]

@@ -9,7 +9,10 @@ import pytest
 
 from launch import job, local
 from launch.job import JobFlags
-from trainer import config, flags, prepare_config, trained_model_config
+from trainer.cli import flags
+from trainer.config import prepare as prepare_config
+from trainer.config import train as config
+from trainer.config import trained_model as trained_model_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare": prepare_config.PrepareConfig, "inspect": prepare_config.InspectConfig, "train": config.TrainConfig}

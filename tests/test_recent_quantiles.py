@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from trainer.data.segments import Segment, window_starts
-from trainer.evaluation.recent_quantiles import RecentQuantiles
+from trainer.tasks.forecast.data.segments import Segment, window_starts
+from trainer.tasks.forecast.evaluation.recent_quantiles import RecentQuantiles
 
 
 def segment(rows, first, series, seed):

@@ -6,10 +6,10 @@ from commands import ROOT, start_anew
 from launch import local
 from launch.job import JobFlags
 from launch.job import read as read_job
-from trainer import flags, recipe
-from trainer.config import TrainConfig
+from trainer.cli import flags, recipe
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import ExportConfig
 from trainer.errors import ConfigError
-from trainer.trained_model_config import ExportConfig
 
 PLACES = ["--data_dir=/data/d", "--model_dir=/data/m"]
 

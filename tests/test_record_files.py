@@ -33,7 +33,8 @@ def server(small_dataset, tmp_path, monkeypatch):
 
 
 def load(directory: str):
-    from trainer.data import manifest, series_store
+    from trainer.dataset import manifest
+    from trainer.tasks.forecast.data import series_store
 
     return series_store.load(directory, manifest.read(directory), "validation")
 

@@ -9,7 +9,7 @@ KINDS = ("lstm", "gru")
 
 
 def stack_of(cell, layers=1, units=4, dtype="float32", rate=0.0, **options):
-    from trainer.models.recurrent import RecurrentStack
+    from trainer.nn.recurrent import RecurrentStack
 
     return RecurrentStack(cell, layers, units, rate, dtype, **options)
 
@@ -102,7 +102,7 @@ def test_both_directions_read_the_valid_steps(tf, cell):
 
 
 def test_dropped_recurrent_weights_are_the_same_at_all_steps_and_get_no_gradient(tf):
-    from trainer.models.noise import Noise
+    from trainer.nn.step_context import Noise
 
     stack = stack_of("lstm", recurrent_dropout=0.5)
     x = random_input(tf, 2, 6, 3)
@@ -159,7 +159,7 @@ def test_cudnn_gets_its_weights_and_lengths_as_its_manual_says(tf, cell, monkeyp
     """The op is replaced by numpy that unpacks the vector as cuDNN does: each gate's transposed matrix, then both sets of biases."""
     from test_cpu_kernels import inputs, numpy_layer
 
-    from trainer.models import cudnn_kernels
+    from trainer.nn import cudnn_kernels
 
     gates = 4 if cell == "lstm" else 3
 
@@ -194,7 +194,7 @@ def test_cudnn_gets_its_weights_and_lengths_as_its_manual_says(tf, cell, monkeyp
 
 
 def test_the_kernel_is_told_once(tf, caplog):
-    from trainer.models import recurrent
+    from trainer.nn import recurrent
 
     recurrent._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger=recurrent.__name__):

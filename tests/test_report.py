@@ -11,11 +11,13 @@ import pytest
 from chromium import open_page
 from conftest import prepare_csv, train_config, write_series_csv
 
-from trainer import config, evaluate, export, flags, prepare
-from trainer.evaluation.report_page import cell, summary
-from trainer.evaluation.report_parts import Headline
-from trainer.prepare_config import PrepareConfig
-from trainer.trained_model_config import EvaluateConfig, ExportConfig
+from trainer import evaluate, export, prepare
+from trainer.cli import flags
+from trainer.config import train as config
+from trainer.config.prepare import PrepareConfig
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
+from trainer.reports.page import cell, summary
+from trainer.reports.parts import Headline
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"
@@ -89,7 +91,7 @@ def pair_data(directory):
 @pytest.fixture(scope="module")
 def reports(tf, tmp_path_factory):
     """A short run and one evaluation of each kind: kind -> directory with data, model and report, and the result."""
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat

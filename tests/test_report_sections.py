@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from trainer.evaluation.comparison import scale_top
-from trainer.evaluation.forecast_report import calibration_section, horizon_section, ranked_series
-from trainer.evaluation.language_report import position_section
-from trainer.evaluation.learning_curves import learning_curves
-from trainer.evaluation.translation_report import examples, length_buckets, length_section
-from trainer.evaluation.window_errors import WindowErrors, ranked_places
+from trainer.reports.comparison import scale_top
+from trainer.reports.learning_curves import learning_curves
+from trainer.tasks.forecast.evaluation.report import calibration_section, horizon_section, ranked_series
+from trainer.tasks.forecast.evaluation.window_errors import WindowErrors, ranked_places
+from trainer.tasks.language_model.report import position_section
+from trainer.tasks.seq2seq.report import examples, length_buckets, length_section
 
 
 def test_the_best_the_median_and_the_worst_window_of_a_series():

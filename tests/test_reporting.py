@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer import progress_line
-from trainer.progress_line import ProgressLine
+from trainer.cli import progress_line
+from trainer.cli.progress_line import ProgressLine
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from conftest import train_config, write_series_csv
 
-from trainer import flags, predict
-from trainer.config import TrainConfig
+from trainer import predict
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import ExportConfig, PredictConfig
 from trainer.errors import ConfigError, DataError
-from trainer.prepare_config import PrepareConfig
-from trainer.trained_model_config import ExportConfig, PredictConfig
 
 LIMITS = ["--largest_max_tokens=40", "--largest_prompt_tokens=32", "--largest_text_tokens=50", "--largest_source_tokens=32"]
 SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1}
@@ -24,8 +25,8 @@ def export_of(config: TrainConfig, directory: Path, *options: str) -> Path:
     """An export of a model with random weights, the same ones for the same model."""
     import keras
 
-    from trainer.data.manifest import read
-    from trainer.serving.saved_model import export
+    from trainer.dataset.manifest import read
+    from trainer.saved_model.saved_model import export
     from trainer.tasks.registry import task_for
     from trainer.tasks.serving import with_fixed_batch
 

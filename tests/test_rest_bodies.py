@@ -14,10 +14,10 @@ import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 from serving_rest import BodyError, inputs_of, signature_name
 
-from trainer import flags
-from trainer.config import TrainConfig
-from trainer.prepare_config import PrepareConfig
-from trainer.trained_model_config import ExportConfig
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import ExportConfig
 
 ROOT = Path(__file__).parents[1]
 BODIES = re.findall(r"^\{\".*\}$", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -34,7 +34,7 @@ class Served:
 
 def served(tf: Any, config: TrainConfig) -> dict[str, Served]:
     """The signatures of a model with random weights."""
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
 
     task = task_for(config, read(config.data_dir))

@@ -12,7 +12,7 @@ import pytest
 from commands import ROOT, call
 from conftest import train_config
 
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import noisy_waves, windows_with_gaps
 
-from trainer.data.segments import Segment, count_windows, window_starts
 from trainer.errors import TrainerError
-from trainer.models import ridge as ridges
-from trainer.models.ridge import PENALTIES, Ridge, carry_forward, fit_ridge
+from trainer.tasks.forecast.data.segments import Segment, count_windows, window_starts
+from trainer.tasks.forecast.model import ridge as ridges
+from trainer.tasks.forecast.model.ridge import PENALTIES, Ridge, carry_forward, fit_ridge
 
 
 def _rows(segment: Segment, lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:

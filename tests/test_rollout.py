@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy_gru import gru
 
-from trainer.config import ForecastConfig, ModelConfig
+from trainer.config.train import ForecastConfig, ModelConfig
 
 LOOKBACK, HORIZON, SEGMENT, UNITS = 12, 6, 2, 5
 
@@ -12,8 +12,8 @@ LOOKBACK, HORIZON, SEGMENT, UNITS = 12, 6, 2, 5
 def make(tf, segment=SEGMENT, cell="gru", features=3, **forecast):
     import keras
 
-    from trainer.data.windows import WindowShape
-    from trainer.models.forecaster import Forecaster
+    from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.model.forecaster import Forecaster
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(LOOKBACK, HORIZON, 1, features)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from trainer.data.sample_dates import FIRST, LAST, MONTHS, SAMPLE_PAIRS, WEEKDAYS, sample_dates
+from trainer.tasks.seq2seq.sample_dates import FIRST, LAST, MONTHS, SAMPLE_PAIRS, WEEKDAYS, sample_dates
 
 PAIRS = sample_dates(0)
 SOURCE, TARGET = zip(*PAIRS)

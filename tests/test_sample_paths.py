@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_probabilistic_forecasts import OUTPUTS, built, counts, evaluated, write_counts  # noqa: F401 - a fixture
 
-from trainer import flags
-from trainer.config import ForecastConfig
+from trainer.cli import flags
+from trainer.config.train import ForecastConfig
+from trainer.config.trained_model import ExportConfig, PredictConfig, check_dependence
 from trainer.errors import ConfigError
-from trainer.trained_model_config import ExportConfig, PredictConfig, check_dependence
 
 AUTOREGRESSIVE = "--decoder=autoregressive"
 
@@ -54,7 +54,7 @@ def test_an_autoregressive_forecast_is_what_its_paths_show(tf, counts, tmp_path)
 
 
 def test_even_scores_and_empirical_quantiles(tf):
-    from trainer.models.readout import even_scores, quantiles_of
+    from trainer.tasks.forecast.model.predictor import even_scores, quantiles_of
 
     scores = even_scores(100, 7, 2).numpy()[:, 0]
     ordered = np.sort(scores, axis=0)
@@ -144,8 +144,8 @@ def test_calibrated_paths_follow_the_calibrated_quantiles(tf, counts, tmp_path, 
 
 def test_an_export_draws_paths_that_predict_writes(tf, counts, tmp_path):  # noqa: F811
     from trainer import predict
-    from trainer.serving.loaded import read_contract
-    from trainer.serving.saved_model import export
+    from trainer.saved_model.loaded import read_contract
+    from trainer.saved_model.saved_model import export
 
     for decoder, dependence, told in (
         ("parallel", "validation", "validation"),
@@ -178,7 +178,7 @@ def test_an_export_draws_paths_that_predict_writes(tf, counts, tmp_path):  # noq
 
 
 def test_flags_that_do_not_fit_are_told(tf, counts, tmp_path):  # noqa: F811
-    from trainer.serving.path_predictor import check
+    from trainer.tasks.forecast.predict_paths import check
 
     point, parallel = ForecastConfig(), ForecastConfig(output="normal")
     ancestral = dataclasses.replace(parallel, decoder="autoregressive")

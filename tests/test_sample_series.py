@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.csv_series import read_csv
-from trainer.data.sample_series import COLUMNS, HOURS, sample_series, write_csv
+from trainer.tasks.forecast.data.csv_series import read_csv
+from trainer.tasks.forecast.data.sample_series import COLUMNS, HOURS, sample_series, write_csv
 
 
 def test_it_is_hourly_and_the_same_for_the_same_seed() -> None:

@@ -15,7 +15,7 @@ def logits():
 
 
 def draw(tf, logits, temperature=1.0, top_k=0, top_p=1.0, seeds=None, positions=None):
-    from trainer.models.sampling import Sampling, sample
+    from trainer.text.sampling import Sampling, sample
 
     seeds = np.arange(DRAWS) if seeds is None else seeds
     size = len(seeds)
@@ -78,7 +78,7 @@ def test_a_row_does_not_depend_on_its_neighbours(tf, logits):
 
 
 def test_random_numbers_are_even_and_unrelated(tf):
-    from trainer.models.sampling import uniform
+    from trainer.text.sampling import uniform
 
     count = 50_000
     for seeds, positions in (

@@ -11,11 +11,11 @@ import pytest
 from commands import ROOT
 from conftest import prepare_csv, write_series_csv
 
-from trainer import flags
-from trainer.config import TrainConfig
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import ExportConfig
 from trainer.errors import TrainerError
-from trainer.prepare_config import PrepareConfig
-from trainer.trained_model_config import ExportConfig
 
 TEXTS = ["the small dog sees a cat", "a dog and the dog and a bird", "two cats", "the bird sees the small cat in the tree"] * 20
 TRANSLATIONS = ["le petit chien voit un chat", "un chien et le chien et un oiseau", "deux chats", "l'oiseau voit le petit chat"] * 20
@@ -25,7 +25,7 @@ KINDS = ("char", "byte", "word", "sentencepiece")
 
 def serving_of(data: Path, *more: str):
     """The model of a dataset with its first random weights, ready for export."""
-    from trainer.data.manifest import read
+    from trainer.dataset.manifest import read
     from trainer.tasks.registry import task_for
 
     quick = ["--model_dir=unused", "--units=8", "--batch_size=8", "--train_steps=1"]
@@ -74,7 +74,7 @@ for path, loaded, (session, definitions) in zip(paths, objects, sessions):
 
 def test_every_tokenizer_of_each_task_in_one_process(tf, tmp_path):
     """Languages and pairs with one and with two vocabularies; all are in the same process and keep their vocabularies apart."""
-    from trainer.serving.saved_model import save
+    from trainer.saved_model.saved_model import save
 
     expected = {}
     for kind in KINDS:
@@ -115,7 +115,7 @@ def test_every_tokenizer_of_each_task_in_one_process(tf, tmp_path):
 @pytest.fixture(scope="module")
 def forecaster(tf, tmp_path_factory) -> Path:
     """A SavedModel of an untrained forecaster that reads times; `example.npz` beside it has inputs and outputs."""
-    from trainer.serving.saved_model import save
+    from trainer.saved_model.saved_model import save
 
     directory = tmp_path_factory.mktemp("forecaster")
     prepare_csv(write_series_csv(directory / "series.csv", 300), directory / "data")
@@ -161,7 +161,7 @@ def test_saved_model_cli(forecaster, tmp_path):
 
 def test_a_model_that_one_way_of_loading_breaks_is_not_published(tf, forecaster, tmp_path, monkeypatch):
     """As exports were once: `tf.saved_model.load` reads a module that tracks a Keras model rightly, a session does not."""
-    from trainer.serving import saved_model
+    from trainer.saved_model import saved_model
 
     serving = serving_of(forecaster / "data", *FORECAST)
 

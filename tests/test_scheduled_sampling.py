@@ -6,8 +6,8 @@ from conftest import train_config
 from test_rollout import HORIZON, LOOKBACK, SEGMENT, make
 from test_step import ONE, TWO, losses_of
 
-from trainer.config import ForecastConfig
-from trainer.data.manifest import read
+from trainer.config.train import ForecastConfig
+from trainer.dataset.manifest import read
 from trainer.errors import ConfigError
 
 TOLD = [
@@ -21,7 +21,7 @@ TOLD = [
 
 
 def noise(tf, part=0, parts=1, progress=0.0, step=3):
-    from trainer.models.noise import Noise
+    from trainer.nn.step_context import Noise
 
     return Noise.of(7, tf.constant(step), tf.constant(part), parts, progress)
 
@@ -37,7 +37,7 @@ def test_rows_have_their_numbers_in_whatever_part_they_are(tf):
 
 
 def test_the_share_falls_evenly_and_missing_values_are_never_told(tf):
-    from trainer.models.feeding import true_values
+    from trainer.tasks.forecast.model.teacher_forcing import true_values
 
     random = np.random.default_rng(0)
     weight = (random.random((4000, 6, 1)) > 0.25).astype(np.float32)

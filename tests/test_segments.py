@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from trainer.data.segments import Segment, count_windows, window_starts
+from trainer.tasks.forecast.data.segments import Segment, count_windows, window_starts
 
 
 def _segment(rows: int, first: int, end: int) -> Segment:

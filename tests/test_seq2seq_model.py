@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.config import ModelConfig, TokenConfig, TranslationConfig
-from trainer.models.attention import KINDS
+from trainer.config.train import ModelConfig, TokenConfig, TranslationConfig
+from trainer.tasks.seq2seq.attention import KINDS
 
 SOURCE, TARGET = 11, 9
 
@@ -12,7 +12,7 @@ SOURCE, TARGET = 11, 9
 def built(tf, kind="luong_scaled", feeding=False, cell="gru", layers=1, joint=False, tied=True, **model):
     import keras
 
-    from trainer.models.seq2seq import Seq2Seq
+    from trainer.tasks.seq2seq.model import Seq2Seq
 
     keras.utils.set_random_seed(1)
     translation = TranslationConfig(attention=kind, input_feeding=feeding)
@@ -120,7 +120,7 @@ def test_gradients_against_differences(tf, feeding):
 
 
 def test_dropout_is_a_function_of_the_noise(tf):
-    from trainer.models.noise import Noise
+    from trainer.nn.step_context import Noise
 
     model = built(tf, dropout=0.4, recurrent_dropout=0.2)
     arguments = batch(tf)
@@ -131,7 +131,7 @@ def test_dropout_is_a_function_of_the_noise(tf):
 
 
 def test_variational_dropout_drops_the_same_units_at_all_steps(tf):
-    from trainer.models.noise import Noise, dropout
+    from trainer.nn.step_context import Noise, dropout
 
     noise = Noise.of(0, tf.constant(1), tf.constant(0))
     kept = dropout(tf.ones([3, 5, 64]), 0.5, noise, "x", same_over_time=True).numpy()

@@ -10,11 +10,11 @@ from commands import call
 from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
-from trainer import flags
-from trainer.config import TrainConfig
-from trainer.data.manifest import read
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.dataset.manifest import read
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
-from trainer.prepare_config import PrepareConfig
 
 PAIRS = 300
 

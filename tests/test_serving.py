@@ -10,7 +10,7 @@ import pytest
 from commands import call, start_anew
 from conftest import prepare_csv, train_config, write_series_csv
 
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import EXIT_DATA, EXIT_DONE
 
 
@@ -46,7 +46,7 @@ np.save(sys.argv[3], forecast)
 
 
 def test_the_export_alone_gives_what_predict_gives(exported, tmp_path):
-    from trainer.data.csv_series import read_csv
+    from trainer.tasks.forecast.data.csv_series import read_csv
 
     history = write_series_csv(tmp_path / "history.csv", 100, seed=7, missing=0.05)
     done = start_anew(
@@ -72,9 +72,9 @@ def test_the_export_alone_gives_what_predict_gives(exported, tmp_path):
 
 def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
     """The signature on raw windows equals the model on standardised ones, unstandardised by hand."""
-    from trainer.data.manifest import read
-    from trainer.serving.restored import restored_model
+    from trainer.dataset.manifest import read
     from trainer.training import run_files
+    from trainer.training.restore import restored_model
 
     config, manifest = run_files.read(str(exported / "model"))
     task, model, _ = restored_model(config, manifest, config.model_dir, "best")

@@ -13,10 +13,10 @@ from test_preparation import files, settings_of
 from test_preparation import inputs as inputs
 from test_preparation import small_pieces as small_pieces
 
-from trainer.data.shared_place import SharedBucket
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset.shared_directory import SharedBucket
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
 from trainer.storage import bucket
 from trainer.storage.addresses import Address
 

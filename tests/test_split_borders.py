@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.data.split_borders import split_borders
+from trainer.dataset.split_borders import split_borders
 from trainer.errors import DataError
 
 

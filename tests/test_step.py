@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer.data.manifest import read
+from trainer.dataset.manifest import read
 
 
 def losses_of(tf, config, devices, steps):
@@ -45,7 +45,7 @@ def test_dropout_differs_between_replicas_and_repeats_between_runs(tf, small_dat
     first, again = (losses_of(tf, config, TWO, 8)[0] for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert (losses_of(tf, config, ONE, 8)[0] != first).any()
-    from trainer.models.noise import Noise, dropout
+    from trainer.nn.step_context import Noise, dropout
 
     masks = [dropout(tf.ones([4, 64]), 0.5, Noise.of(0, tf.constant(3), tf.constant(replica)), "x").numpy() for replica in (0, 0, 1)]
     np.testing.assert_array_equal(masks[0], masks[1])

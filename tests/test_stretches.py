@@ -7,7 +7,7 @@ import pytest
 @pytest.mark.parametrize("copies", [1, 4, 16])
 @pytest.mark.parametrize("length", [1, 5, 16, 33])
 def test_every_stretch_of_a_table(tf, monkeypatch, copies, length):
-    from trainer.data import stretches
+    from trainer.tasks.forecast.data import slices as stretches
 
     monkeypatch.setattr(stretches, "MOST_COPIES", copies)
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -17,7 +17,7 @@ def test_every_stretch_of_a_table(tf, monkeypatch, copies, length):
 
 
 def test_a_large_table_is_not_copied(tf, monkeypatch):
-    from trainer.data import stretches
+    from trainer.tasks.forecast.data import slices as stretches
 
     rows = np.zeros((1000, 2), np.float32)
     monkeypatch.setattr(stretches, "LARGEST_BYTES", 2 * rows.nbytes)

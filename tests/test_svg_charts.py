@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from trainer.evaluation.svg_charts import Axes, Band, Line, bar_chart, heat_map, line_chart
+from trainer.reports.svg_charts import Axes, Band, Line, bar_chart, heat_map, line_chart
 
 
 def parsed(svg):

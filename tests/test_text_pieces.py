@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.data import text_pieces
-from trainer.data.text_pieces import Indexed, Memory, TextFile, count_pieces, open_text
 from trainer.errors import DataError
+from trainer.text import text_pieces
+from trainer.text.text_pieces import Indexed, Memory, TextFile, count_pieces, open_text
 
 PARTS = st.sampled_from(["a", "\n", "\r\n", "\r", "é", "\u20ac", "\U0001f600", "\t", " ", "\u2028", "\ufeff"])
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from trainer import flags
-from trainer.data import manifest
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"

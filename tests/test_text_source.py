@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.sample_text import sample_text
-from trainer.data.text_pieces import Indexed, Memory, TextFile, count_pieces, split_text
-from trainer.data.text_source import Stretch, shard_parts, split_texts
 from trainer.errors import DataError
+from trainer.tasks.language_model.sample_text import sample_text
+from trainer.text.text_pieces import Indexed, Memory, TextFile, count_pieces, split_text
+from trainer.text.text_source import Stretch, shard_parts, split_texts
 
 
 def index(name: str, text: str, kind: str = "stream") -> Indexed:

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainer import flags
-from trainer.data.tfds_features import FoundFeature, choose, found_features
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
 from trainer.errors import ConfigError
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.tfds_features import FoundFeature, choose, found_features
 
 
 def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, FoundFeature]:

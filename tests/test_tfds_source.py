@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import flags
-from trainer.data import manifest, pair_store, series_store, token_store
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.forecast.data import series_store
+from trainer.tasks.language_model import token_store
+from trainer.tasks.seq2seq import store as pair_store
 
 tfds = pytest.importorskip("tensorflow_datasets")
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from trainer.data import tfrecord
-from trainer.data.manifest import Manifest, Shard, Split
-from trainer.data.shard_files import check_files
-from trainer.data.tfrecord import RecordWriter, encode_example, scan
+from trainer.dataset import tfrecord
+from trainer.dataset.manifest import Manifest, Shard, Split
+from trainer.dataset.shard_files import check_files
+from trainer.dataset.tfrecord import RecordWriter, encode_example, scan
 from trainer.errors import DataError
 
 RECORDS = [b"", b"a", bytes(range(256)) * 300]

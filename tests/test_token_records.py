@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data import manifest, tfrecord, token_records, tokenizers
-from trainer.data.preparation import make_dataset
-from trainer.data.text_pieces import Memory
-from trainer.data.text_preparation import plan_text
-from trainer.data.tokenizer import token_dtype
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest, tfrecord
+from trainer.dataset.preparation import make_dataset
 from trainer.errors import DataError
-from trainer.prepare_config import PrepareConfig
+from trainer.tasks.language_model import token_records
+from trainer.tasks.language_model.prepare import plan_text
+from trainer.text import tokenizers
+from trainer.text.text_pieces import Memory
+from trainer.text.tokenizer import token_dtype
 
 LINES = [f"document {number} " + "of some words, " * (number % 7) for number in range(200)]
 
@@ -73,7 +75,7 @@ def test_tfds_reads_the_very_tokens(tf: Any, tmp_path: Path, kind: str, small_re
 
 @pytest.mark.parametrize("kind", ["char", "word"])
 def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
-    from trainer.data import token_store
+    from trainer.tasks.language_model import token_store
 
     splits = {"train": LINES[:150], "validation": LINES[150:151]}
     written = dataset(tmp_path / "d", splits, kind)
@@ -89,7 +91,7 @@ def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, small_rec
 
 
 def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
-    from trainer.data import token_store
+    from trainer.tasks.language_model import token_store
 
     directory = str(tmp_path / "d")
     written = dataset(tmp_path / "d", {"train": LINES})
@@ -143,7 +145,7 @@ def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unigram", [False, True])
 @pytest.mark.parametrize("kind", ["char", "byte", "word", "sentencepiece"])
 def test_cuts_of_streams_encode_as_the_whole(tf: Any, tmp_path: Path, kind: str, unigram: bool, small_records: None) -> None:
-    from trainer.data import token_store
+    from trainer.tasks.language_model import token_store
 
     if unigram and kind != "sentencepiece":
         pytest.skip("a type of sentencepiece")
@@ -164,7 +166,7 @@ def test_cuts_of_streams_encode_as_the_whole(tf: Any, tmp_path: Path, kind: str,
 
 @pytest.mark.parametrize("kind", ["word", "sentencepiece"])
 def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, kind: str, small_records: None) -> None:
-    from trainer.data import token_store
+    from trainer.tasks.language_model import token_store
 
     text = "a word " * 2000 + "ab" * 20_000 + " a word" * 100
     written = dataset(tmp_path / "d", {"train": [text]}, kind, "stream", 5, vocab_size=20)
@@ -187,7 +189,7 @@ def test_token_types() -> None:
 
 
 def test_large_ids_survive(tf: Any, tmp_path: Path) -> None:
-    from trainer.data import token_store
+    from trainer.tasks.language_model import token_store
 
     words = " ".join(str(number) for number in range(70000))
     settings = {"tokenizer": "word", "vocab_size": 80000, "splits": ("1",)}

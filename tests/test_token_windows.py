@@ -29,7 +29,7 @@ def rows(dataset: Any) -> tuple[list[Row], list[Row]]:
 
 @pytest.mark.parametrize(("count", "length", "batch"), [(2, 5, 1), (256, 256, 2), (257, 256, 2), (1000, 64, 7), (513, 256, 1)])
 def test_windows_of_a_stream(tf: Any, count: int, length: int, batch: int) -> None:
-    from trainer.data.token_windows import stream_windows
+    from trainer.tasks.language_model.token_windows import stream_windows
 
     stream = np.random.default_rng(0).integers(4, 60, count).astype(np.uint8)
     expected = []
@@ -57,7 +57,7 @@ def expected_windows(texts: list[list[int]], length: int) -> list[Row]:
 
 @pytest.mark.parametrize("length", [1, 7, 16, 64])
 def test_windows_of_documents(tf: Any, length: int) -> None:
-    from trainer.data.token_windows import document_windows
+    from trainer.tasks.language_model.token_windows import document_windows
 
     texts = documents()
     expected = expected_windows(texts, length)
@@ -67,7 +67,7 @@ def test_windows_of_documents(tf: Any, length: int) -> None:
 
 
 def test_each_document_once_an_epoch_in_another_order(tf: Any) -> None:
-    from trainer.data.token_windows import document_windows
+    from trainer.tasks.language_model.token_windows import document_windows
 
     texts = documents()
     expected = sorted(expected_windows(texts, 16))
@@ -84,7 +84,7 @@ def test_each_document_once_an_epoch_in_another_order(tf: Any) -> None:
 
 
 def test_nothing_to_predict(tf: Any) -> None:
-    from trainer.data.token_windows import stream_windows
+    from trainer.tasks.language_model.token_windows import stream_windows
 
     for count in (0, 1):
         with pytest.raises(DataError, match="holds no token to predict"):
@@ -92,8 +92,8 @@ def test_nothing_to_predict(tf: Any) -> None:
 
 
 def test_static_shapes(tf: Any) -> None:
-    from trainer.data.lanes import batch_signature
-    from trainer.data.token_windows import stream_windows
+    from trainer.tasks.language_model.stateful_batches import batch_signature
+    from trainer.tasks.language_model.token_windows import stream_windows
 
     windows = stream_windows(np.arange(100), 8)
     assert windows.training(0, 4, 0).element_spec == windows.in_order(4).element_spec == batch_signature(4, 8)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data import tokenizers
-from trainer.data.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
-from trainer.data.tokenizers import SYMBOL_RANGES, WORD_RANGES
 from trainer.errors import ConfigError, DataError
+from trainer.text import tokenizers
+from trainer.text.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
+from trainer.text.tokenizers import SYMBOL_RANGES, WORD_RANGES
 
 TRAINING = 'The cat — naïve, 3 years old — sat.\n\tThe  dog\'s "friend" said: «Привет, мир!» 数据 🙂 x_1\n' * 20
 STRANGE = [
@@ -201,7 +201,7 @@ def test_sentencepiece_sizes_that_do_not_fit() -> None:
 
 
 def test_a_vocabulary_does_not_hang_on_the_hash_seed() -> None:
-    code = f"from trainer.data import tokenizers; print(*(tokenizers.build(k, [{TRAINING!r}]).sha256 for k in ('char', 'word')))"
+    code = f"from trainer.text import tokenizers; print(*(tokenizers.build(k, [{TRAINING!r}]).sha256 for k in ('char', 'word')))"
     expected = " ".join(make(kind).sha256 for kind in ("char", "word"))
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected

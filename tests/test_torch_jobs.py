@@ -7,9 +7,9 @@ LOOKBACK, HORIZON, SEGMENT, UNITS, SERIES = 24, 12, 6, 8, 7
 
 
 def our_forecaster(tf):
-    from trainer.config import ForecastConfig, ModelConfig
-    from trainer.data.windows import WindowShape
-    from trainer.models.forecaster import Forecaster
+    from trainer.config.train import ForecastConfig, ModelConfig
+    from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.model.forecaster import Forecaster
 
     forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT)
     model = Forecaster(WindowShape(LOOKBACK, HORIZON, 1, 0), SERIES, forecast, ModelConfig(cell="gru", units=UNITS, dropout=0.5), "float32")

@@ -9,7 +9,7 @@ import pytest
 from commands import call
 from conftest import prepare_csv, train_config, write_series_csv
 
-from trainer import flags
+from trainer.cli import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE
 
 

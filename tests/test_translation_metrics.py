@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from trainer.evaluation.translation_metrics import translation_metrics
+from trainer.tasks.seq2seq.metrics import translation_metrics
 
 HYPOTHESES = ["the dog bit the man .", "it was not surprising .", "The man had just bitten him , again ."]
 REFERENCES = ["the dog bit the man .", "it was not unexpected .", "the man bit him first , and again ."]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from commands import call
 
-from trainer import flags
-from trainer.config import TrainConfig
+from trainer.cli import flags
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import ExportConfig, PredictConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DONE, ConfigError, DataError
-from trainer.prepare_config import PrepareConfig
-from trainer.trained_model_config import ExportConfig, PredictConfig
 
 CONTRACT = {"batch_size": None}  # what translate reads of it
 WORDS = {"red": "rouge", "dog": "chien", "sees": "voit", "a": "un", "the": "le", "cat": "chat", "small": "petit", "and": "et"}
@@ -81,11 +81,11 @@ print(json.dumps({name: [[v.decode() if isinstance(v, bytes) else float(v) for v
 
 def test_a_process_without_our_code_gives_what_the_model_gives_in_memory(tf, exported):
     """Strings through the SavedModel against tokens through the restored model."""
-    from trainer.data.pair_store import load_tokenizers
-    from trainer.models.beam_search import beam_search
-    from trainer.models.decoding import length_limit
-    from trainer.serving.restored import restored_model
+    from trainer.tasks.seq2seq.beam_search import beam_search
+    from trainer.tasks.seq2seq.decoding import length_limit
+    from trainer.tasks.seq2seq.store import load_tokenizers
     from trainer.training import run_files
+    from trainer.training.restore import restored_model
 
     texts = sentences(12, 1)
     command = [sys.executable, "-I", "-c", ALONE, f"{exported}/export/1", json.dumps(texts)]
@@ -109,7 +109,7 @@ def test_a_process_without_our_code_gives_what_the_model_gives_in_memory(tf, exp
 
 
 def test_the_batch_size_changes_no_output(exported, served):
-    from trainer.serving.translation_predictor import translate
+    from trainer.tasks.seq2seq.predict import translate
 
     texts = sentences(60, 2)
     found = [translate(served, CONTRACT, texts, predict_config(exported, "--n_best=3", f"--batch_size={size}")) for size in (1, 7, 64)]
@@ -121,7 +121,7 @@ def test_the_batch_size_changes_no_output(exported, served):
 
 
 def test_beam_is_never_worse_than_greedy_and_a_cold_sample_is_greedy(exported, served):
-    from trainer.serving.translation_predictor import translate
+    from trainer.tasks.seq2seq.predict import translate
 
     texts = sentences(60, 3)
     beam, greedy, cold, warm, again = (
@@ -158,8 +158,8 @@ def test_predict_keeps_the_order_and_blank_lines(exported, tmp_path):
 
 
 def test_attention_of_one_sentence(exported, served, tmp_path):
-    from trainer.serving.attention_plot import plot
-    from trainer.serving.translation_predictor import attend, translate
+    from trainer.tasks.seq2seq.attention_plot import plot
+    from trainer.tasks.seq2seq.predict import attend, translate
 
     config = predict_config(exported, f"--plot={tmp_path}/a.png")
     found = attend(served, CONTRACT, ["", "the small dog"], config)
@@ -182,15 +182,15 @@ def test_attention_of_one_sentence(exported, served, tmp_path):
     ],
 )
 def test_flags_that_do_not_go_together(exported, options, said):
-    from trainer.serving.loaded import read_contract
-    from trainer.serving.translation_predictor import check
+    from trainer.saved_model.loaded import read_contract
+    from trainer.tasks.seq2seq.predict import check
 
     with pytest.raises(ConfigError, match=said.split(";")[0]):
         check(predict_config(exported, *options), read_contract(exported / "export" / "1"))
 
 
 def test_bad_input_is_told(exported, tmp_path):
-    from trainer.serving.translation_predictor import read_sentences
+    from trainer.tasks.seq2seq.predict import read_sentences
 
     (tmp_path / "a.txt").write_bytes("the dog\ncaf\u00e9\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"a\.txt line 2: is no UTF-8"):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data import text_pieces, text_source, tokenizers, vocabulary
-from trainer.data.parallel import Workers
-from trainer.data.parts import Parts, Task
-from trainer.data.shared_place import SharedDirectory
-from trainer.data.text_pieces import Indexed, count_pieces, open_text
-from trainer.data.text_source import Stretch, split_texts
+from trainer.dataset.handoff import Parts, Task
+from trainer.dataset.process_pool import Workers
+from trainer.dataset.shared_directory import SharedDirectory
+from trainer.text import text_pieces, text_source, tokenizers, vocabulary
+from trainer.text.text_pieces import Indexed, count_pieces, open_text
+from trainer.text.text_source import Stretch, split_texts
 
 TEXT = "\n".join(" ".join(f"w{number % 97} é{line % 13}" for number in range(line % 11)) for line in range(3000)) + "\n"
 

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from trainer.serving.warm_up import WARM_UP_FILE, write_warm_up
+from trainer.saved_model.warm_up import WARM_UP_FILE, write_warm_up
 from trainer.tasks.serving import Serving, Signature
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.whole_file import whole_file
+from trainer.storage.atomic_file import whole_file
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -60,7 +60,7 @@ def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path):
 @pytest.mark.parametrize("path", ["/dev/fd/1", "/proc/self/fd/1", "out"])
 def test_stdout_stays_what_it_is(tmp_path, path):
     (tmp_path / "out").symlink_to("/proc/self/fd/1")  # as /dev/stdout is, which a mistake could replace
-    code = "import sys; from trainer.whole_file import whole_file\nwith whole_file(sys.argv[1]) as path: path.write_text('whole')"
+    code = "import sys; from trainer.storage.atomic_file import whole_file\nwith whole_file(sys.argv[1]) as path: path.write_text('whole')"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with (tmp_path / "file").open("w") as stdout:
         command = [sys.executable, "-c", code, path]

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from trainer.data.manifest import read
+from trainer.dataset.manifest import read
 from trainer.errors import DataError
 
 
 def brute_force(data_dir, split, lookback, horizon):
     """All windows of a split, cut with Python slices from the raw records (one a series)."""
-    from trainer.data import series_store
+    from trainer.tasks.forecast.data import series_store
 
     groups = series_store.load(str(data_dir), read(str(data_dir)), "test")  # all rows up to the test split's end
     found = []
@@ -22,8 +22,8 @@ def brute_force(data_dir, split, lookback, horizon):
 
 
 def make(data_dir, split, lookback, horizon, joint=False, features=6):
-    from trainer.data import series_store
-    from trainer.data.windows import Windows, WindowShape
+    from trainer.tasks.forecast.data import series_store
+    from trainer.tasks.forecast.data.windows import Windows, WindowShape
 
     groups = series_store.load(str(data_dir), read(str(data_dir)), split)
     channels = groups[0].values.shape[1] if joint else 1
@@ -78,8 +78,8 @@ def test_the_order_is_a_function_of_seed_and_step(tf, small_dataset):
 @pytest.mark.parametrize("largest_bytes", [1, 2**24])
 def test_batches_cut_in_groups_are_those_cut_alone(tf, small_dataset, monkeypatch, features, largest_bytes):
     """Every batch of a run, from the middle of a group on, is the one that `batch` cuts for its windows alone; the last has weights 0."""
-    from trainer.data import windows as module
-    from trainer.data.order import shuffled_index
+    from trainer.dataset.shuffle import shuffled_index
+    from trainer.tasks.forecast.data import windows as module
 
     monkeypatch.setattr(module, "LARGEST_GROUP_BYTES", largest_bytes)
     windows = make(small_dataset, "train", 24, 6, features=features)
@@ -94,7 +94,7 @@ def test_batches_cut_in_groups_are_those_cut_alone(tf, small_dataset, monkeypatc
 
 
 def test_time_features_belong_to_the_rows(tf, small_dataset):
-    from trainer.data.calendar_features import time_features
+    from trainer.tasks.forecast.data.calendar_features import time_features
 
     expected = brute_force(small_dataset, "test", 24, 6)
     batch = next(iter(make(small_dataset, "test", 24, 6).in_order(20)))

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
 
-from trainer import flags
+from trainer.cli import flags
+from trainer.config.trained_model import EvaluateConfig
 from trainer.errors import ConfigError, DataError, RestartError
 from trainer.storage import bucket, failures, staging
 from trainer.storage.addresses import Address, fits
 from trainer.storage.publishing import INCOMPLETE, Publication
 from trainer.storage.shard_cache import ShardCache, locked
 from trainer.storage.workspace import Workspace
-from trainer.trained_model_config import EvaluateConfig
 
 
 @pytest.fixture(scope="module")

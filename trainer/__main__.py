@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from recurrent_trainer import DISTRIBUTION
 from trainer import __version__
-from trainer.command import finish
+from trainer.cli.command import finish
+from trainer.cli.flag_help import wants_help
 from trainer.errors import ConfigError, Problem
-from trainer.flag_help import wants_help
 
 COMMANDS = {
     "trainer.prepare": "raw series, text or pairs of texts -> a dataset",

@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from trainer.command import run_command
-from trainer.config import splits_through
-from trainer.data import manifest as manifests
+from trainer.cli.command import run_command
+from trainer.cli.lean_imports import without_matplotlib
+from trainer.cli.quiet import banner_hidden
+from trainer.config.train import splits_through
+from trainer.config.trained_model import EvaluateConfig, check_conformal
+from trainer.dataset import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.evaluation.tables import write_tables
-from trainer.lean_imports import without_matplotlib
-from trainer.quiet import banner_hidden
+from trainer.reports.tables import write_tables
 from trainer.storage.workspace import Workspace
-from trainer.trained_model_config import EvaluateConfig, check_conformal
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
 if TYPE_CHECKING:
     import keras
 
-    from trainer.tasks.forecast_backtest import MakeTask
+    from trainer.tasks.forecast.backtesting import MakeTask
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -54,12 +54,12 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.rolling.backtest and manifest.task != "forecast":
         raise ConfigError([Problem("backtest", True, f"is for forecasts, {config.data_dir} is a {manifest.task} dataset", "leave it out")])
     with banner_hidden(), without_matplotlib():
-        from trainer.evaluation.learning_curves import learning_curves
-        from trainer.evaluation.report_page import write_report
-        from trainer.serving.restored import restored, restored_model, weights_checksum
-        from trainer.tasks.forecast import ForecastTask
-        from trainer.tasks.forecast_backtest import backtest_evaluation
+        from trainer.reports.learning_curves import learning_curves
+        from trainer.reports.page import write_report
+        from trainer.tasks.forecast.backtesting import backtest_evaluation
+        from trainer.tasks.forecast.task import ForecastTask
         from trainer.training.refit import refitted
+        from trainer.training.restore import restored, restored_model, weights_checksum
 
     run_config = dataclasses.replace(run_config, data_dir=config.data_dir)
     weights = config.checkpoint, config.average_checkpoints

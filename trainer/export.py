@@ -6,17 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from trainer import places
-from trainer.command import run_command
-from trainer.config import CACHE_GIGABYTES, SPLITS
-from trainer.data import manifest as manifests
+from trainer.cli.command import run_command
+from trainer.cli.lean_imports import without_matplotlib
+from trainer.cli.quiet import banner_hidden
+from trainer.config import places
+from trainer.config.places import Places
+from trainer.config.train import CACHE_GIGABYTES, SPLITS
+from trainer.config.trained_model import ExportConfig, check_conformal, check_dependence
+from trainer.dataset import manifest as manifests
 from trainer.errors import ConfigError, DataError
-from trainer.lean_imports import without_matplotlib
-from trainer.places import Places
-from trainer.quiet import banner_hidden
-from trainer.serving.versions import PUBLISHED_LAST, versions_among
+from trainer.saved_model.versions import PUBLISHED_LAST, versions_among
 from trainer.storage.workspace import Workspace
-from trainer.trained_model_config import ExportConfig, check_conformal, check_dependence
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
@@ -49,10 +49,10 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
             raise DataError(f"{told}; give its --data_dir, or leave out --conformal and use --dependence=none")
         space.begin()
     with banner_hidden(), without_matplotlib():
-        from trainer.serving.model_card import CARD_FILE, model_card
-        from trainer.serving.restored import restored_model, weights_checksum
-        from trainer.serving.saved_model import export
+        from trainer.saved_model.model_card import CARD_FILE, model_card
+        from trainer.saved_model.saved_model import export
         from trainer.tasks.serving import with_fixed_batch
+        from trainer.training.restore import restored_model, weights_checksum
 
     run_config = dataclasses.replace(run_config, data_dir=data_dir)
     task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.command import run_command
-from trainer.config import SPLITS
-from trainer.data import manifest as manifests
-from trainer.data.inspection import inspect_dataset
-from trainer.data.shard_files import verify_files
-from trainer.prepare_config import InspectConfig
+from trainer.cli.command import run_command
+from trainer.config.prepare import InspectConfig
+from trainer.config.train import SPLITS
+from trainer.dataset import manifest as manifests
+from trainer.dataset.shard_files import verify_files
 from trainer.storage.workspace import Workspace
+from trainer.tasks.inspection import inspect_dataset
 
 MOST_SERIES = 20  # in the table; the JSON has all
 MOST_CHARACTERS = 100  # of an example in the table

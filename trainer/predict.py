@@ -7,15 +7,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from trainer.command import run_command
-from trainer.data.input_files import find_files
+from trainer.cli.command import run_command
+from trainer.config.trained_model import PredictConfig
+from trainer.dataset.input_files import find_files
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.serving import attention_plot, forecast_plot, forecast_predictor, path_predictor, text_predictor, translation_predictor
-from trainer.serving.forecast_predictor import Forecast
-from trainer.serving.loaded import find_version, load, read_contract
-from trainer.serving.versions import newest_among
+from trainer.saved_model.loaded import find_version, load, read_contract
+from trainer.saved_model.versions import newest_among
 from trainer.storage.workspace import Workspace
-from trainer.trained_model_config import PredictConfig
+from trainer.tasks.forecast import plot as forecast_plot
+from trainer.tasks.forecast import predict as forecast_predictor
+from trainer.tasks.forecast import predict_paths as path_predictor
+from trainer.tasks.forecast.predict import Forecast
+from trainer.tasks.language_model import predict as text_predictor
+from trainer.tasks.seq2seq import attention_plot
+from trainer.tasks.seq2seq import predict as translation_predictor
 
 
 def main(config: PredictConfig) -> dict[str, Any]:

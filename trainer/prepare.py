@@ -11,18 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainer.command import run_command
-from trainer.config import SPLITS
-from trainer.data import manifest, tfds_source
-from trainer.data.dataset_name import dataset_name
-from trainer.data.input_files import find_split_files
-from trainer.data.parallel import available_cores
-from trainer.data.parts import Task
-from trainer.data.preparation import make_dataset
-from trainer.data.shared_place import SharedBucket
+from trainer.cli.command import run_command
+from trainer.config.prepare import PrepareConfig
+from trainer.config.train import SPLITS
+from trainer.dataset import manifest
+from trainer.dataset.handoff import Task
+from trainer.dataset.input_files import find_split_files
+from trainer.dataset.preparation import make_dataset
+from trainer.dataset.process_pool import available_cores
+from trainer.dataset.shared_directory import SharedBucket
 from trainer.errors import ConfigError, Problem
-from trainer.prepare_config import PrepareConfig
 from trainer.storage.workspace import Workspace
+from trainer.tasks import tfds_source
+from trainer.tasks.dataset_name import dataset_name
 
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
@@ -104,14 +105,14 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
 def _planner(task: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """What finds the sources of a task and what plans its dataset; what other tasks need is not imported."""
     if task == "forecast":
-        from trainer.data.forecast_preparation import plan_series, series_sources
+        from trainer.tasks.forecast.data.prepare import plan_series, series_sources
 
         return series_sources, plan_series
     if task == "language_model":
-        from trainer.data.text_preparation import plan_text, text_sources
+        from trainer.tasks.language_model.prepare import plan_text, text_sources
 
         return text_sources, plan_text
-    from trainer.data.pair_preparation import pair_sources, plan_pairs
+    from trainer.tasks.seq2seq.prepare import pair_sources, plan_pairs
 
     return pair_sources, plan_pairs
 

@@ -19,12 +19,12 @@ from unittest import mock
 
 import google_crc32c
 
-from trainer.data import manifest as manifests
-from trainer.data import tfrecord
-from trainer.data.tokenizer import checksum
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset import manifest as manifests
+from trainer.dataset import tfrecord
 from trainer.errors import EXIT_DATA, TrainerError
 from trainer.prepare import prepare
-from trainer.prepare_config import PrepareConfig
+from trainer.text.tokenizer import checksum
 
 from .outcome import LONGEST_MESSAGE, demand, inspected, numbers_checked
 
@@ -121,7 +121,9 @@ def _check(part: str, data: bytes, place: Path, read: Callable[[Path, str], str]
 
 def _loaded(directory: Path, name: str) -> str:
     """Reads the split of a shard as training does, then what inspect tells."""
-    from trainer.data import pair_store, series_store, token_store
+    from trainer.tasks.forecast.data import series_store
+    from trainer.tasks.language_model import token_store
+    from trainer.tasks.seq2seq import store as pair_store
 
     told = manifests.read(str(directory))
     stores: dict[str, Any] = {"forecast": series_store, "language_model": token_store, "seq2seq": pair_store}

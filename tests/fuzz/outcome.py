@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer import inspect
+from trainer.config.prepare import InspectConfig, PrepareConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, TrainerError
 from trainer.prepare import prepare
-from trainer.prepare_config import InspectConfig, PrepareConfig
 
 LONGEST_MESSAGE = 1000  # characters; a message is read by a person
 

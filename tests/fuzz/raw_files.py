@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.tokenizer import CUT_WITHIN
 from trainer.errors import ConfigError
+from trainer.text.tokenizer import CUT_WITHIN
 
 from . import stored
 from .outcome import demand, prepared

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data import tfrecord, tokenizers
-from trainer.data.tokenizer import Tokenizer
+from trainer.dataset import tfrecord
+from trainer.text import tokenizers
+from trainer.text.tokenizer import Tokenizer
 
 from .outcome import demand
 

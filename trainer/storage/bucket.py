@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainer.errors import DataError
-from trainer.file_checksum import crc32c_of
 from trainer.storage import failures
 from trainer.storage.addresses import Address
+from trainer.storage.atomic_file import whole_file
 from trainer.storage.failures import ChecksumError, told
-from trainer.whole_file import whole_file
+from trainer.storage.file_checksum import crc32c_of
 
 PARALLEL_TRANSFERS = 8
 UPLOAD_CHUNK_BYTES = 16 * 2**20  # in memory for each transfer; Google's client would take 100 MiB

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from trainer.config import TrainConfig
-from trainer.data.manifest import Manifest
-from trainer.tasks.forecast import ForecastTask
-from trainer.tasks.language_model import LanguageTask
-from trainer.tasks.seq2seq import Seq2SeqTask
+from trainer.config.train import TrainConfig
+from trainer.dataset.manifest import Manifest
+from trainer.tasks.forecast.task import ForecastTask
+from trainer.tasks.language_model.task import LanguageTask
+from trainer.tasks.seq2seq.task import Seq2SeqTask
 from trainer.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {"forecast": ForecastTask, "language_model": LanguageTask, "seq2seq": Seq2SeqTask}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.models.sampling import Sampling
+from trainer.text.sampling import Sampling
 
 SHOWN = 3  # values that a refusal tells at most
 

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config import TrainConfig
-from trainer.data.manifest import Manifest
-from trainer.evaluation.report_parts import Evaluation
-from trainer.models.noise import Noise
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
+from trainer.dataset.manifest import Manifest
+from trainer.nn.step_context import Noise
+from trainer.reports.parts import Evaluation
 from trainer.tasks.serving import Serving
-from trainer.trained_model_config import EvaluateConfig, ExportConfig
 
 Batch = dict[str, tf.Tensor]
 State = Any  # a nest of tensors

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import TrainConfig
+from trainer.config.train import TrainConfig
 from trainer.errors import DivergedError, RestartError
 from trainer.tasks.task import State, Task
 from trainer.training import process_age

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer.config import OptimizerConfig
+from trainer.config.train import OptimizerConfig
 from trainer.training.orthogonal import muon_direction
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8

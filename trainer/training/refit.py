@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from trainer.config import DebugConfig, TrainConfig
-from trainer.data.manifest import Manifest
+from trainer.config.train import DebugConfig, TrainConfig
+from trainer.dataset.manifest import Manifest
 from trainer.tasks.task import Task
 from trainer.training.preemption import Preemption
 from trainer.training.run import train

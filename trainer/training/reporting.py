@@ -16,9 +16,9 @@ import tensorflow as tf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from trainer.progress_line import ProgressLine
+from trainer.cli.progress_line import ProgressLine
+from trainer.storage.atomic_file import whole_file
 from trainer.training.run_files import METRICS_FILE
-from trainer.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.cluster import Cluster
-from trainer.config import TrainConfig, to_dict
-from trainer.data.manifest import Manifest
+from trainer.config.train import TrainConfig, to_dict
+from trainer.dataset.manifest import Manifest
 from trainer.errors import ConfigError, DivergedError, Problem, RestartError
-from trainer.models.recurrent import gate_counts
+from trainer.nn.recurrent import gate_counts
 from trainer.storage.workspace import Workspace
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training import checkpoint_files, run_files
 from trainer.training.checkpoint import DIRECTORY, Checkpoints, LoopState
+from trainer.training.cluster import Cluster
 from trainer.training.loop import Loop, Plan
 from trainer.training.optimizer import Optimizer
 from trainer.training.preemption import Preemption

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer import flags
-from trainer.config import ForecastConfig, LanguageConfig, TokenConfig, TrainConfig, TranslationConfig
-from trainer.data import intervals
-from trainer.data.manifest import Manifest
+from trainer.cli import flags
+from trainer.config.train import ForecastConfig, LanguageConfig, TokenConfig, TrainConfig, TranslationConfig
+from trainer.dataset.manifest import Manifest
+from trainer.tasks.forecast.data import intervals
 
 Facts = dict[str, dict[str, str]]  # title -> name -> value
 PLACES = ("--data_dir", "--model_dir")

@@ -12,12 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trainer import __version__, flags
-from trainer.config import SPLITS, TrainConfig, from_dict, to_dict
-from trainer.data import manifest as manifests
-from trainer.data.manifest import Manifest
+from trainer import __version__
+from trainer.cli import flags
+from trainer.config.train import SPLITS, TrainConfig, from_dict, to_dict
+from trainer.dataset import manifest as manifests
+from trainer.dataset.manifest import Manifest
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.whole_file import whole_file
+from trainer.storage.atomic_file import whole_file
 
 logger = logging.getLogger(__name__)
 

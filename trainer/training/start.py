@@ -8,15 +8,15 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from trainer.cluster import Cluster, cluster_for
-from trainer.command import answer, line_of
-from trainer.config import TrainConfig, splits_through
-from trainer.data import manifest as manifests
+from trainer.cli.command import answer, line_of
+from trainer.cli.lean_imports import without_matplotlib
+from trainer.cli.quiet import banner_hidden
+from trainer.config.train import TrainConfig, splits_through
+from trainer.dataset import manifest as manifests
 from trainer.errors import EXIT_DONE, TrainerError
-from trainer.lean_imports import without_matplotlib
-from trainer.quiet import banner_hidden
 from trainer.storage.workspace import Workspace
 from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
+from trainer.training.cluster import Cluster, cluster_for
 from trainer.training.preemption import Preemption
 from trainer.training.supervisor import Heartbeat, supervise
 

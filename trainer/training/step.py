@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.noise import Noise, NoiseTensors
+from trainer.nn.step_context import Noise, NoiseTensors
 from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.distribute.cross_device_utils import CollectiveReplicaLauncher
 
-from trainer.cluster import Cluster, batch_problem, batch_shares
-from trainer.config import DeviceConfig, TrainConfig
+from trainer.config.train import DeviceConfig, TrainConfig
 from trainer.errors import ConfigError, Problem
+from trainer.training.cluster import Cluster, batch_problem, batch_shares
 
 
 def configure_devices(config: DeviceConfig) -> list[str]:

@@ -21,7 +21,7 @@ import sys
 import time
 
 from trainer.errors import EXIT_RESTART
-from trainer.exit_status import describe, died_by_itself
+from trainer.training.exit_status import describe, died_by_itself
 
 logger = logging.getLogger(__name__)
 

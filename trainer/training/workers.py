@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from trainer.cluster import Cluster
+from trainer.training.cluster import Cluster
 
 
 class Workers:

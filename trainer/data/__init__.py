@@ -1,1 +1,0 @@
-"""From raw data to batches: sources, records, manifest, pipeline."""

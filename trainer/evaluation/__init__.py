@@ -1,1 +1,0 @@
-"""Metrics and the baselines that a model has to beat."""

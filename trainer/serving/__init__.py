@@ -1,1 +1,0 @@
-"""SavedModels: writing, checking, and predicting with them."""

@@ -1,0 +1,102 @@
+"""The backtest of a forecaster: which rows each origin may know, and what forecasts from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config.train import TrainConfig
+from trainer.config.trained_model import EvaluateConfig
+from trainer.dataset.manifest import Manifest
+from trainer.errors import DataError
+from trainer.reports.parts import Evaluation, Section
+from trainer.tasks.forecast.data import series_store
+from trainer.tasks.forecast.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
+from trainer.tasks.forecast.evaluation.report import calibration_section, headline, horizon_section, series_section
+from trainer.tasks.forecast.task import ForecastTask
+from trainer.tasks.task import Batch
+
+logger = logging.getLogger(__name__)
+
+MakeTask = Callable[[TrainConfig, Manifest], ForecastTask]
+Refit = Callable[[MakeTask], keras.Model]  # trains such a task and gives the model
+
+
+def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series_store.GroupSeries]:
+    """The data as it was at an origin of `split`: rows end there, the last of them are the validation split, as many as before.
+
+    Values stay standardised by the training rows of the dataset, which lie before every origin.
+
+    Raises:
+      DataError: no row is left to train on.
+    """
+    groups = []
+    for group in task.groups(split):
+        if split not in group.splits:
+            groups.append(group)
+            continue
+        end = group.splits[split][1] - origin.before
+        first, last = group.splits.get("validation", (0, 0))
+        border = end - (last - first)
+        if border <= 0:
+            raise DataError(f"{group.name} has no row to train on before {origin.label}; use fewer --windows")
+        groups.append(series_store.cut(group, end, {"train": (0, border)} | ({"validation": (border, end)} if last > first else {})))
+    return groups
+
+
+def backtest_evaluation(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None) -> Evaluation:
+    """Forecasts `config.rolling.windows` windows of the split; `refit` trains anew for each, None takes `model` for all.
+
+    Intervals are calibrated as `config.conformal` says, with what is over before an origin or with the validation split; of a model that
+    is trained anew, this is its own.
+
+    Raises:
+      ConfigError: so many origins do not fit into the split.
+    """
+    facts = task.manifest.series
+    assert facts is not None and config.rolling.windows is not None
+    shape, split = task.shape, config.split
+    segments, windows = task.segments(split, task.joint), task.windows(split)
+    scale = task.scale()
+    origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, config.rolling.windows, config.rolling.stride)
+
+    rivals = task.rivals(split)
+    readout, adjust = task.calibrated(model, config.conformal, split) if refit is None else (task.readout, None)
+    unchanged = Fitted(task.predictor(model, readout), rivals, adjust)
+
+    def fit(origin: Origin) -> Fitted:
+        if refit is None:
+            return unchanged
+        logger.info("training on what is before %s", origin.label)
+        make = functools.partial(ForecastTask, groups=groups_before(task, split, origin))
+        own, trained = make(task.config, task.manifest), refit(make)
+        readout = dataclasses.replace(own.readout, conformal=own.conformal_now(trained, config.conformal))
+        return Fitted(own.predictor(trained, readout), dataclasses.replace(rivals, points=own.baselines()))
+
+    def batches(origin: Origin) -> Iterator[tuple[np.ndarray, Batch]]:
+        numbers = numbers_of(segments, shape.lookback, shape.horizon, origin)
+        for first in range(0, len(numbers), config.batch_size):
+            part = numbers[first : first + config.batch_size]
+            yield part, windows.batch(tf.constant(part), tf.ones(len(part)))
+
+    scores = backtest(origins, fit, batches, shape.horizon, config.rolling.stride, scale)
+    scores["backtest"]["refit"] = refit is not None
+    count = len(origins) * len(task.segments(split, True))
+
+    def sections() -> list[Section]:
+        metrics = scores["metrics"]
+        found = [
+            backtest_section(scores, refit is not None),
+            horizon_section(metrics, scores["baselines"], facts.interval, count),
+            calibration_section(metrics, metrics["targets"]),
+            series_section(metrics, scores["baselines"]),
+        ]
+        return [section for section in found if section is not None]
+
+    return Evaluation({"count": count, **scores}, headline(task.distribution is not None, "windows at rolling origins"), sections)

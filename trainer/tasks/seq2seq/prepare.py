@@ -1,0 +1,162 @@
+"""`prepare --task=seq2seq`: line-aligned texts, TensorFlow Datasets or the sample -> the plan of a dataset of pairs."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trainer
+from trainer.config.prepare import PrepareConfig
+from trainer.dataset.handoff import Parts
+from trainer.dataset.input_files import find_split_files
+from trainer.dataset.manifest import Manifest, Split
+from trainer.dataset.pair_facts import PairCounts, PairFacts, VocabularyFacts
+from trainer.dataset.preparation import Plan
+from trainer.errors import DataError
+from trainer.tasks import tfds_source
+from trainer.tasks.seq2seq.records import Rules, pair_features, pair_shards
+from trainer.tasks.seq2seq.sample_dates import sample_dates
+from trainer.tasks.seq2seq.source import PairStretch, PairTexts, align, open_pairs, split_pairs
+from trainer.text import vocabulary
+from trainer.text.text_pieces import Memory, Source
+from trainer.text.text_source import index_sources
+from trainer.text.tokenizer import Tokenizer
+
+FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input"}
+
+_log = logging.getLogger(__name__)
+
+
+def pair_sources(config: PrepareConfig) -> dict[str, list[Source]]:
+    """The sources of each split's pairs; those of train are to be split. Raises DataError or ConfigError as `open_pairs`, `open_source`."""
+    if config.source == "sample":
+        return {"train": [Memory("the sample", sample_dates(config.seed))]}
+    if config.source == "tfds":
+        return tfds_source.pieces(config)
+    files = find_split_files(config)
+    return {split: open_pairs(paths, FLAGS[split]) for split, paths in files.items() if paths}
+
+
+def plan_pairs(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+    """The dataset of pairs. Counts them and makes the vocabularies, from the training split alone.
+
+    Raises:
+      DataError, ConfigError: as `Source.read`, `align`, `split_pairs` and `vocabulary.build`.
+    """
+    indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
+    aligned = {
+        split: align([next(indexed) for _ in sources], FLAGS[split], "surplus" in config.drop_pairs) for split, sources in given.items()
+    }
+    stretches = split_pairs(aligned, config.splits)
+    tokenizers = _vocabularies(stretches["train"], config, parts)
+    shards = {}
+    for split, stretch in stretches.items():
+        limits = config.max_source_tokens, config.max_target_tokens
+        # A score counts every pair of its split, so only training leaves out what is long.
+        rules = Rules("empty" in config.drop_pairs, *limits, drop_long=split == "train")
+        shards[split] = pair_shards(*tokenizers, stretch, rules, config.num_shards)
+    files = _files(tokenizers, config.joint_vocabulary)
+    return Plan(shards, partial(_describe, config, tokenizers, stretches), partial(_save, tokenizers, files))
+
+
+def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Parts) -> tuple[Tokenizer, Tokenizer]:
+    """The vocabularies of source and target; one object where they are joint."""
+    options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
+
+    def build(name: str, sides: tuple[tuple[int, ...], ...]) -> Tokenizer:
+        texts = [PairTexts(training, own, "empty" in config.drop_pairs) for own in sides]
+        return vocabulary.build(parts, name, config.tokenizer, texts, config.vocab_size, **options)
+
+    if config.joint_vocabulary:
+        joint = build("vocabulary", ((0,), (1,)))
+        return joint, joint
+    return build("source_vocabulary", ((0,),)), build("target_vocabulary", ((1,),))
+
+
+def _files(tokenizers: tuple[Tokenizer, Tokenizer], joint: bool) -> tuple[str | None, str | None]:
+    """The names of the vocabularies' files; None where the tokenizer needs none."""
+    source, target = (tokenizer.file for tokenizer in tokenizers)
+    if joint or source is None or target is None:
+        return source, target
+    return f"source_{source}", f"target_{target}"
+
+
+def _save(tokenizers: tuple[Tokenizer, Tokenizer], files: tuple[str | None, str | None], directory: Path) -> None:
+    for tokenizer, file in zip(tokenizers, files):
+        tokenizer.save(directory, file)
+
+
+def _describe(
+    config: PrepareConfig,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    stretches: dict[str, PairStretch],
+    name: str,
+    splits: dict[str, Split],
+    found: dict[str, Counter[str]],
+) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest and, split by split, tokens, unknown ones, lengths, and what was left out by which rule.
+
+    Raises:
+      DataError: a rule left no pair of a split.
+    """
+    dropped = {}
+    for split, own in found.items():
+        out = {"empty": own["empty"] if "empty" in config.drop_pairs else 0, "surplus": stretches[split].surplus}
+        dropped[split] = {**out, "over_long": own["over_long"] if split == "train" else 0}
+        _check_left(split, stretches[split], own)
+    _log_findings(found, dropped)
+    counts = {
+        split: PairCounts(
+            own["pairs"], own["source_tokens"], own["target_tokens"], own["source_unknown"], own["target_unknown"], dropped[split]
+        )
+        for split, own in found.items()
+    }
+    files = _files(tokenizers, config.joint_vocabulary)
+    source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
+    facts = PairFacts(config.tokenizer, config.joint_vocabulary, source, target, counts)
+    written = Manifest(name, config.task, pair_features(*tokenizers), splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
+    return written, _results(facts, found)
+
+
+def _check_left(split: str, stretch: PairStretch, found: Counter[str]) -> None:
+    if found["pairs"]:
+        return
+    if found["over_long"]:
+        raise DataError(f"{stretch.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them")
+    raise DataError(f"{stretch.name}: every pair of the {split} split has a blank side; correct the files")
+
+
+def _log_findings(found: dict[str, Counter[str]], dropped: dict[str, dict[str, int]]) -> None:
+    for split, own in found.items():
+        out = dropped[split]
+        told = {
+            "pairs have a blank side": (own["empty"], out["empty"]),
+            "pairs are over --max_source_tokens or --max_target_tokens": (own["over_long"], out["over_long"]),
+            "lines have no partner": (out["surplus"], out["surplus"]),
+        }
+        for what, (count, left_out) in told.items():
+            if count:
+                _log.warning("%s: %d %s, %s", split, count, what, "left out" if left_out else "kept")
+
+
+def _results(facts: PairFacts, found: dict[str, Counter[str]]) -> dict[str, Any]:
+    counts = facts.splits
+    return {
+        "tokens": {split: {"source": own.source_tokens, "target": own.target_tokens} for split, own in counts.items()},
+        "unknown_rate": {
+            split: {
+                "source": own.source_unknown / max(own.source_tokens, 1),
+                "target": own.target_unknown / max(own.target_tokens, 1),
+            }
+            for split, own in counts.items()
+        },
+        "longest": {split: {"source": own["longest_source"], "target": own["longest_target"]} for split, own in found.items()},
+        "empty": {split: own["empty"] for split, own in found.items()},
+        "over_long": {split: own["over_long"] for split, own in found.items()},
+        "dropped": {split: own.dropped for split, own in counts.items()},
+        "vocabulary_size": {"source": facts.source.size, "target": facts.target.size},
+    }

@@ -1,0 +1,96 @@
+"""Which features of a TensorFlow Datasets builder a task reads: by --feature_map, or because only they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.config.prepare import TFDS_ROLES
+from trainer.errors import ConfigError, Problem
+
+_NEEDS = {
+    "forecast": "numbers of shape [time] or [time, columns] in every record",
+    "language_model": "a text in every record",
+    "seq2seq": "two texts in every record",
+}
+
+
+@dataclass(frozen=True)
+class FoundFeature:
+    """A feature of a record; `name` has slashes where it lies in others, `None` in `shape` is a dimension that differs."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    @property
+    def is_text(self) -> bool:
+        return self.dtype == "string" and self.shape == ()
+
+    @property
+    def is_series(self) -> bool:
+        # Columns of unequal lengths make no table, so their number must be known.
+        return self.dtype.startswith(("float", "int", "uint", "bfloat")) and len(self.shape) in (1, 2) and self.shape[1:] != (None,)
+
+    def __str__(self) -> str:
+        shape = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} ({self.dtype}{f' [{shape}]' if shape else ''})"
+
+
+def found_features(infos: Mapping[str, Any], prefix: str = "") -> dict[str, FoundFeature]:
+    """The features that TFDS's `features.get_tensor_info()` describes, by name."""
+    found = {}
+    for key, info in infos.items():
+        if isinstance(info, Mapping):
+            found.update(found_features(info, f"{prefix}{key}/"))
+        else:
+            name = f"{prefix}{key}"
+            found[name] = FoundFeature(name, tuple(info.shape), info.tf_dtype.name)
+    return found
+
+
+def choose(task: str, dataset: str, found: Mapping[str, FoundFeature], supervised: object, mapped: Sequence[str]) -> tuple[str, ...]:
+    """The features for the roles of `task` (`TFDS_ROLES`), in their order.
+
+    Args:
+      task: what is read.
+      dataset: its name, for errors.
+      found: the features there are.
+      supervised: TFDS's pair (input, target), by which datasets of translations tell their direction, or None.
+      mapped: `ROLE=FEATURE` for every role, as `PrepareConfig` checks them; empty picks the only ones that fit.
+
+    Raises:
+      ConfigError: no feature fits, several do, or a mapped one does not; the text names all features.
+    """
+    fitting = [feature.name for feature in found.values() if (feature.is_series if task == "forecast" else feature.is_text)]
+    has = f"{dataset} has {', '.join(map(str, found.values()))}"
+    if mapped:
+        by_role = dict(entry.split("=", 1) for entry in mapped)
+        wrong = [name for name in by_role.values() if name not in fitting]
+        if wrong:
+            reason = f"picks {wrong[0]!r}, which holds no {'series' if task == 'forecast' else 'text'}"
+            raise ConfigError([Problem("feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(task, fitting)}")])
+        return tuple(by_role[role] for role in TFDS_ROLES[task])
+    if task == "seq2seq":
+        for pair in (supervised, ("source", "target")):
+            if isinstance(pair, tuple) and len(pair) == 2 and all(name in fitting for name in pair):
+                return pair
+    elif len(fitting) == 1:
+        return (fitting[0],)
+    if len(fitting) < len(TFDS_ROLES[task]):
+        raise ConfigError([Problem("task", task, f"needs {_NEEDS[task]}: {has}", "choose another dataset or task")])
+    raise ConfigError([Problem("feature_map", None, f"is missing, and several ways fit: {has}", f"use {_suggested(task, fitting)}")])
+
+
+def _suggested(task: str, fitting: Sequence[str]) -> str:
+    """Up to three values of --feature_map that would do."""
+    roles = TFDS_ROLES[task]
+    if len(fitting) < len(roles):
+        return "another dataset or task"
+    if len(roles) == 1:
+        ways = [f"{roles[0]}={name}" for name in fitting[:3]]
+    else:
+        one, other = fitting[:2]
+        ways = [f"{roles[0]}={one},{roles[1]}={other}", f"{roles[0]}={other},{roles[1]}={one}"]
+    return " or ".join(f"--feature_map={way}" for way in ways)
