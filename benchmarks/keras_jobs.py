@@ -30,7 +30,7 @@ def language_model(meter: Meter, text: Path, vocabulary: int, units: int, lanes:
 
 
 def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int) -> None:
-    """The network of the recipe etth1_96 (trainer/tasks/forecast/model/forecaster.py), which is trained without the regression, from Keras' layers."""
+    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, from Keras' layers."""
     import tensorflow as tf
 
     values = tf.constant(standardised(path, rows))

@@ -47,7 +47,7 @@ def standardised(series: Path, rows: int) -> np.ndarray:
 
 
 def forecaster(lookback: int, horizon: int, segment: int, units: int, series: int) -> Any:
-    """The network of the recipe etth1_96 (trainer/tasks/forecast/model/forecaster.py), which is trained without the regression, as a PyTorch module."""
+    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, as a PyTorch module."""
     import torch
     from torch import nn
 

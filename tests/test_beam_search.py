@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainer.config.trained_model import SearchConfig
-from trainer.text.tokenizer import END, PAD, START
+from trainer.dataset.special_tokens import END, PAD, START
 
 VOCABULARY = 7  # of which UNKNOWN, 4, 5 and 6 can be in a translation
 WORDS = (1, 4, 5, 6)

@@ -2,8 +2,8 @@ import datetime
 
 import numpy as np
 
-from trainer.dataset.manifest import Interval
-from trainer.tasks.forecast.data.intervals import advance
+from trainer.dataset.intervals import advance
+from trainer.dataset.schema import Interval
 
 
 def test_dates_agree_with_the_standard_library(tf):

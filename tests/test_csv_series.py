@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.dataset.manifest import Interval
+from trainer.dataset.schema import Interval
 from trainer.errors import DataError
 from trainer.tasks.forecast.data import csv_series
 from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv

@@ -4,7 +4,7 @@ import numpy as np
 from test_beam_search import VOCABULARY, Memory, TableDecoder, large_space
 
 from trainer.config.trained_model import SearchConfig
-from trainer.text.tokenizer import END, PAD, START
+from trainer.dataset.special_tokens import END, PAD, START
 
 ROWS = 40
 

@@ -18,8 +18,8 @@ import pytest
 
 from trainer.dataset import manifest
 from trainer.dataset.handoff import Parts
-from trainer.dataset.manifest import Interval, Manifest
 from trainer.dataset.preparation import Plan, make_dataset
+from trainer.dataset.schema import Interval, Manifest
 from trainer.dataset.tfrecord import RecordWriter, scan
 from trainer.errors import ConfigError, DataError, StorageError
 from trainer.tasks.forecast.data.csv_series import RawSeries

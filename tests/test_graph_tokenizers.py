@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from test_tokenizers import KINDS, STRANGE, TRAINING, make, random_text
 
-from trainer.text.tokenizer import PAD, UNKNOWN, Tokenizer
+from trainer.dataset.special_tokens import PAD, UNKNOWN
+from trainer.text.tokenizer import Tokenizer
 
 TEXTS = [*STRANGE, TRAINING, *(random_text(seed) for seed in range(3))]
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from trainer.cli import flags
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
 from trainer.tasks import inspection
@@ -257,7 +258,7 @@ def test_any_bytes_as_pairs_with_tabs(tmp_path: Path, content: bytes) -> None:
         assert [line or b"\t" for line in lines] == both
 
 
-def whole(tmp_path: Path, *arguments: str) -> tuple[manifest.Manifest, dict[str, Any]] | TrainerError:
+def whole(tmp_path: Path, *arguments: str) -> tuple[Manifest, dict[str, Any]] | TrainerError:
     """Prepares and reads back what was written; an error must be one line of those that are meant for people."""
     out = tmp_path / "out"
     shutil.rmtree(out, ignore_errors=True)

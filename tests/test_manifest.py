@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trainer.cli import flags
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.prepare import prepare
 
@@ -28,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "data"
 
 
-def read(directory: Path, text: str | bytes) -> manifest.Manifest:
+def read(directory: Path, text: str | bytes) -> Manifest:
     (directory / "dataset.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     return manifest.read(str(directory))
 
@@ -153,13 +154,13 @@ def test_a_shard_in_the_place_of_its_sibling(tf: Any, dataset: Path, tmp_path: P
         readers[reader]()
 
 
-def _inspect(directory: Path, told: manifest.Manifest) -> object:
+def _inspect(directory: Path, told: Manifest) -> object:
     from trainer.tasks.inspection import inspect_dataset
 
     return inspect_dataset(str(directory), told, 1)
 
 
-def _load(directory: Path, told: manifest.Manifest) -> object:
+def _load(directory: Path, told: Manifest) -> object:
     from trainer.tasks.forecast.data import series_store
 
     return series_store.load(str(directory), told, "train")

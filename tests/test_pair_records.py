@@ -11,9 +11,9 @@ import pytest
 
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest
-from trainer.dataset.manifest import Manifest
 from trainer.dataset.pair_facts import PairCounts, VocabularyFacts
 from trainer.dataset.preparation import make_dataset
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.tasks.seq2seq.prepare import plan_pairs
 from trainer.text import tokenizers
@@ -99,9 +99,9 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
 
 def test_the_fingerprint_covers_both_vocabularies(tmp_path: Path) -> None:
     written = dataset(tmp_path / "d")
-    values = json.loads(written.to_json())
+    values = json.loads(manifest.to_json(written))
     for side in ("source", "target"):
-        other = json.loads(written.to_json())
+        other = json.loads(manifest.to_json(written))
         other["pairs"][side]["sha256"] = "0" * 64
         assert manifest.decode(other).fingerprint != written.fingerprint == manifest.decode(values).fingerprint
     del values["pairs"]
@@ -124,7 +124,7 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"00001-of-00003 record 0 is damaged"):
         pair_store.load(directory, written, "train")
     # A shard in the place of another one of the same size: sound records, but not these.
-    values = json.loads(written.to_json())
+    values = json.loads(manifest.to_json(written))
     values["splits"]["train"]["shards"][1] = values["splits"]["train"]["shards"][0]
     with pytest.raises(DataError, match=r"hold 150 pairs of .* that were written"):
         pair_store.load(directory, manifest.decode(values), "train")

@@ -8,8 +8,9 @@ import pytest
 
 from trainer.reports.comparison import scale_top
 from trainer.reports.learning_curves import learning_curves
+from trainer.reports.parts import ranked_places
 from trainer.tasks.forecast.evaluation.report import calibration_section, horizon_section, ranked_series
-from trainer.tasks.forecast.evaluation.window_errors import WindowErrors, ranked_places
+from trainer.tasks.forecast.evaluation.window_errors import WindowErrors
 from trainer.tasks.language_model.report import position_section
 from trainer.tasks.seq2seq.report import examples, length_buckets, length_section
 

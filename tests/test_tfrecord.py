@@ -9,7 +9,7 @@ import google_crc32c
 import pytest
 
 from trainer.dataset import tfrecord
-from trainer.dataset.manifest import Manifest, Shard, Split
+from trainer.dataset.schema import Manifest, Shard, Split
 from trainer.dataset.shard_files import check_files
 from trainer.dataset.tfrecord import RecordWriter, encode_example, scan
 from trainer.errors import DataError

@@ -14,6 +14,7 @@ import pytest
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest, tfrecord
 from trainer.dataset.preparation import make_dataset
+from trainer.dataset.schema import Manifest, TextCounts
 from trainer.errors import DataError
 from trainer.tasks.language_model import token_records
 from trainer.tasks.language_model.prepare import plan_text
@@ -26,7 +27,7 @@ LINES = [f"document {number} " + "of some words, " * (number % 7) for number in 
 
 def dataset(
     directory: Path, documents: dict[str, list[str]], kind: str = "char", mode: str = "lines", shards: int = 3, **options: Any
-) -> manifest.Manifest:
+) -> Manifest:
     size = 300 if kind == "sentencepiece" else None
     settings = {"documents": mode, "tokenizer": kind, "vocab_size": size, "splits": ("1",), "num_shards": shards, **options}
     config = PrepareConfig(task="language_model", source="text", output_dir=str(directory), **settings)
@@ -98,7 +99,7 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no test split, it has train"):
         token_store.load(directory, written, "test")
     with pytest.raises(DataError, match="holds no text but forecast records"):
-        token_store.load(directory, manifest.Manifest("d", "forecast", (), {}), "train")
+        token_store.load(directory, Manifest("d", "forecast", (), {}), "train")
     shard = tmp_path / "d" / written.splits["train"].shards[1].file
     content = bytearray(shard.read_bytes())
     content[60] ^= 1
@@ -119,8 +120,8 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
 def test_the_manifest_counts(tmp_path: Path) -> None:
     written = dataset(tmp_path / "d", {"train": ["aab", "b"], "validation": ["abc", "xé"]}, shards=8)
     assert written.text is not None
-    assert written.text.splits["train"] == manifest.TextCounts(4, 4, 2, 0)
-    assert written.text.splits["validation"] == manifest.TextCounts(5, 5, 2, 3)
+    assert written.text.splits["train"] == TextCounts(4, 4, 2, 0)
+    assert written.text.splits["validation"] == TextCounts(5, 5, 2, 3)
     facts = written.text
     assert (facts.tokenizer, facts.vocabulary_file, facts.vocabulary_size, facts.documents) == ("char", "vocabulary.txt", 6, "lines")
     assert facts.vocabulary_sha256 == tokenizers.load("char", tmp_path / "d").sha256
@@ -131,8 +132,8 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
 
 
 def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
-    written = manifest.Manifest("d", "forecast", (), {})
-    values = json.loads(written.to_json())
+    written = Manifest("d", "forecast", (), {})
+    values = json.loads(manifest.to_json(written))
     del values["text"]
     assert manifest.decode(values) == written
     with pytest.raises(ValueError, match="wings is missing or unknown"):

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.dataset.special_tokens import END, PAD, START, UNKNOWN
 from trainer.errors import ConfigError, DataError
 from trainer.text import tokenizers
-from trainer.text.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 from trainer.text.tokenizers import SYMBOL_RANGES, WORD_RANGES
 
 TRAINING = 'The cat — naïve, 3 years old — sat.\n\tThe  dog\'s "friend" said: «Привет, мир!» 数据 🙂 x_1\n' * 20

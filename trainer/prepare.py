@@ -17,6 +17,7 @@ from trainer.config.train import SPLITS
 from trainer.dataset import manifest
 from trainer.dataset.handoff import Task
 from trainer.dataset.input_files import find_split_files
+from trainer.dataset.output_directory import check_new
 from trainer.dataset.preparation import make_dataset
 from trainer.dataset.process_pool import available_cores
 from trainer.dataset.shared_directory import SharedBucket
@@ -76,7 +77,7 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     started = time.perf_counter()
     task = task_of(config, os.environ)
     if task is None:
-        manifest.check_new(config.output_dir)  # before the work, not after it
+        check_new(config.output_dir)  # before the work, not after it
     find, plan = _planner(config.task)
     sizes = _sizes(config)
     sources = find(config)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.config.prepare import TOKENIZERS
-from trainer.text.tokenizer import SPECIAL
-
-if TYPE_CHECKING:
-    from trainer.dataset.manifest import Manifest, SeriesFacts
+from trainer.dataset.schema import Manifest, SeriesFacts
+from trainer.dataset.special_tokens import SPECIAL
 
 DTYPES = ("int64", "int32", "uint16", "uint8", "float32", "string")  # of features
 LONGEST_NAME = 255  # bytes of a file's name

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from trainer.dataset import manifest
 from trainer.dataset.handoff import PARTS, Parts, Task, digest
-from trainer.dataset.manifest import Manifest, Shard, Split
+from trainer.dataset.output_directory import check_new, new_directory, storage_errors
 from trainer.dataset.process_pool import Workers
+from trainer.dataset.schema import Manifest, Shard, Split
 from trainer.dataset.shards import Content, ShardJob, read_result, shard_file, total, write_shard
 from trainer.dataset.shared_directory import SharedDirectory
 from trainer.dataset.tfds_files import file_prefix
@@ -98,7 +99,7 @@ def make_dataset(
 @contextlib.contextmanager
 def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Iterator[SharedDirectory]:
     if alone:
-        with manifest.new_directory(output_dir) as directory:
+        with new_directory(output_dir) as directory:
             yield SharedDirectory(directory)
             shutil.rmtree(directory / PARTS)
         return
@@ -107,8 +108,8 @@ def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Itera
     if not names & {PARTS, manifest.MANIFEST_FILE}:
         if names:
             raise ConfigError([Problem("output_dir", output_dir, "holds something else", "choose another --output_dir")])
-        manifest.check_new(output_dir)
-    with manifest.storage_errors(output_dir):
+        check_new(output_dir)
+    with storage_errors(output_dir):
         yield place
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.storage import staging
 from trainer.storage.file_checksum import crc32c_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.dataset.manifest import Shard
+from trainer.dataset.schema import Shard
 from trainer.dataset.tfrecord import FeatureValue, RecordWriter, encode_example
 from trainer.storage.atomic_file import whole_file
 

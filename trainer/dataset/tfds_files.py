@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from trainer.dataset.manifest import Feature, Manifest
+from trainer.dataset.schema import Feature, Manifest
 
 
 def file_prefix(name: str) -> str:

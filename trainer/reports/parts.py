@@ -71,3 +71,9 @@ class Evaluation:
     scores: dict[str, Any]
     headline: Headline
     sections: Callable[[], list[Section]]
+
+
+def ranked_places(count: int) -> list[tuple[str, int]]:
+    """Places of the best, the median and the worst among `count` things in order, each place once."""
+    places = {count // 2: "median", count - 1: "worst", 0: "best"} if count else {}
+    return [(rank, place) for place, rank in sorted(places.items())]

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from trainer.dataset import tfrecord
-from trainer.dataset.manifest import Manifest, SeriesFacts
+from trainer.dataset import intervals, tfrecord
+from trainer.dataset.schema import Manifest, SeriesFacts
 from trainer.dataset.shard_files import check_files
+from trainer.dataset.special_tokens import SPECIAL, UNKNOWN
 from trainer.errors import DataError
 from trainer.storage import staging
-from trainer.tasks.forecast.data import intervals
 from trainer.text import tokenizers
-from trainer.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, read_ids
+from trainer.text.tokenizer import Tokenizer, read_ids
 
 EXAMPLE_TOKENS = 40  # of a document; pairs are shown whole
 FREQUENT = 8

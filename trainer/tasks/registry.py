@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer.config.train import TrainConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.tasks.forecast.task import ForecastTask
 from trainer.tasks.language_model.task import LanguageTask
 from trainer.tasks.seq2seq.task import Seq2SeqTask

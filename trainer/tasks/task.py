@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.nn.step_context import Noise
 from trainer.reports.parts import Evaluation
 from trainer.tasks.serving import Serving

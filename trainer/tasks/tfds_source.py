@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trainer.cli.quiet import banner_hidden
 from trainer.config.prepare import PrepareConfig
 from trainer.config.train import SPLITS
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import tfds_features
-from trainer.tasks.forecast.data.array_series import array_series
-from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.text.text_pieces import Facts, Source
 
 # What builders call the splits that we call by the first name.
@@ -88,7 +84,7 @@ class TfdsPieces:
 
     def read(self, piece: int) -> tuple[list[Any], Facts]:
         """Raises DataError where a shard is damaged or a text is no UTF-8; the record is named."""
-        source = _opened(self.config)
+        source = opened(self.config)
         found = [
             tuple(_text(place, name, text) for name, text in zip(source.features, texts))
             for place, texts in source.records(self.split, piece)
@@ -100,7 +96,7 @@ class TfdsPieces:
 
 
 @functools.cache
-def _opened(config: PrepareConfig) -> TfdsSource:
+def opened(config: PrepareConfig) -> TfdsSource:
     return open_source(config)
 
 
@@ -124,7 +120,7 @@ def open_source(config: PrepareConfig) -> TfdsSource:
 
 def pieces(config: PrepareConfig) -> dict[str, list[Source]]:
     """Split -> its texts or pairs. Raises ConfigError or DataError as `open_source`."""
-    source = _opened(config)
+    source = opened(config)
     return {
         split: [TfdsPieces(config, split, f"{source.name} split {expression}", source.pieces(split))]
         for split, expression in source.splits.items()
@@ -133,28 +129,18 @@ def pieces(config: PrepareConfig) -> dict[str, list[Source]]:
 
 def described(config: PrepareConfig) -> dict[str, int]:
     """The splits that are read, and how many records they have."""
-    source = _opened(config)
+    source = opened(config)
     splits = {f"{source.name} {expression}": expression for expression in source.splits.values()}
     return {name: source.builder.info.splits[expression].num_examples for name, expression in splits.items()}
 
 
 def dataset_name(config: PrepareConfig) -> str:
     """The dataset's name with its configuration, without its version. Raises ConfigError or DataError as `open_source`."""
-    return _opened(config).name.rpartition("/")[0]
+    return opened(config).name.rpartition("/")[0]
 
 
 def total_pieces(config: PrepareConfig) -> int:
     return sum(source.pieces for sources in pieces(config).values() for source in sources)
-
-
-def read_series(config: PrepareConfig, split: str, piece: int) -> list[RawSeries]:
-    """The series of the records of one piece of a split; DataError names a record that holds no finite numbers."""
-    source = _opened(config)
-    column = source.features[0].split("/")[-1]
-    return [
-        array_series(np.asarray(values), f"{split}_{piece * PIECE_RECORDS + number}", place, column)
-        for number, (place, (values,)) in enumerate(source.records(split, piece))
-    ]
 
 
 def _builder(config: PrepareConfig) -> Any:

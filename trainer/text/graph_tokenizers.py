@@ -10,8 +10,9 @@ import abc
 
 import tensorflow as tf
 
+from trainer.dataset.special_tokens import END, PAD, SPECIAL, START, UNKNOWN, UNKNOWN_TEXT
 from trainer.text.sentencepiece_tokenizer import SentencepieceTokenizer
-from trainer.text.tokenizer import END, PAD, SPECIAL, START, UNKNOWN, UNKNOWN_TEXT, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 from trainer.text.tokenizers import WORD_RANGES, ByteTokenizer, CharTokenizer, WordTokenizer
 
 

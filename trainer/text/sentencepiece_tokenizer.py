@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from trainer.dataset.special_tokens import END, PAD, START, UNKNOWN, UNKNOWN_TEXT
 from trainer.errors import ConfigError, Problem
-from trainer.text.tokenizer import DEFAULT_SIZE, END, PAD, START, UNKNOWN, UNKNOWN_TEXT, Tokenizer
+from trainer.text.tokenizer import DEFAULT_SIZE, Tokenizer
 
 LONGEST_SENTENCE = 4096  # characters; sentencepiece would leave out longer ones
 

@@ -1,4 +1,4 @@
-"""What every tokenizer does, and the ids that mean the same in every vocabulary: padding, unknown, start and end of a document.
+"""What every tokenizer does.
 
 Texts never encode to padding, start or end; decoded, these three vanish and the unknown token is U+FFFD. For text whose every part
 is in the vocabulary, `decode(encode(text)) == text`.
@@ -15,9 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-PAD, UNKNOWN, START, END = range(4)
-SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
-UNKNOWN_TEXT = "\ufffd"
+from trainer.dataset.special_tokens import SPECIAL, UNKNOWN
+
 DEFAULT_SIZE = 10_000  # of word and sentencepiece vocabularies
 CUT_WITHIN = 4096  # characters, in which a place to cut text is looked for
 # No token has a line feed, or a space after something else, within it.

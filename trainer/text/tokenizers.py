@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from trainer.dataset.special_tokens import SPECIAL, UNKNOWN, UNKNOWN_TEXT
 from trainer.errors import DataError
 from trainer.text.sentencepiece_tokenizer import SentencepieceTokenizer
-from trainer.text.tokenizer import DEFAULT_SIZE, SPECIAL, UNKNOWN, UNKNOWN_TEXT, Tokenizer, checksum, read_ids, without_marks
+from trainer.text.tokenizer import DEFAULT_SIZE, Tokenizer, checksum, read_ids, without_marks
 
 # Characters above U+007F that are no part of a word, first and last of each range: punctuation and signs of Latin-1 (NEL and the
 # no-break space among them), Ogham space, general punctuation and spaces, currency, arrows and symbols, CJK punctuation, full-width

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import keras
 
 from trainer.config.train import DebugConfig, TrainConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.tasks.task import Task
 from trainer.training.preemption import Preemption
 from trainer.training.run import train

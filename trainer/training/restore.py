@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from trainer.config.train import TrainConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training.checkpoint import restore_weights

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.train import TrainConfig, to_dict
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DivergedError, Problem, RestartError
 from trainer.nn.recurrent import gate_counts
 from trainer.storage.workspace import Workspace

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from trainer.cli import flags
 from trainer.config.train import ForecastConfig, LanguageConfig, TokenConfig, TrainConfig, TranslationConfig
-from trainer.dataset.manifest import Manifest
-from trainer.tasks.forecast.data import intervals
+from trainer.dataset import intervals
+from trainer.dataset.schema import Manifest
 
 Facts = dict[str, dict[str, str]]  # title -> name -> value
 PLACES = ("--data_dir", "--model_dir")

@@ -16,7 +16,7 @@ from trainer import __version__
 from trainer.cli import flags
 from trainer.config.train import SPLITS, TrainConfig, from_dict, to_dict
 from trainer.dataset import manifest as manifests
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import whole_file
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.forecast.data import series_store

@@ -11,9 +11,9 @@ import numpy as np
 
 from trainer.config.trained_model import PredictConfig
 from trainer.errors import ConfigError, Problem
-from trainer.saved_model.requests import rows_at_once
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.predict import answers, future_times, requests, write_steps
+from trainer.tasks.requests import rows_at_once
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.trained_model import LimitsConfig
-from trainer.dataset.manifest import SeriesFacts
+from trainer.dataset.schema import SeriesFacts
 from trainer.tasks.forecast.data.calendar_features import time_features
 from trainer.tasks.forecast.data.calendar_grid import future_times
 from trainer.tasks.forecast.data.covariates import static_features

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from trainer.dataset.manifest import TextCounts
+from trainer.dataset.schema import TextCounts
 from trainer.errors import TrainerError
 
 WINDOW = 256  # tokens of an independent window, the second protocol

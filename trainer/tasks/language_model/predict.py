@@ -13,8 +13,8 @@ import numpy as np
 from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.saved_model.requests import ask, rows_at_once, strings
 from trainer.storage.atomic_file import whole_file
+from trainer.tasks.requests import ask, rows_at_once, strings
 from trainer.text.sampling_choices import sampling_choices
 
 

@@ -12,8 +12,8 @@ import trainer
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.manifest import Manifest, Split, TextCounts, TextFacts
 from trainer.dataset.preparation import Plan
+from trainer.dataset.schema import Manifest, Split, TextCounts, TextFacts
 from trainer.tasks import tfds_source
 from trainer.tasks.language_model.sample_text import sample_text
 from trainer.tasks.language_model.token_records import token_features, token_shards

@@ -10,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.trained_model import LimitsConfig
+from trainer.dataset.special_tokens import END, START, UNKNOWN
 from trainer.tasks.language_model.generation import generate
 from trainer.tasks.request_checks import at_least, at_most_tokens, checked_sampling, finite, within
 from trainer.tasks.serving import Serving, Signature
 from trainer.text.graph_tokenizers import graph_tokenizer
 from trainer.text.sampling import Sampling, sample
 from trainer.text.sampling_inputs import SAMPLING_INPUTS, sampling_example
-from trainer.text.tokenizer import END, START, UNKNOWN, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 
 SCORED_AT_ONCE = 256  # tokens; long texts are scored piece by piece, so that logits stay small
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig, LimitsConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.nn.step_context import Noise
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.language_model import token_store

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from trainer.dataset.manifest import Feature
+from trainer.dataset.schema import Feature
 from trainer.dataset.tfrecord import FeatureValue
 from trainer.text.text_source import Stretch, shard_parts
 from trainer.text.tokenizer import CUT_WITHIN, Tokenizer

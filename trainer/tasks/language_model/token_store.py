@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.manifest import Manifest, TextFacts
 from trainer.dataset.record_files import read_checked, record_shards
+from trainer.dataset.schema import Manifest, TextFacts
 from trainer.dataset.shard_files import check_files
+from trainer.dataset.special_tokens import END
 from trainer.errors import DataError
 from trainer.text import tokenizers
-from trainer.text.tokenizer import END, Tokenizer, read_ids
+from trainer.text.tokenizer import Tokenizer, read_ids
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.dataset.shuffle import shuffled_index
+from trainer.dataset.special_tokens import END, START
 from trainer.errors import DataError
 from trainer.tasks.language_model.stateful_batches import Batch, batch_signature, shaped_batches
-from trainer.text.tokenizer import END, START
 
 
 class TokenWindows:

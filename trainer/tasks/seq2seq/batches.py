@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.dataset.shuffle import shuffled_index
+from trainer.dataset.special_tokens import END, PAD
 from trainer.errors import DataError
 from trainer.tasks.seq2seq.length_buckets import length_buckets
 from trainer.tasks.seq2seq.store import PairStore
-from trainer.text.tokenizer import END, PAD
 
 Batch = dict[str, tf.Tensor]
 

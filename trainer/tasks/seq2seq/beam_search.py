@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from trainer.config.trained_model import SearchConfig
+from trainer.dataset.special_tokens import END, PAD, START
 from trainer.tasks.seq2seq.decoding import Decoder, Hypotheses, Memory, State, length_factor, penalized
-from trainer.text.tokenizer import END, PAD, START
 
 NEVER = -float("inf")
 WIDEST_CHUNK = 64

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from trainer.config.trained_model import SearchConfig
+from trainer.dataset.special_tokens import END, PAD, START
 from trainer.text.sampling import Sampling, sample
-from trainer.text.tokenizer import END, PAD, START
 
 State = Any  # a nest of tensors with leading dimension B
 Memory = Any  # the same, with `mask: [B, S]` bool, False for padding, among its fields

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
-from trainer.saved_model.requests import ask, rows_at_once, strings
 from trainer.storage.atomic_file import whole_file
+from trainer.tasks.requests import ask, rows_at_once, strings
 from trainer.tasks.seq2seq.attention_plot import Attention
 from trainer.text.sampling_choices import sampling_choices
 

@@ -13,9 +13,9 @@ import trainer
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.manifest import Manifest, Split
 from trainer.dataset.pair_facts import PairCounts, PairFacts, VocabularyFacts
 from trainer.dataset.preparation import Plan
+from trainer.dataset.schema import Manifest, Split
 from trainer.errors import DataError
 from trainer.tasks import tfds_source
 from trainer.tasks.seq2seq.records import Rules, pair_features, pair_shards

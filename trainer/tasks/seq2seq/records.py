@@ -16,10 +16,11 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from trainer.dataset.manifest import Feature
+from trainer.dataset.schema import Feature
+from trainer.dataset.special_tokens import UNKNOWN
 from trainer.dataset.tfrecord import FeatureValue
 from trainer.tasks.seq2seq.source import PairStretch, is_whole
-from trainer.text.tokenizer import UNKNOWN, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 
 PAIRS_AT_ONCE = 4096  # encoded; whole texts are short
 

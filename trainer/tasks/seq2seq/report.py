@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.reports.parts import Figure, Headline, Meaning, Section, Table
+from trainer.reports.parts import Figure, Headline, Meaning, Section, Table, ranked_places
 from trainer.reports.svg_charts import bar_chart, heat_map
-from trainer.tasks.forecast.evaluation.window_errors import ranked_places
 from trainer.tasks.seq2seq.metrics import translation_metrics
 
 MOST_BUCKETS = 6

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.trained_model import ExportConfig, SearchConfig
+from trainer.dataset.special_tokens import END, SPECIAL
 from trainer.tasks.request_checks import at_most_tokens, checked_sampling
 from trainer.tasks.seq2seq.beam_search import beam_search
 from trainer.tasks.seq2seq.decoding import Hypotheses, Memory, greedy, length_limit, sample_hypotheses
@@ -19,7 +20,7 @@ from trainer.tasks.serving import Serving, Signature
 from trainer.text.graph_tokenizers import GraphTokenizer, graph_tokenizer
 from trainer.text.sampling import Sampling
 from trainer.text.sampling_inputs import SAMPLING_INPUTS, sampling_example
-from trainer.text.tokenizer import END, SPECIAL, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 
 
 class TranslationServer:

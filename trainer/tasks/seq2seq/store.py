@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.manifest import Feature, Manifest
 from trainer.dataset.pair_facts import PairFacts
 from trainer.dataset.record_files import read_checked, record_shards
+from trainer.dataset.schema import Feature, Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.errors import DataError
 from trainer.text import tokenizers

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig, SearchConfig
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
+from trainer.dataset.special_tokens import START
 from trainer.nn.cross_entropy import smoothed_cross_entropy
 from trainer.nn.step_context import Noise
 from trainer.reports.parts import Evaluation, Section
@@ -25,7 +26,7 @@ from trainer.tasks.seq2seq.report import attention_section, examples, examples_s
 from trainer.tasks.seq2seq.signatures import TranslationServer, seq2seq_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
-from trainer.text.tokenizer import START, Tokenizer
+from trainer.text.tokenizer import Tokenizer
 
 LOSS = "nats_per_token"
 VALIDATION_ROWS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.dataset.manifest import Interval
+from trainer.dataset.schema import Interval
 from trainer.tasks.forecast.data.calendar_features import civil_from_days, days_from_civil, days_of
 
 _DAY = 86_400

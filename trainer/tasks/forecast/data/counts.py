@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.dataset.manifest import Manifest
+from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.series_store import GroupSeries, series_names
 

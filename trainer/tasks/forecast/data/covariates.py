@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.dataset.manifest import KnownColumn, SeriesFacts, StaticColumn
+from trainer.dataset.schema import KnownColumn, SeriesFacts, StaticColumn
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.series_spool import Group
 

@@ -18,8 +18,8 @@ from trainer.config.prepare import PrepareConfig
 from trainer.config.train import SPLITS
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files, readable
-from trainer.dataset.manifest import KnownColumn, Manifest, SeriesFacts, SeriesGroup, Split, StaticColumn
 from trainer.dataset.preparation import Plan
+from trainer.dataset.schema import KnownColumn, Manifest, SeriesFacts, SeriesGroup, Split, StaticColumn
 from trainer.dataset.split_borders import split_borders
 from trainer.tasks import tfds_source
 from trainer.tasks.forecast.data.array_series import read_npy
@@ -28,6 +28,7 @@ from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv
 from trainer.tasks.forecast.data.records import check_alike, series_features, series_shards
 from trainer.tasks.forecast.data.sample_series import SAMPLE_FILE, sample_series, write_csv
 from trainer.tasks.forecast.data.series_spool import Group, Statistics, spool, spooled_files, standardisation, unspool
+from trainer.tasks.forecast.data.tfds_series import read_series
 
 COARSE = 1e5  # |mean| / std above which float32 (7 digits) keeps less than two digits of the variation
 
@@ -48,7 +49,7 @@ def series_sources(config: PrepareConfig) -> list[SeriesSource]:
         return [SeriesSource("train", partial(_sample, config.seed))]
     if config.source == "tfds":
         return [
-            SeriesSource(split, partial(tfds_source.read_series, config, split, piece))
+            SeriesSource(split, partial(read_series, config, split, piece))
             for split, (source,) in tfds_source.pieces(config).items()
             for piece in range(source.pieces)
         ]

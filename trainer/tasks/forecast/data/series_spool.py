@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.dataset.manifest import Interval
+from trainer.dataset.schema import Interval
 from trainer.storage.atomic_file import whole_file
 from trainer.tasks.forecast.data.csv_series import RawSeries
 

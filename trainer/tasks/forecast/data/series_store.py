@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.train import splits_through
-from trainer.dataset.manifest import Manifest
 from trainer.dataset.record_files import read_checked, record_shards
+from trainer.dataset.schema import Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.errors import DataError
 from trainer.tasks.forecast.data import covariates

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.manifest import SeriesFacts
+from trainer.dataset.schema import SeriesFacts
 from trainer.dataset.shuffle import shuffled_index
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.calendar_features import NUM_TIME_FEATURES, time_features

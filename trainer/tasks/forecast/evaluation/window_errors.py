@@ -6,11 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-def ranked_places(count: int) -> list[tuple[str, int]]:
-    """Places of the best, the median and the worst among `count` things in order, each place once."""
-    places = {count // 2: "median", count - 1: "worst", 0: "best"} if count else {}
-    return [(rank, place) for place, rank in sorted(places.items())]
+from trainer.reports.parts import ranked_places
 
 
 @dataclass(frozen=True)

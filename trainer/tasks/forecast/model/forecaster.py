@@ -49,9 +49,9 @@ class Forecaster(Model):
     the network is trained alone. Either way a point forecast is a weighted mean of the regression and the trained whole, as errors of
     different kinds cancel out (Bates and Granger 1969); `network_share` is the weight of the latter, which validation sets.
 
-    Of several numbers for each value (`trainer.tasks.forecast.model.distributions`), the first one moves with the window and gets the linear map. One
-    more is the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without
-    the network having to learn it.
+    Of several numbers for each value (see distributions.py), the first one moves with the window and gets the linear map. One more is
+    the window's usual change, in whose units the distribution is wide or narrow: a calm window gets a narrow forecast without the
+    network having to learn it.
     """
 
     def __init__(

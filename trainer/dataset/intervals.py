@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trainer.dataset.manifest import Interval
+from trainer.dataset.schema import Interval
 from trainer.errors import DataError
 
 DAY = 86400
