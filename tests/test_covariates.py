@@ -144,7 +144,7 @@ def test_the_model_uses_what_is_known_of_the_future(trained):
 def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     """`predict` on CSV files with future rows gives what the model gives on the same windows, cut by hand."""
     from trainer.config.trained_model import ExportConfig
-    from trainer.tasks.forecast import predict as forecast_predictor
+    from trainer.tasks.forecast import predictions as forecast_predictor
 
     task, model = trained
     serving = task.serving(model, ExportConfig("unused", "unused"))
@@ -177,7 +177,7 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
 )
 def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
     from trainer.config.trained_model import ExportConfig
-    from trainer.tasks.forecast import predict as forecast_predictor
+    from trainer.tasks.forecast import predictions as forecast_predictor
 
     task, model = trained
     contract = task.serving(model, ExportConfig("unused", "unused")).contract

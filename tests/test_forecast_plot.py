@@ -11,7 +11,7 @@ import pytest
 from trainer.dataset.schema import Interval
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.plot import plot
-from trainer.tasks.forecast.predict import Forecast
+from trainer.tasks.forecast.predictions import Forecast
 
 HOUR = 3600
 

@@ -23,8 +23,8 @@ from trainer.dataset.schema import Interval, Manifest
 from trainer.dataset.tfrecord import RecordWriter, scan
 from trainer.errors import ConfigError, DataError, StorageError
 from trainer.tasks.forecast.data.csv_series import RawSeries
-from trainer.tasks.forecast.data.prepare import plan_groups
 from trainer.tasks.forecast.data.series_spool import spool, standardisation, unspool
+from trainer.tasks.forecast.prepare import plan_groups
 
 HOUR = Interval(3600, "second")
 

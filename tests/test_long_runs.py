@@ -133,7 +133,7 @@ def test_requests_to_an_export(tf, trained):
 
 def test_batches_of_predict(trained, tmp_path):
     from trainer.saved_model.loaded import load, read_contract
-    from trainer.tasks.forecast import predict as forecast_predictor
+    from trainer.tasks.forecast import predictions as forecast_predictor
 
     _, path = trained
     contract = read_contract(path)

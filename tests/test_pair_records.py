@@ -15,7 +15,7 @@ from trainer.dataset.pair_facts import PairCounts, VocabularyFacts
 from trainer.dataset.preparation import make_dataset
 from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
-from trainer.tasks.seq2seq.prepare import plan_pairs
+from trainer.tasks.seq2seq.prepare import plan
 from trainer.text import tokenizers
 from trainer.text.text_pieces import Memory
 from trainer.text.tokenizer import token_dtype
@@ -35,7 +35,7 @@ def dataset(directory: Path, kind: str = "char", joint: bool = False, shards: in
 def written_pairs(directory: Path, pairs: dict[str, list[tuple[str, str]]], **settings: Any) -> Manifest:
     config = PrepareConfig(task="seq2seq", source="pairs", output_dir=str(directory), splits=("1",), **settings)
     given = {split: [Memory(split, own)] for split, own in pairs.items()}
-    written = make_dataset(str(directory), "d", {}, functools.partial(plan_pairs, given, config), 1).manifest
+    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1).manifest
     assert written is not None
     return written
 

@@ -163,7 +163,7 @@ def test_the_exported_file_alone_gives_quantiles_to_predict(tf, counts, tmp_path
     from trainer.saved_model.loaded import load, read_contract
     from trainer.saved_model.saved_model import export
     from trainer.tasks.forecast import plot as forecast_plot
-    from trainer.tasks.forecast import predict as forecast_predictor
+    from trainer.tasks.forecast import predictions as forecast_predictor
 
     task, model = built(counts, tmp_path, "--output=student_t")
     model.use_portable_kernels()

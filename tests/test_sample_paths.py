@@ -178,7 +178,7 @@ def test_an_export_draws_paths_that_predict_writes(tf, counts, tmp_path):  # noq
 
 
 def test_flags_that_do_not_fit_are_told(tf, counts, tmp_path):  # noqa: F811
-    from trainer.tasks.forecast.predict_paths import check
+    from trainer.tasks.forecast.path_predictions import check
 
     point, parallel = ForecastConfig(), ForecastConfig(output="normal")
     ancestral = dataclasses.replace(parallel, decoder="autoregressive")

@@ -17,7 +17,7 @@ from trainer.dataset.preparation import make_dataset
 from trainer.dataset.schema import Manifest, TextCounts
 from trainer.errors import DataError
 from trainer.tasks.language_model import token_records
-from trainer.tasks.language_model.prepare import plan_text
+from trainer.tasks.language_model.prepare import plan
 from trainer.text import tokenizers
 from trainer.text.text_pieces import Memory
 from trainer.text.tokenizer import token_dtype
@@ -35,7 +35,7 @@ def dataset(
         split: [Memory(split, own)] if mode == "lines" else [Memory(f"{split} {text[:9]}", text) for text in own]
         for split, own in documents.items()
     }
-    written = make_dataset(str(directory), "d", {}, functools.partial(plan_text, given, config), 1).manifest
+    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1).manifest
     assert written is not None
     return written
 
@@ -195,7 +195,7 @@ def test_large_ids_survive(tf: Any, tmp_path: Path) -> None:
     words = " ".join(str(number) for number in range(70000))
     settings = {"tokenizer": "word", "vocab_size": 80000, "splits": ("1",)}
     config = PrepareConfig(task="language_model", source="text", output_dir=str(tmp_path / "d"), **settings)
-    written = make_dataset(str(tmp_path / "d"), "d", {}, functools.partial(plan_text, {"train": [Memory("a", words)]}, config), 1).manifest
+    written = make_dataset(str(tmp_path / "d"), "d", {}, functools.partial(plan, {"train": [Memory("a", words)]}, config), 1).manifest
     assert written is not None
     store = token_store.load(str(tmp_path / "d"), written, "train")
     assert store.tokens.dtype == "int32" and store.tokens.max() == 70003

@@ -14,13 +14,14 @@ from trainer.dataset import manifest as manifests
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.reports.tables import write_tables
 from trainer.storage.workspace import Workspace
+from trainer.tasks.registry import has_part, part
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
 if TYPE_CHECKING:
     import keras
 
-    from trainer.tasks.forecast.backtesting import MakeTask
+    from trainer.tasks.task import MakeTask
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -51,13 +52,11 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise DataError(f"{config.data_dir} has other known or static columns than the model was trained with; prepare it with the same")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
-    if config.rolling.backtest and manifest.task != "forecast":
-        raise ConfigError([Problem("backtest", True, f"is for forecasts, {config.data_dir} is a {manifest.task} dataset", "leave it out")])
+    if config.rolling.backtest and not has_part(manifest.task, "backtesting"):
+        raise ConfigError([Problem("backtest", True, f"is not for {config.data_dir}, a {manifest.task} dataset", "leave it out")])
     with banner_hidden(), without_matplotlib():
         from trainer.reports.learning_curves import learning_curves
         from trainer.reports.page import write_report
-        from trainer.tasks.forecast.backtesting import backtest_evaluation
-        from trainer.tasks.forecast.task import ForecastTask
         from trainer.training.refit import refitted
         from trainer.training.restore import restored, restored_model, weights_checksum
 
@@ -70,8 +69,8 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     task, model, step = restored_model(run_config, manifest, config.model_dir, *weights)
     if config.rolling.backtest:
-        assert isinstance(task, ForecastTask)
-        evaluation = backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
+        backtesting = part(manifest.task, "backtesting")
+        evaluation = backtesting.backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
     else:
         evaluation = task.evaluate(model, config)
     result = {"split": config.split, "step": step, "weights": weights_checksum(model), **evaluation.scores}

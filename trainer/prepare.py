@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from trainer.errors import ConfigError, Problem
 from trainer.storage.workspace import Workspace
 from trainer.tasks import tfds_source
 from trainer.tasks.dataset_name import dataset_name
+from trainer.tasks.registry import part
 
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
@@ -78,14 +79,14 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     task = task_of(config, os.environ)
     if task is None:
         check_new(config.output_dir)  # before the work, not after it
-    find, plan = _planner(config.task)
+    preparation = part(config.task, "prepare")
     sizes = _sizes(config)
-    sources = find(config)
+    sources = preparation.find_sources(config)
     pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
     processes = (config.num_processes or available_cores()) if pays else 1
     name = dataset_name(config)
     request = _request(config, name, tfds_source.described(config) if config.source == "tfds" else sizes)
-    outcome = make_dataset(config.output_dir, name, request, partial(plan, sources, config), processes, task, place)
+    outcome = make_dataset(config.output_dir, name, request, partial(preparation.plan, sources, config), processes, task, place)
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
     if sizes and task is None:
@@ -101,21 +102,6 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
         "fingerprint": outcome.manifest.fingerprint if outcome.manifest else None,
         "seconds": round(seconds, 3),
     }
-
-
-def _planner(task: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What finds the sources of a task and what plans its dataset; what other tasks need is not imported."""
-    if task == "forecast":
-        from trainer.tasks.forecast.data.prepare import plan_series, series_sources
-
-        return series_sources, plan_series
-    if task == "language_model":
-        from trainer.tasks.language_model.prepare import plan_text, text_sources
-
-        return text_sources, plan_text
-    from trainer.tasks.seq2seq.prepare import pair_sources, plan_pairs
-
-    return pair_sources, plan_pairs
 
 
 def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +17,8 @@ from trainer.reports.parts import Evaluation
 from trainer.tasks.serving import Serving
 
 Batch = dict[str, tf.Tensor]
+MakeTask = Callable[[TrainConfig, Manifest], "Task"]
+Refit = Callable[[MakeTask], keras.Model]  # trains such a task and gives the model
 State = Any  # a nest of tensors
 Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]  # name -> (sum over the batch, weight it is divided by in the end)
 

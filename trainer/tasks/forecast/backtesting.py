@@ -5,27 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig
-from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.forecast.data import series_store
 from trainer.tasks.forecast.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
 from trainer.tasks.forecast.evaluation.report import calibration_section, headline, horizon_section, series_section
 from trainer.tasks.forecast.task import ForecastTask
-from trainer.tasks.task import Batch
+from trainer.tasks.task import Batch, Refit
 
 logger = logging.getLogger(__name__)
-
-MakeTask = Callable[[TrainConfig, Manifest], ForecastTask]
-Refit = Callable[[MakeTask], keras.Model]  # trains such a task and gives the model
 
 
 def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series_store.GroupSeries]:

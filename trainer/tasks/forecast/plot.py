@@ -10,7 +10,7 @@ from trainer.storage.atomic_file import whole_file
 from trainer.tasks.forecast.model.quantile_levels import pairs
 
 if TYPE_CHECKING:
-    from trainer.tasks.forecast.predict import Forecast
+    from trainer.tasks.forecast.predictions import Forecast
 
 MOST_PANELS = 12
 HISTORY_PER_HORIZON = 3

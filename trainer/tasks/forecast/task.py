@@ -329,3 +329,6 @@ class ForecastTask(Task):
             return [section for section in found if section is not None]
 
         return Evaluation({"count": count, "metrics": metrics, "baselines": others}, headline(self.distribution is not None), sections)
+
+
+TASK = ForecastTask

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,8 +15,22 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import whole_file
-from trainer.tasks.requests import ask, rows_at_once, strings
+from trainer.tasks.requests import ask, no_paths, rows_at_once, strings
 from trainer.text.sampling_choices import sampling_choices
+
+
+def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+    """Completes prompts; loads the model once the flags are checked.
+
+    Raises:
+      ConfigError: flags that do not go together, or not with this model.
+      DataError: an input does not fit the model.
+    """
+    check(config, contract)
+    model = load()
+    started = time.perf_counter()
+    count = predict(model, contract, config)
+    return {"predictions": count, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def read_prompts(config: PredictConfig) -> list[str]:
@@ -113,6 +128,7 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
 
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags that text has no use for, or that are above the limits of this export."""
+    no_paths(config)
     if config.max_tokens > (most := contract["limits"]["max_tokens"]):
         remedy = f"ask for fewer, or export it with --largest_max_tokens={config.max_tokens}"
         raise ConfigError([Problem("max_tokens", config.max_tokens, f"is above the {most} that the model was exported with", remedy)])

@@ -25,7 +25,7 @@ from trainer.text.tokenizer import Tokenizer
 _log = logging.getLogger(__name__)
 
 
-def text_sources(config: PrepareConfig) -> dict[str, list[Source]]:
+def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     """The texts of each split; those of train are to be split. Raises DataError or ConfigError as `open_text` and `open_source`."""
     if config.source == "tfds":
         return tfds_source.pieces(config)
@@ -35,7 +35,7 @@ def text_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: [open_text(path, kind) for path in paths] for split, paths in find_split_files(config).items()}
 
 
-def plan_text(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
     """The dataset of texts. Counts them and makes the vocabulary.
 
     Raises:

@@ -184,3 +184,6 @@ class LanguageTask(Task):
             tf.fill([size], tf.constant(SAMPLE_SEED, tf.int64)),
         )["completion"].numpy()
         return [Sample(prompt, text.decode("utf-8", "replace"), real) for prompt, text, real in zip(prompts, made, followed)]
+
+
+TASK = LanguageTask

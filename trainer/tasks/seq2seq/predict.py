@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,36 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
 from trainer.storage.atomic_file import whole_file
-from trainer.tasks.requests import ask, rows_at_once, strings
+from trainer.tasks.requests import ask, no_paths, rows_at_once, strings
+from trainer.tasks.seq2seq import attention_plot
 from trainer.tasks.seq2seq.attention_plot import Attention
 from trainer.text.sampling_choices import sampling_choices
 
 Translations = list[dict[str, Any]]  # of one sentence, best first: text, score, log_probability
 
 
+def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+    """Translates sentences; loads the model once the flags are checked.
+
+    Raises:
+      ConfigError: flags that do not go together, or not with this model.
+      DataError: an input does not fit the model.
+    """
+    check(config, contract)
+    sentences = read_sentences(config)
+    model = load()
+    if config.plot:
+        attention_plot.plot(attend(model, contract, sentences, config), config.plot)
+    started = time.perf_counter()
+    found = translate(model, contract, sentences, config)
+    seconds = time.perf_counter() - started
+    write(sentences, found, config)
+    return {"predictions": len(found), "seconds": round(seconds, 3)}
+
+
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags that do not go together, or not with this export."""
+    no_paths(config)
     problems = []
     if config.n_best > contract["n_best"]:
         told = f"is above the {contract['n_best']} that the model was exported with"

@@ -31,7 +31,7 @@ FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input
 _log = logging.getLogger(__name__)
 
 
-def pair_sources(config: PrepareConfig) -> dict[str, list[Source]]:
+def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     """The sources of each split's pairs; those of train are to be split. Raises DataError or ConfigError as `open_pairs`, `open_source`."""
     if config.source == "sample":
         return {"train": [Memory("the sample", sample_dates(config.seed))]}
@@ -41,7 +41,7 @@ def pair_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: open_pairs(paths, FLAGS[split]) for split, paths in files.items() if paths}
 
 
-def plan_pairs(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
     """The dataset of pairs. Counts them and makes the vocabularies, from the training split alone.
 
     Raises:

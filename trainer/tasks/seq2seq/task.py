@@ -193,3 +193,6 @@ def _search_function(model: keras.Model, search: SearchConfig) -> Search:
         return beam_search(model, memory, limit, search)
 
     return run
+
+
+TASK = Seq2SeqTask

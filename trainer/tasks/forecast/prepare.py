@@ -43,7 +43,7 @@ class SeriesSource:
     read: Callable[[], list[RawSeries]]
 
 
-def series_sources(config: PrepareConfig) -> list[SeriesSource]:
+def find_sources(config: PrepareConfig) -> list[SeriesSource]:
     """What is to be read, in order; raises DataError or ConfigError as `find_split_files` and `open_source`."""
     if config.source == "sample":
         return [SeriesSource("train", partial(_sample, config.seed))]
@@ -56,7 +56,7 @@ def series_sources(config: PrepareConfig) -> list[SeriesSource]:
     return [SeriesSource(split, partial(_read_file, path, config)) for split, paths in find_split_files(config).items() for path in paths]
 
 
-def plan_series(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Parts) -> Plan:
     """The dataset of series. Reads every source once and leaves it in arrays.
 
     Raises:

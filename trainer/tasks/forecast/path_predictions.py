@@ -12,7 +12,7 @@ import numpy as np
 from trainer.config.trained_model import PredictConfig
 from trainer.errors import ConfigError, Problem
 from trainer.tasks.forecast.data.csv_series import RawSeries
-from trainer.tasks.forecast.predict import answers, future_times, requests, write_steps
+from trainer.tasks.forecast.predictions import answers, future_times, requests, write_steps
 from trainer.tasks.requests import rows_at_once
 
 
