@@ -141,6 +141,16 @@ def test_quantiles_of_counts_are_found_by_counting(tf, mean, shape):
         assert found == np.searchsorted(total, level)
 
 
+@pytest.mark.parametrize("mean", [1e12, 1e18, 1e30])
+def test_quantiles_of_counts_beyond_all_whole_numbers(tf, mean):
+    """With shape 1 a negative binomial of a large mean is an exponential distribution; halving whole numbers would never end."""
+    from trainer.tasks.forecast.model.distributions import negative_binomial_quantile
+
+    for level in (0.05, 0.5, 0.99):
+        found = negative_binomial_quantile(tf.fill([1], np.float64(level)), tf.constant([mean]), tf.constant([1.0])).numpy()[0]
+        assert found == pytest.approx(-math.log(1 - level) * mean, rel=1e-6)
+
+
 def test_torch_agrees(tf):
     torch = pytest.importorskip("torch")
     from torch import distributions as theirs

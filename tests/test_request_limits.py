@@ -197,3 +197,37 @@ def test_predict_fills_up_a_fixed_batch(tf: Any, exported: dict[str, Path], load
     assert predicted(exported["fixed"], text, "--max_tokens=9") == predicted(exported["language"], text, "--max_tokens=9")
     with pytest.raises(ConfigError, match="--batch_size=2 differs from the batch of 3 that the model was exported with"):
         predicted(exported["fixed"], text, "--max_tokens=9", "--batch_size=2")
+
+
+def test_no_rows_give_no_rows(tf: Any, loaded: dict[str, Any]) -> None:
+    """As a server may ask to learn shapes: every signature of every task."""
+    for kind in ("language", "translation", "forecast"):
+        for name, function in loaded[kind].signatures.items():
+            inputs = {key: tf.zeros([0 if size is None else size for size in spec.shape], spec.dtype)
+                      for key, spec in function.structured_input_signature[1].items()}  # fmt: skip
+            if "num_samples" in inputs:
+                inputs["num_samples"] += 1
+            for key, value in function(**inputs).items():
+                assert value.shape[0] == 0, f"{kind} {name} {key}"
+
+
+@pytest.mark.parametrize("short", ["max_tokens", "temperature", "top_k", "top_p", "seed"])
+def test_inputs_of_unequal_rows_are_refused(tf: Any, loaded: dict[str, Any], short: str) -> None:
+    inputs = {"prompt": ["a", "b"], "max_tokens": [2, 2], **{name: [value] * 2 for name, value in SAMPLING.items()}}
+    inputs[short] = inputs[short][:1]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{short} must have as many rows as the other inputs; .*1 and 2"):
+        asked(tf, loaded["language"].signatures["serving_default"], **inputs)
+
+
+@pytest.mark.parametrize("text", ["01101" * 100, "a" * 300])
+def test_a_model_of_a_tiny_vocabulary_is_exported(tf: Any, tmp_path: Path, text: str) -> None:
+    from trainer.prepare import prepare
+
+    (tmp_path / "t.txt").write_text(text)
+    quick = ["--num_shards=1", "--num_processes=1", f"--input={tmp_path}/t.txt", f"--output_dir={tmp_path}/data"]
+    prepare(flags.parse(PrepareConfig, ["--task=language_model", "--source=text", *quick]))
+    config = flags.parse(TrainConfig, [f"--data_dir={tmp_path}/data", "--units=8", "--train_steps=1", "--model_dir=m"])
+    path = export_of(config, tmp_path / "export")
+    inputs = {"prompt": ["a0"], "max_tokens": [5], **{name: [value] for name, value in SAMPLING.items()}}
+    [completion] = asked(tf, tf.saved_model.load(str(path)).signatures["serving_default"], **inputs)["completion"]
+    assert set(completion.decode()) <= {*text, "\ufffd"}

@@ -109,10 +109,10 @@ class PrepareConfig:
         yield from at_least(self, 0, "num_processes", "seed", "task_index")
         yield from at_least(self, 8, "vocab_size")
         yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
-        if len(self.name) > LONGEST_NAME or not self.name.isprintable():
-            yield Problem(
-                "name", self.name[:LONGEST_NAME], f"is no name of up to {LONGEST_NAME} printable characters", "give a shorter one"
-            )
+        if not self.name.isprintable():
+            yield Problem("name", ascii(self.name), "has characters that cannot be printed", "leave them out")
+        elif len(self.name) > LONGEST_NAME:
+            yield Problem("name", self.name, f"has {len(self.name)} characters", f"give at most {LONGEST_NAME}")
         fitting = [source for source, tasks in SOURCES.items() if self.task in tasks]
         if self.source not in fitting:
             remedy = f"use {' or '.join(f'--source={source}' for source in fitting)}"

@@ -28,11 +28,11 @@ def generate(
     Returns:
       Tokens [B, N] int32, filled up with 0, and their numbers [B] int32; N is the longest row.
     """
-    longest = tf.reduce_max(limit)
+    longest = tf.maximum(tf.reduce_max(limit), 1)  # one step where there are no rows: TensorFlow cannot stack an empty list
     written = tf.TensorArray(tf.int32, size=longest, element_shape=[None])
 
     def goes_on(step: tf.Tensor, live: tf.Tensor, *_: Any) -> tf.Tensor:
-        return tf.logical_and(step < longest, tf.reduce_any(live))
+        return tf.logical_and(step < longest, tf.logical_or(step == 0, tf.reduce_any(live)))
 
     def take(step: tf.Tensor, live: tf.Tensor, count: tf.Tensor, logits: tf.Tensor, state: State, written: tf.TensorArray) -> Any:
         position = tf.fill(tf.shape(limit), tf.cast(step, tf.int64))

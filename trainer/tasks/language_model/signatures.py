@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainer.config.trained_model import LimitsConfig
 from trainer.dataset.special_tokens import END, START, UNKNOWN
 from trainer.tasks.language_model.generation import generate
-from trainer.tasks.request_checks import at_least, at_most_tokens, checked_sampling, finite, within
+from trainer.tasks.request_checks import at_least, at_most_tokens, checked_sampling, finite, of_rows, within
 from trainer.tasks.serving import Serving, Signature
 from trainer.text.graph_tokenizers import graph_tokenizer
 from trainer.text.sampling import Sampling, sample
@@ -57,7 +57,8 @@ class LanguageServer:
           `completion: [B]` string, `num_tokens: [B]` int32.
         """
         limit = tf.minimum(at_least(max_tokens, 1, "max_tokens"), self.limits.largest_max_tokens)
-        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed))
+        limit = of_rows(limit, prompt, "max_tokens")
+        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed), prompt)
         ids, lengths = self._encode(prompt, self.limits.largest_prompt_tokens, "prompt")
         logits, state = self.model.read(ids, lengths)
         tokens, count = generate(self.model, logits, state, limit, sampling, END)
@@ -107,9 +108,9 @@ class LanguageServer:
         Returns:
           `logits: [B, V]`, `next: [B]` int32, `text: [B]` string of the chosen token's bytes, and the new state.
         """
-        token, position = within(token, 0, self.tokens.size - 1, "token"), at_least(position, 0, "position")
-        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed))
-        flat = [self._checked_state(state, f"state_{index}") for index in range(len(state))]
+        token, position = within(token, 0, self.tokens.size - 1, "token"), at_least(of_rows(position, token, "position"), 0, "position")
+        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed), token)
+        flat = [of_rows(self._checked_state(state, f"state_{index}"), token, f"state_{index}") for index in range(len(state))]
         nested = tf.nest.pack_sequence_as(self._zero_state(1), flat)
         logits, after = self.model(token[:, None], state=nested)
         chosen = sample(logits[:, 0], sampling, position)
@@ -138,7 +139,7 @@ class LanguageServer:
         empty = tf.equal(lengths, 0)
         ids = tf.where(empty[:, None], tf.concat([first, ids[:, 1:]], axis=1), ids)
         lengths = tf.maximum(lengths, 1)
-        return ids[:, : tf.reduce_max(lengths)], lengths
+        return ids[:, : tf.maximum(tf.reduce_max(lengths), 1)], lengths
 
     def _nats(self, ids: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Sum of -log p of the first `targets: [B]` targets of each row of `ids: [B, P]`, [B] float32."""
@@ -171,7 +172,8 @@ def language_serving(
     choice = sampling_example()
     prompts = np.array(["The ", "", "a longer beginning"], np.bytes_)
     wanted = np.array([8, 4, 6], np.int32)
-    single: dict[str, np.ndarray] = {"token": np.array([4, 5, 6], np.int32), "position": np.arange(3, dtype=np.int64), **choice, **zeros}
+    read = np.minimum([4, 5, 6], tokenizer.size - 1).astype(np.int32)
+    single: dict[str, np.ndarray] = {"token": read, "position": np.arange(3, dtype=np.int64), **choice, **zeros}
     max_tokens = tf.TensorSpec([None], tf.int32, "max_tokens")
     token, position = tf.TensorSpec([None], tf.int32, "token"), tf.TensorSpec([None], tf.int64, "position")
     signatures = {

@@ -82,10 +82,11 @@ def beam_search(
     Returns:
       The N best hypotheses of each row; a row does not depend on the others.
     """
-    size, longest, batch = search.beam_size, tf.reduce_max(limit), tf.shape(limit)[0]
+    size, longest, batch = search.beam_size, tf.maximum(tf.reduce_max(limit), 1), tf.shape(limit)[0]
 
     def goes_on(step: tf.Tensor, beam: Beam, *_: Any) -> tf.Tensor:
-        return tf.logical_and(step < longest, tf.reduce_any(beam.log_probabilities > NEVER))
+        open_ends = tf.reduce_any(beam.log_probabilities > NEVER)
+        return tf.logical_and(step < longest, tf.logical_or(step == 0, open_ends))  # one step where there are no rows
 
     def body(step: tf.Tensor, beam: Beam, finished: Finished, history: History) -> Any:
         beam = _without_ended(beam, size)

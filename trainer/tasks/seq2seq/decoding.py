@@ -87,10 +87,10 @@ def _one_by_one(
     decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig, choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> Hypotheses:
     """One hypothesis a row, whose tokens `choose(logits [B, V], step)` picks; a row that has ended only waits for the others."""
-    longest = tf.reduce_max(limit)
+    longest = tf.maximum(tf.reduce_max(limit), 1)  # one step where there are no rows: TensorFlow cannot stack an empty list
 
     def goes_on(step: tf.Tensor, live: tf.Tensor, *_: Any) -> tf.Tensor:
-        return tf.logical_and(step < longest, tf.reduce_any(live))
+        return tf.logical_and(step < longest, tf.logical_or(step == 0, tf.reduce_any(live)))
 
     def take(step: tf.Tensor, live: tf.Tensor, tokens: tf.Tensor, state: State, sums: Any, written: tf.TensorArray) -> Any:
         count, log_probabilities, coverage = sums
@@ -109,7 +109,7 @@ def _one_by_one(
     written = tf.TensorArray(tf.int32, size=longest, element_shape=[None])
     start = (tf.constant(0), limit > 0, rows + START, decoder.start(memory), sums, written)
     _, _, _, _, (count, log_probabilities, coverage), written = tf.while_loop(goes_on, take, start, parallel_iterations=1)
-    tokens = tf.transpose(written.stack()[: tf.reduce_max(count)])
+    tokens = tf.transpose(written.stack()[: tf.maximum(tf.reduce_max(count), 0)])
     scores = penalized(log_probabilities, count + 1, coverage, memory.mask, search)
     return Hypotheses(tokens[:, None], count[:, None], scores[:, None], log_probabilities[:, None], None)
 

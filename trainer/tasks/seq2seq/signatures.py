@@ -78,7 +78,7 @@ class TranslationServer:
         Returns:
           As `greedy`.
         """
-        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed))
+        sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed), text)
         memory, limit, _ = self._read(text)
         return self._first(sample_hypotheses(self.model, memory, limit, self._search, sampling))
 

@@ -285,7 +285,11 @@ def negative_binomial_quantile(level: tf.Tensor, mean: tf.Tensor, shape: tf.Tens
         reached = tf.logical_and(reached, middle >= 0)
         return tf.where(reached, low, middle), tf.where(reached, middle, high)
 
-    _, high = tf.while_loop(lambda low, high: tf.reduce_any(high - low > 1), halve, (low, high))
+    def apart(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+        """Beyond 2^40, where neighbouring numbers may be more than 1 apart, as near as float32 has to know it."""
+        return tf.reduce_any(high - low > tf.maximum(1.0, high * 2.0**-40))
+
+    _, high = tf.while_loop(apart, halve, (low, high))
     return tf.cast(high, tf.float32)
 
 
