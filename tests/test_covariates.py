@@ -152,7 +152,7 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     assert [spec.name for spec in signature.inputs] == ["values", "times", "known", "group"]
     loaded = SimpleNamespace(signatures={"serving_default": signature.function})
     paths = [str(write_store(tmp_path / "south.csv", 50, 5, "village", "40", future=6))]
-    forecasts = list(forecast_predictor.predict(loaded, serving.contract, paths, 8))
+    forecasts = list(forecast_predictor.predict(loaded, {**serving.contract, "batch_size": None}, paths, 8))
     assert forecasts[0].values.shape == (HORIZON, 1) and len(forecasts[0].history.values) == 50
     promo = np.array([float(row["promo"] or "nan") for row in csv.DictReader(Path(paths[0]).read_text().splitlines())][50 : 50 + HORIZON])
     assert promo.std() > 0 and np.corrcoef(promo, forecasts[0].values[:, 0])[0, 1] > 0.9
@@ -183,4 +183,4 @@ def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
     contract = task.serving(model, ExportConfig("unused", "unused")).contract
     path = write_store(tmp_path / "south.csv", 50, 5, store, "40", future=future)
     with pytest.raises(DataError, match=said):
-        next(forecast_predictor.predict(None, contract, [str(path)], 8))
+        next(forecast_predictor.predict(None, {**contract, "batch_size": None}, [str(path)], 8))

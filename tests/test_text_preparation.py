@@ -78,7 +78,7 @@ def test_lines_of_several_files(tmp_path: Path, tokenizer: str) -> None:
     assert (facts.tokenizer, facts.documents, facts.vocabulary_size) == (tokenizer, "lines", result["vocabulary_size"])
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {facts.vocabulary_file} <= files | {None}
-    assert len([name for name in files if name.startswith("out-")]) == 4
+    assert len([name for name in files if ".tfrecord-" in name]) == 4
 
 
 def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def original(task: str) -> Original:
         path.write_bytes(content)
         settings: dict[str, Any] = {} if source == "csv" else {"tokenizer": "word" if source == "text" else "char"}
         settings |= {"documents": "lines"} if source == "text" else {}
-        prepare(PrepareConfig(task, source, str(out), (str(path),), splits=("0.5", "0.5"), num_shards=2, num_processes=1, **settings))
+        prepare(PrepareConfig(task, source, str(out), input=(str(path),), splits=("0.5", "0.5"), num_shards=2, num_processes=1, **settings))
         files = {file.name: file.read_bytes() for file in out.iterdir()}
         return Original(files, inspected(out))
 
