@@ -51,7 +51,7 @@ def test_every_index_of_four_workers_with_eight_gpus_finds_the_same_cluster(over
         cluster = cluster_from({**environment, "JOB_COMPLETION_INDEX": str(index)})
         assert cluster is not None and (cluster.addresses, cluster.index) == (expected, index)
         assert command_of(container, environment) == ["python", "-m", "trainer.train", "--flagfile=/etc/trainer/trainer.flags"]
-    flags = next(each["data"] for each in made if each["kind"] == "ConfigMap")["trainer.cli.flags"].splitlines()
+    flags = next(each["data"] for each in made if each["kind"] == "ConfigMap")["trainer.flags"].splitlines()
     assert "--data_dir=/data/dataset" in flags and f"--train_steps={STEPS}" in flags
 
 

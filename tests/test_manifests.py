@@ -129,7 +129,7 @@ def test_a_preparation_is_done_when_all_its_tasks_are():
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert "successPolicy" not in spec and spec_of(made())["successPolicy"]
     assert spec["template"]["spec"]["containers"][0]["command"] == ["python", "-m", "trainer.prepare"]
-    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.cli.flags"].splitlines())
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
     tasks = [prepare.task_of(config, environment(spec, "p", index)) for index in range(3)]
     assert [(task.index, task.count) for task in tasks] == [(0, 3), (1, 3), (2, 3)]
 
@@ -139,7 +139,7 @@ def test_the_files_of_a_preparation_fit_each_other(tmp_path):
         pytest.skip("no kubectl here")
     built = subprocess.run(["kubectl", "kustomize", str(FILES / "prepare")], capture_output=True, text=True, check=True).stdout
     objects = {found["kind"]: found for found in yaml.safe_load_all(built)}
-    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.cli.flags"].splitlines())
+    config = flags.parse(PrepareConfig, objects["ConfigMap"]["data"]["trainer.flags"].splitlines())
     assert config.num_tasks == spec_of(objects)["completions"] > 1
     assert "successPolicy" not in spec_of(objects)
 
@@ -227,7 +227,7 @@ def test_exit_codes_and_disruptions():
 def test_the_trainer_reads_the_flags_of_the_config_map():
     job = job_of("--workers=4", "--gpus_per_worker=8")
     objects = {found["kind"]: found for found in manifests.objects(job)}
-    text = objects["ConfigMap"]["data"]["trainer.cli.flags"]
+    text = objects["ConfigMap"]["data"]["trainer.flags"]
     container = spec_of(objects)["template"]["spec"]["containers"][0]
     assert container["command"] == ["python", "-m", "trainer.train"]
     assert container["args"] == ["--flagfile=/etc/trainer/trainer.flags"]
@@ -240,7 +240,7 @@ def test_the_trainer_reads_the_flags_of_the_config_map():
 @pytest.mark.parametrize(("place", "config"), [("base", TrainConfig), ("prepare", PrepareConfig), ("export", ExportConfig)])
 def test_the_files_own_flags_are_flags(place, config, tmp_path):
     found = yaml.safe_load((FILES / place / "flags.yaml").read_text())
-    (tmp_path / "trainer.cli.flags").write_text(found["data"]["trainer.cli.flags"])
+    (tmp_path / "trainer.flags").write_text(found["data"]["trainer.flags"])
     flags.parse(config, [f"--flagfile={tmp_path}/trainer.flags"])
 
 

@@ -1,0 +1,1 @@
+"""The command line: flags, help, recipes, the entry of all commands."""

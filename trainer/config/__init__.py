@@ -1,0 +1,1 @@
+"""Configurations: frozen dataclasses, whose fields are the flags."""

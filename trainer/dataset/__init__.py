@@ -1,0 +1,1 @@
+"""Datasets on disk: manifest, shards, records, and their preparation."""

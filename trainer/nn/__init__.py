@@ -1,0 +1,1 @@
+"""Recurrent layers, their kernels and losses: what any task may use."""

@@ -1,0 +1,1 @@
+"""Series: files, records, windows, covariates, calendars."""

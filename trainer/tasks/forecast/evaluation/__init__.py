@@ -1,0 +1,1 @@
+"""Scores of forecasts, and the baselines that a model has to beat."""

@@ -1,0 +1,1 @@
+"""Forecasters, their distributions and calibration."""

@@ -287,7 +287,7 @@ def negative_binomial_quantile(level: tf.Tensor, mean: tf.Tensor, shape: tf.Tens
 
     def apart(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         """Beyond 2^40, where neighbouring numbers may be more than 1 apart, as near as float32 has to know it."""
-        return tf.reduce_any(high - low > tf.maximum(1.0, high * 2.0**-40))
+        return tf.reduce_any(high - low > tf.maximum(high * 2.0**-40, tf.ones_like(high)))
 
     _, high = tf.while_loop(apart, halve, (low, high))
     return tf.cast(high, tf.float32)
