@@ -74,9 +74,9 @@ def c_api(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
     meta = saved_model_pb2.SavedModel.FromString(Path(path, "saved_model.pb").read_bytes()).meta_graphs[0]
     for name, inputs in requests.items():
         signature = meta.signature_def[name]
-        fed = [[*_place(signature.inputs[key].name), *_typed(value)] for key, value in inputs.items()]
+        fed = [[signature.inputs[key].name, *_typed(value)] for key, value in inputs.items()]
         types = {1: "float32", 3: "int32", 7: "string", 9: "int64"}
-        read = [[*_place(tensor.name), types[tensor.dtype], None] for tensor in signature.outputs.values()]
+        read = [[tensor.name, types[tensor.dtype], None] for tensor in signature.outputs.values()]
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump({"inputs": fed, "outputs": read}, file)
             file.flush()
@@ -87,11 +87,6 @@ def c_api(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
             yield name, RuntimeError((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
         else:
             yield name, dict(zip(signature.outputs, map(np.array, json.loads(done.stdout.splitlines()[-1]))))
-
-
-def _place(tensor: str) -> tuple[str, int]:
-    operation, index = tensor.split(":")
-    return operation, int(index)
 
 
 def _typed(value: np.ndarray) -> tuple[str, Any]:

@@ -59,6 +59,8 @@ def write_requests(export: Path, directory: Path) -> list[str]:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
+    from trainer.saved_model.reload import as_plain
+
     modules: list[str] = json.loads((export / "assets.extra" / "contract.json").read_text())["op_modules"]
     for module in modules:
         __import__(module)
@@ -69,8 +71,7 @@ def write_requests(export: Path, directory: Path) -> list[str]:
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         outputs = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
         for kind, arrays in (("inputs", inputs), ("outputs", {key: value.numpy() for key, value in outputs.items()})):
-            plain = {key: value.astype(np.bytes_) if value.dtype == object else value for key, value in arrays.items()}
-            np.savez(directory / f"{name}.{kind}.npz", **plain)
+            np.savez(directory / f"{name}.{kind}.npz", **as_plain(arrays))  # type: ignore[arg-type]
     return modules
 
 

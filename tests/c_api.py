@@ -2,7 +2,7 @@
 
     python c_api.py MODEL REQUEST.json [LIBRARY ...]
 
-The request: `inputs` and `outputs`, lists of [operation, index, type, array]; the arrays of the outputs are printed as JSON. Strings are
+The request: `inputs` and `outputs`, lists of [tensor's name, type, array]; the arrays of the outputs are printed as JSON. Strings are
 ASCII there. The libraries register ops.
 """
 
@@ -57,8 +57,9 @@ class Session:
         if self.api.TF_GetCode(self.status):
             sys.exit(self.api.TF_Message(self.status).decode())
 
-    def place(self, operation: str, index: int) -> Output:
-        return Output(self.api.TF_GraphOperationByName(self.graph, operation.encode()), index)
+    def place(self, tensor: str) -> Output:
+        operation, index = tensor.split(":")
+        return Output(self.api.TF_GraphOperationByName(self.graph, operation.encode()), int(index))
 
     def tensor(self, values: Any, dtype: str) -> c.c_void_p:
         array = np.array(values, np.bytes_ if dtype == "string" else dtype)
@@ -85,15 +86,15 @@ class Session:
         return np.array([text.decode("ascii", "backslashreplace") for text in texts], object).reshape(shape)
 
     def run(self, inputs: list[Any], outputs: list[Any]) -> list[np.ndarray]:
-        fed = (Output * len(inputs))(*(self.place(operation, index) for operation, index, _, _ in inputs))
-        tensors = (c.c_void_p * len(inputs))(*(self.tensor(values, dtype) for _, _, dtype, values in inputs))
-        read = (Output * len(outputs))(*(self.place(operation, index) for operation, index, _, _ in outputs))
+        fed = (Output * len(inputs))(*(self.place(name) for name, _, _ in inputs))
+        tensors = (c.c_void_p * len(inputs))(*(self.tensor(values, dtype) for _, dtype, values in inputs))
+        read = (Output * len(outputs))(*(self.place(name) for name, _, _ in outputs))
         found = (c.c_void_p * len(outputs))()
         self.api.TF_SessionRun(
             self.session, None, fed, tensors, len(inputs), read, found, len(outputs), None, 0, None, self.status
         )  # fmt: skip
         self.check()
-        return [self.array(c.c_void_p(tensor), dtype) for tensor, (_, _, dtype, _) in zip(found, outputs)]
+        return [self.array(c.c_void_p(tensor), dtype) for tensor, (_, dtype, _) in zip(found, outputs)]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.config.train import TrainConfig
 from trainer.tasks.forecast.data.segments import Segment
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -135,7 +136,6 @@ def small_dataset(tmp_path_factory) -> Path:
 def train_config(data_dir, model_dir, *more: str):
     """A quick forecasting run."""
     from trainer.cli import flags
-    from trainer.config.train import TrainConfig
 
     quick = ["--time_features", "--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
     given = {argument.split("=")[0] for argument in more}
@@ -143,6 +143,18 @@ def train_config(data_dir, model_dir, *more: str):
     if not given & {"--train_steps", "--epochs", "--train_seconds"}:
         base.append("--train_steps=20")
     return flags.parse(TrainConfig, [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *base, *more])
+
+
+def untrained(config: TrainConfig):
+    """The task of a configuration's dataset and its model with the first weights, as an export computes with it."""
+    from trainer.dataset.manifest import read
+    from trainer.tasks.registry import task_for
+
+    task = task_for(config, read(config.data_dir))
+    model = task.build_model("float32")
+    model.use_portable_kernels()
+    task.build_variables(model)
+    return task, model
 
 
 def windows_with_gaps(seed: int, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

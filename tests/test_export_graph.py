@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import train_config
+from conftest import train_config, untrained
 
 from trainer.cli import flags
 from trainer.config.trained_model import ExportConfig
@@ -27,16 +27,10 @@ PASSED_ON = {"Identity", "LogicalNot", "LogicalOr", "LogicalAnd", "BroadcastTo",
 
 def serving_of(dataset: Any, *options: str) -> Any:
     """What a forecaster with random weights hands over for export."""
-    from trainer.dataset.manifest import read
-    from trainer.tasks.registry import task_for
-
-    task = task_for(train_config(dataset, "unused", *options), read(str(dataset)))
-    model = task.build_model("float32")
-    task.build_variables(model)
+    task, model = untrained(train_config(dataset, "unused", *options))
     for number, variable in enumerate(model.variables):
         random = np.random.default_rng(number)
         variable.assign(random.normal(0, 0.3, variable.shape).astype(np.float32))
-    model.use_portable_kernels()
     drawn = ["--dependence=none"] if "--output=quantiles" in options else []
     return task.serving(model, flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", *drawn]))
 

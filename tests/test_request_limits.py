@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import train_config, write_series_csv
+from conftest import train_config, untrained, write_series_csv
 
 from trainer import predict
 from trainer.cli import flags
@@ -25,19 +25,13 @@ def export_of(config: TrainConfig, directory: Path, *options: str) -> Path:
     """An export of a model with random weights, the same ones for the same model."""
     import keras
 
-    from trainer.dataset.manifest import read
     from trainer.saved_model.saved_model import export
-    from trainer.tasks.registry import task_for
     from trainer.tasks.serving import with_fixed_batch
 
-    task = task_for(config, read(config.data_dir))
     keras.utils.set_random_seed(1)
-    model = task.build_model("float32")
-    task.build_variables(model)
-    model.use_portable_kernels()
+    task, model = untrained(config)
     wanted = flags.parse(ExportConfig, ["--model_dir=m", f"--export_dir={directory}", *options])
-    serving = task.serving(model, wanted)
-    return Path(export(with_fixed_batch(serving, wanted.batch_size) if wanted.batch_size else serving, str(directory))["path"])
+    return Path(export(with_fixed_batch(task.serving(model, wanted), wanted.batch_size), str(directory))["path"])
 
 
 @pytest.fixture(scope="module")

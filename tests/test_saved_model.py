@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import ROOT
-from conftest import prepare_csv, write_series_csv
+from conftest import prepare_csv, untrained, write_series_csv
 
 from trainer.cli import flags
 from trainer.config.prepare import PrepareConfig
@@ -25,15 +25,8 @@ KINDS = ("char", "byte", "word", "sentencepiece")
 
 def serving_of(data: Path, *more: str):
     """The model of a dataset with its first random weights, ready for export."""
-    from trainer.dataset.manifest import read
-    from trainer.tasks.registry import task_for
-
     quick = ["--model_dir=unused", "--units=8", "--batch_size=8", "--train_steps=1"]
-    config = flags.parse(TrainConfig, [f"--data_dir={data}", *quick, *more])
-    task = task_for(config, read(str(data)))
-    model = task.build_model("float32")
-    model.use_portable_kernels()
-    task.build_variables(model)
+    task, model = untrained(flags.parse(TrainConfig, [f"--data_dir={data}", *quick, *more]))
     return task.serving(model, flags.parse(ExportConfig, ["--model_dir=unused", "--export_dir=written"]))
 
 
@@ -135,19 +128,14 @@ def test_the_c_api(forecaster, tmp_path):
     meta = saved_model_pb2.SavedModel.FromString((forecaster / "model" / "saved_model.pb").read_bytes()).meta_graphs[0]
     signature = meta.signature_def["serving_default"]
     example = dict(np.load(forecaster / "example.npz"))
-    inputs = [[*place(signature.inputs[key].name), str(value.dtype), value.tolist()] for key, value in example.items()]
-    outputs = [[*place(signature.outputs["forecast"].name), "float32", None]]
+    inputs = [[signature.inputs[key].name, str(value.dtype), value.tolist()] for key, value in example.items()]
+    outputs = [[signature.outputs["forecast"].name, "float32", None]]
     (tmp_path / "request.json").write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
     command = [sys.executable, str(ROOT / "tests" / "c_api.py"), str(forecaster / "model"), f"{tmp_path}/request.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     [forecast] = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_allclose(forecast, np.load(forecaster / "forecast.npy"), rtol=1e-5)
-
-
-def place(tensor: str) -> tuple[str, int]:
-    operation, index = tensor.split(":")
-    return operation, int(index)
 
 
 def test_saved_model_cli(forecaster, tmp_path):

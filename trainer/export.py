@@ -61,8 +61,7 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     card = model_card(
         task, step, weights, run_files.read_metrics(config.model_dir), run_files.read_evaluations(config.model_dir, weights), facts
     )
-    serving = task.serving(model, config)
-    serving = with_fixed_batch(serving, config.batch_size) if config.batch_size else serving
+    serving = with_fixed_batch(task.serving(model, config), config.batch_size)
     return {**export(serving, config.export_dir, {CARD_FILE: card}), "step": step}
 
 

@@ -10,13 +10,13 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from trainer.config.train import TrainConfig
+from trainer.config.train import TASKS, TrainConfig
 from trainer.dataset.schema import Manifest
 
 if TYPE_CHECKING:
     from trainer.tasks.task import Task  # imports TensorFlow, which `prepare` does without
 
-PACKAGES = {name: f"trainer.tasks.{name}" for name in ("forecast", "language_model", "seq2seq")}
+PACKAGES = {name: f"trainer.tasks.{name}" for name in TASKS}
 
 
 def part(task: str, name: str) -> Any:

@@ -32,6 +32,13 @@ def no_paths(config: PredictConfig) -> None:
         raise ConfigError([Problem("num_samples", config.num_samples, "is for forecasts, this is a model of text", "leave it out")])
 
 
+def check_limit(contract: dict[str, Any], name: str, wanted: int) -> None:
+    """Raises ConfigError where flag `name` asks for more than the export's limit of that name."""
+    if wanted > (most := contract["limits"][name]):
+        remedy = f"ask for fewer, or export it with --largest_{name}={wanted}"
+        raise ConfigError([Problem(name, wanted, f"is above the {most} that the model was exported with", remedy)])
+
+
 def ask(model: Any, signature: str, contract: dict[str, Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What a signature gives for `inputs`, `[B, ...]` each, or scalars for all rows; with a fixed batch, B is at most that.
 

@@ -32,7 +32,9 @@ class Serving:
 
 
 def with_fixed_batch(serving: Serving, rows: int) -> Serving:
-    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand."""
+    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand; 0 leaves it free."""
+    if not rows:
+        return serving
     signatures = {name: _fixed(signature, rows) for name, signature in serving.signatures.items()}
     return dataclasses.replace(serving, signatures=signatures, batch_size=rows)
 

@@ -13,7 +13,7 @@ from trainer.config.trained_model import PredictConfig
 from trainer.errors import ConfigError, Problem
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.predictions import answers, future_times, requests, write_steps
-from trainer.tasks.requests import rows_at_once
+from trainer.tasks.requests import check_limit, rows_at_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,8 @@ def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     if config.num_samples and not contract["levels"]:
         told = "needs a probabilistic model, this one forecasts single values"
         raise ConfigError([Problem("num_samples", config.num_samples, told, "train one with --output=quantiles")])
-    if config.num_samples and config.num_samples > (most := contract["limits"]["num_samples"]):
-        remedy = f"ask for fewer, or export it with --largest_num_samples={config.num_samples}"
-        raise ConfigError([Problem("num_samples", config.num_samples, f"is above the {most} that the model was exported with", remedy)])
+    if config.num_samples:
+        check_limit(contract, "num_samples", config.num_samples)
     if config.seed and not config.num_samples:
         raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
 

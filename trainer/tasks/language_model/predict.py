@@ -15,7 +15,7 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import whole_file
-from trainer.tasks.requests import ask, no_paths, rows_at_once, strings
+from trainer.tasks.requests import ask, check_limit, no_paths, rows_at_once, strings
 from trainer.text.sampling_choices import sampling_choices
 
 
@@ -129,8 +129,6 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags that text has no use for, or that are above the limits of this export."""
     no_paths(config)
-    if config.max_tokens > (most := contract["limits"]["max_tokens"]):
-        remedy = f"ask for fewer, or export it with --largest_max_tokens={config.max_tokens}"
-        raise ConfigError([Problem("max_tokens", config.max_tokens, f"is above the {most} that the model was exported with", remedy)])
+    check_limit(contract, "max_tokens", config.max_tokens)
     if config.plot:
         raise ConfigError([Problem("plot", config.plot, "shows forecasts, not text", "leave it out")])
