@@ -45,16 +45,15 @@ def trained_and_scored(horizon: int, lookback: int | None, seed: int, data: Path
 
 def baseline_errors(data: Path, lookback: int, horizon: int) -> dict[str, float]:
     """Test error of every baseline at a lookback that no recipe needs to have."""
-    from trainer.dataset import manifest as manifests
+    from trainer.tasks import datasets
     from trainer.tasks.forecast.data import series_store
     from trainer.tasks.forecast.data.windows import Windows, WindowShape
     from trainer.tasks.forecast.evaluation.scoring import baselines_for, season_of
 
-    manifest = manifests.read(str(data))
-    assert manifest.series is not None
+    manifest = datasets.read(str(data))
     groups = series_store.load(str(data), manifest, "test")
     train, validation, test = (series_store.segments(groups, split, False) for split in ("train", "validation", "test"))
-    baselines = baselines_for(train, validation, lookback, horizon, season_of(manifest.series.interval))
+    baselines = baselines_for(train, validation, lookback, horizon, season_of(manifest.facts.interval))
     sums, count = dict.fromkeys(baselines, 0.0), 0.0
     for batch in Windows(test, WindowShape(lookback, horizon, 1, 0)).in_order(512):
         past, observed, target, weight = (batch[name].numpy() for name in ("past", "past_observed", "target", "target_weight"))

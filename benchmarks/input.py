@@ -74,7 +74,7 @@ def plain_read(paths: list[Path]) -> int:
 
 def config_of(name: str, data_dir: Path) -> Any:
     from trainer.cli import flags
-    from trainer.config.train import TrainConfig
+    from trainer.tasks.configurations import TrainConfig
 
     recipe = ROOT / "trainer" / "recipes" / f"{CASES[name].recipe}.flags"
     return flags.parse(TrainConfig, [f"--flagfile={recipe}", f"--data_dir={data_dir}", "--model_dir=unused", "--strategy=one_device"])

@@ -38,8 +38,8 @@ def prepare(data: Path) -> None:
 def check_search(export_dir: Path) -> dict[str, Any]:
     """Translates test 2016 in batches of several sizes and greedily, and times single greedy requests."""
     sys.path.insert(0, str(ROOT))
-    from trainer.config.trained_model import PredictConfig
     from trainer.saved_model.loaded import find_version, load, read_contract
+    from trainer.tasks.configurations import PredictConfig
     from trainer.tasks.seq2seq.predict import translate
 
     path = find_version(str(export_dir))

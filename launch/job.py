@@ -12,11 +12,10 @@ from typing import Any, ClassVar, TypeVar
 from launch import names
 from launch.arguments import check_separator, sides, split
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import TrainConfig, at_least, flag
-from trainer.config.trained_model import EvaluateConfig, ExportConfig
+from trainer.config.fields import at_least, flag
 from trainer.errors import ConfigError, Problem
 from trainer.storage.addresses import is_address
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig
 from trainer.training.cluster import batch_problem, batch_shares
 
 COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}

@@ -16,7 +16,7 @@ from recurrent_trainer import DISTRIBUTION
 from trainer.cli import flags
 from trainer.cli.command import finish
 from trainer.cli.flag_help import help_text, wants_help
-from trainer.config.train import flag
+from trainer.config.fields import flag
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, ArgumentProblem, ConfigError, Problem, TrainerError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
 from trainer.cli import flags
 from trainer.cli.flag_help import help_text, wants_help
-from trainer.config.train import TrainConfig, at_least, flag
+from trainer.config.fields import at_least, flag
 from trainer.errors import EXIT_DONE, ConfigError, Problem
+from trainer.tasks.configurations import TrainConfig
 
 EXAMPLE = "python -m launch.local --workers=2 -- --data_dir=DATA --model_dir=MODEL --epochs=1"
 

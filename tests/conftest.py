@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.config.train import TrainConfig
+from trainer.tasks.configurations import TrainConfig
 from trainer.tasks.forecast.data.segments import Segment
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -118,7 +118,7 @@ def prepare_csv(path: Path, output_dir: Path, *more: str):
     """Runs the prepare stage on a CSV in this process and gives the dataset's directory."""
     from trainer import prepare
     from trainer.cli import flags
-    from trainer.config.prepare import PrepareConfig
+    from trainer.tasks.configurations import PrepareConfig
 
     arguments = ["--task=forecast", "--source=csv", f"--input={path}", f"--output_dir={output_dir}", "--num_processes=1", *more]
     prepare.prepare(flags.parse(PrepareConfig, arguments))

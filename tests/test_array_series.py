@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest, tfrecord
+from trainer.dataset import tfrecord
 from trainer.errors import DataError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data.array_series import array_series, read_npy
 
 NAN = float("nan")
@@ -117,8 +118,8 @@ def test_files_are_groups_of_a_dataset(tmp_path: Path) -> None:
     arguments = ["--task=forecast", "--source=npy", f"--input={tmp_path}/*.npy", f"--output_dir={tmp_path}/out", "--splits=0.5,0.5"]
     result = prepare(flags.parse(PrepareConfig, [*arguments, "--num_shards=1", "--num_processes=1"]))
     assert (result["rows"], result["series"]) == ({"train": 15, "validation": 15}, 4)
-    written = manifest.read(str(tmp_path / "out"))
-    assert written.series is not None and [group.name for group in written.series.groups] == ["one", "two"]
+    written = datasets.read(str(tmp_path / "out"))
+    assert written.facts is not None and [group.name for group in written.facts.groups] == ["one", "two"]
     records = list(tfrecord.scan(tmp_path / "out" / written.splits["train"].shards[0].file))
     assert one[:5].astype("<f4").tobytes() in records[0]
     assert np.nan_to_num(two[:10]).astype("<f4").tobytes() in records[1]

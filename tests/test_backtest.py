@@ -7,8 +7,8 @@ import pytest
 from conftest import prepare_csv, train_config, write_series_csv
 
 from trainer.cli import flags
-from trainer.config.trained_model import EvaluateConfig
 from trainer.errors import ConfigError, TrainerError
+from trainer.tasks.configurations import EvaluateConfig
 
 LOOKBACK, HORIZON = 24, 6
 
@@ -35,7 +35,7 @@ def built(task, seed=1):
 
 
 def run(task, model, *more, refit=None):
-    from trainer.tasks.forecast.backtesting import backtest_evaluation
+    from trainer.tasks.forecast.evaluate import backtest_evaluation
 
     return backtest_evaluation(task, model, evaluate_config(task.config.data_dir, *more), refit)
 
@@ -158,7 +158,7 @@ def test_refitting_knows_nothing_after_its_origin(tf, small_dataset, monkeypatch
 
 
 def test_refitting_takes_all_rows_before_the_origin(small_dataset):
-    from trainer.tasks.forecast.backtesting import groups_before
+    from trainer.tasks.forecast.evaluate import groups_before
     from trainer.tasks.forecast.evaluation.backtest import Origin
 
     task = task_on(small_dataset)

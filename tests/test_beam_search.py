@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from trainer.config.trained_model import SearchConfig
 from trainer.dataset.special_tokens import END, PAD, START
+from trainer.tasks.seq2seq.flags import SearchFlags
 
 VOCABULARY = 7  # of which UNKNOWN, 4, 5 and 6 can be in a translation
 WORDS = (1, 4, 5, 6)
 LIMIT = 4
 SOURCE = 3
 ALL = 1 + 4 + 16 + 64  # translations of up to LIMIT tokens, the end token included
-PLAIN = SearchConfig(beam_size=5, length_penalty=0.0)
+PLAIN = SearchFlags(beam_size=5, length_penalty=0.0)
 
 
 class Memory(NamedTuple):
@@ -98,7 +98,7 @@ def tokens_of(result, row, index=0):
 
 @pytest.mark.parametrize("length_penalty, coverage_penalty", [(0.0, 0.0), (0.6, 0.0), (1.0, 0.4)])
 def test_a_beam_as_wide_as_the_space_finds_what_brute_force_finds(tf, space, length_penalty, coverage_penalty):
-    search = SearchConfig(beam_size=ALL, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
+    search = SearchFlags(beam_size=ALL, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
     result = run(tf, space, search, n_best=ALL, attention=True)
     best = run(tf, space, search)  # which may end early
     for row in range(5):
@@ -113,14 +113,14 @@ def test_a_beam_as_wide_as_the_space_finds_what_brute_force_finds(tf, space, len
 
 
 def test_a_space_smaller_than_the_beam_leaves_places_empty(tf, space):
-    search = SearchConfig(beam_size=100, length_penalty=0.6)
+    search = SearchFlags(beam_size=100, length_penalty=0.6)
     result = run(tf, space, search, n_best=100)
     assert (np.isfinite(result.scores).sum(axis=1) == ALL).all() and not result.lengths[:, ALL:].any()
     assert len({tokens_of(result, 0, index) for index in range(ALL)}) == ALL, "a translation is given twice"
 
 
 def test_rows_have_limits_of_their_own(tf, space):
-    search = SearchConfig(beam_size=64, length_penalty=0.0)
+    search = SearchFlags(beam_size=64, length_penalty=0.0)
     result = run(tf, space, search, limit=[1, 2, 3, 4, 2])
     for row, limit in enumerate([1, 2, 3, 4, 2]):
         assert tokens_of(result, row) == brute_force(space, row, search, limit)[0][2]
@@ -129,7 +129,7 @@ def test_rows_have_limits_of_their_own(tf, space):
 
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_a_row_does_not_depend_on_its_neighbours(tf, space, in_graph):
-    search = SearchConfig(beam_size=3, length_penalty=0.6, coverage_penalty=0.2)
+    search = SearchFlags(beam_size=3, length_penalty=0.6, coverage_penalty=0.2)
     together = run(tf, space, search, n_best=3, in_graph=in_graph)
     for row in range(5):
         alone = run(tf, space, search, rows=[row], n_best=3, in_graph=in_graph)
@@ -153,7 +153,7 @@ def test_the_best_is_never_worse_than_greedy(tf, beam_size, penalties):
     from trainer.tasks.seq2seq.decoding import greedy
 
     space = large_space(300, 12, seed=beam_size)
-    search = SearchConfig(beam_size, *penalties)
+    search = SearchFlags(beam_size, *penalties)
     rows = list(range(300))
     decoder = TableDecoder(tf, tf.constant(space[0]), tf.constant(space[1]))
     by_hand = tf.function(lambda: greedy(decoder, Memory(tf.constant(rows), tf.constant(space[2])), tf.fill([300], 12), search))()
@@ -170,7 +170,7 @@ def test_the_best_is_never_worse_than_greedy(tf, beam_size, penalties):
 def test_ending_early_changes_nothing(tf):
     """A search for four translations goes on longer than one for the best, and finds the same best."""
     space = large_space(60, 12, seed=9)
-    search = SearchConfig(beam_size=4, length_penalty=0.8)
+    search = SearchFlags(beam_size=4, length_penalty=0.8)
     rows = list(range(60))
     short = run(tf, space, search, rows=rows, limit=12)
     long = run(tf, space, search, rows=rows, limit=12, n_best=4)
@@ -182,7 +182,7 @@ def test_ending_early_changes_nothing(tf):
 def test_scores_are_those_of_the_tokens(tf):
     """Every hypothesis of a narrow beam, scored again by walking through the tables."""
     space = large_space(20, 12, seed=4)
-    search = SearchConfig(beam_size=3, length_penalty=0.7, coverage_penalty=0.3)
+    search = SearchFlags(beam_size=3, length_penalty=0.7, coverage_penalty=0.3)
     result = run(tf, space, search, rows=list(range(20)), limit=12, n_best=3, attention=True)
     for row, index in itertools.product(range(20), range(3)):
         tokens, prefix, nats, coverage = tokens_of(result, row, index), 0, 0.0, np.zeros(SOURCE)
@@ -204,7 +204,7 @@ def test_equal_candidates_go_to_the_lower_number(tf):
     logits = np.zeros((2, VOCABULARY ** (LIMIT - 1), VOCABULARY), np.float32)
     attention = np.full((2, VOCABULARY ** (LIMIT - 1), SOURCE), 1 / SOURCE, np.float32)
     flat = (logits, attention, np.ones((2, SOURCE), bool))
-    result = run(tf, flat, SearchConfig(beam_size=6, length_penalty=0.0), rows=[0, 1], n_best=6)
+    result = run(tf, flat, SearchFlags(beam_size=6, length_penalty=0.0), rows=[0, 1], n_best=6)
     found = [tokens_of(result, 0, index) for index in range(6)]
     assert found[:5] == [(), (1,), (4,), (5,), (6,)] and len(found[5]) == 2
     assert found == [tokens_of(result, 1, index) for index in range(6)]

@@ -2,8 +2,7 @@ import datetime
 
 import numpy as np
 
-from trainer.dataset.intervals import advance
-from trainer.dataset.schema import Interval
+from trainer.tasks.forecast.data.intervals import Interval, advance
 
 
 def test_dates_agree_with_the_standard_library(tf):

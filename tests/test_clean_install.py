@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from conftest import write_series_csv
 
+from trainer.tasks import registry
+
 requirements = pytest.importorskip("packaging.requirements")
 setuptools = pytest.importorskip("setuptools")
 
@@ -66,9 +68,10 @@ class ToySeries(Toy):
 """
 PREPARE = """
 import json, sys, traceback
+from trainer.tasks import registry
 from trainer.cli import flags
 from trainer.prepare import prepare
-from trainer.config.prepare import PrepareConfig
+from trainer.tasks.configurations import PrepareConfig
 found = {}
 for name, arguments in json.load(open("cases.json")).items():
     try:
@@ -176,9 +179,7 @@ def test_a_clean_install_runs_every_source(prepared: dict[str, Any], name: str) 
 
 
 def test_every_source_is_tried() -> None:
-    from trainer.config.prepare import SOURCES
-
-    assert set(CASES) == {f"{task} {source}" for source, tasks in SOURCES.items() for task in tasks}
+    assert set(CASES) == {f"{task} {source}" for task in registry.OURS for source in registry.flags_of(task).sources}
 
 
 def test_a_clean_install_imports_every_module(clean: Any, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from test_resume import losses, weights
 
 from trainer import inspect, prepare
 from trainer.cli import flags
-from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.config.inspect import InspectConfig
 from trainer.errors import RestartError
 from trainer.storage import bucket
 from trainer.storage.addresses import Address
+from trainer.tasks.configurations import PrepareConfig
 
 STEPS = ["--train_steps=40", "--save_every_steps=10", "--evaluate_every_steps=20", "--keep_checkpoints=2"]
 
@@ -41,7 +42,7 @@ def fetched(address: str, directory: Path) -> Path:
 def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
     """Every command with its paths in `place`; training is stopped after its first steps and started again where `stopped`."""
     from trainer import evaluate, export, predict
-    from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
+    from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PredictConfig
     from trainer.training.preemption import Preemption
     from trainer.training.start import start
 

@@ -17,7 +17,7 @@ import dataclasses, errno, logging, os, sys
 import numpy as np
 from trainer import errors
 from trainer.cli.command import run_command
-from trainer.config.train import flag
+from trainer.config.fields import flag
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

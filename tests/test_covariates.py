@@ -11,9 +11,9 @@ import pytest
 from conftest import prepare_csv, train_config
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data import covariates
 from trainer.tasks.forecast.data.csv_series import read_csv
 
@@ -86,7 +86,7 @@ def test_a_static_column_that_tells_nothing_is_refused(tmp_path):
 
 
 def test_the_manifest_describes_the_training_rows(stores):
-    facts = manifest.read(str(stores)).series
+    facts = datasets.read(str(stores)).facts
     promo = np.concatenate(
         [read_csv(str(stores.parent / f"{name}.csv"), static_columns=("store",)).values[:156, 1] for name in ("north", "south")]
     )
@@ -100,12 +100,12 @@ def test_windows_hold_the_covariates_of_their_rows(tf, stores):
     from trainer.tasks.forecast.data.calendar_features import time_features
     from trainer.tasks.registry import task_for
 
-    read = manifest.read(str(stores))
+    read = datasets.read(str(stores))
     config = train_config(stores, "unused", f"--lookback={LOOKBACK}", f"--horizon={HORIZON}")
     windows = task_for(config, read).windows("train")
     batch = next(iter(windows.in_order(windows.count)))
     features = np.concatenate([batch["past_features"], batch["future_features"]], axis=1)
-    known = read.series.known[0]
+    known = read.facts.known[0]
     expected = []
     for name, static in (("north", [1, 0, 1]), ("south", [0, 1, -1])):
         series = read_csv(str(stores.parent / f"{name}.csv"), known_columns=("promo",), static_columns=("store", "size"))
@@ -126,7 +126,7 @@ def trained(tf, stores, tmp_path_factory):
     model_dir = tmp_path_factory.mktemp("trained") / "model"
     budget = ("--train_steps=300", "--batch_size=64", "--units=16", "--evaluate_every_steps=150", "--devices_per_worker=1")
     config = train_config(stores, model_dir, f"--lookback={LOOKBACK}", f"--horizon={HORIZON}", *budget)
-    read = manifest.read(str(stores))
+    read = datasets.read(str(stores))
     train(config, read, None, Preemption(), Heartbeat())
     task, model, _ = restored_model(config, read, str(model_dir), "best")
     return task, model
@@ -134,7 +134,7 @@ def trained(tf, stores, tmp_path_factory):
 
 def test_the_model_uses_what_is_known_of_the_future(trained):
     """The variance of sales is the promotion's, 1 of 1.01 raw; without it nothing does better than that."""
-    from trainer.config.trained_model import EvaluateConfig
+    from trainer.tasks.configurations import EvaluateConfig
 
     task, model = trained
     result = task.evaluate(model, EvaluateConfig("unused", "unused")).scores
@@ -143,7 +143,7 @@ def test_the_model_uses_what_is_known_of_the_future(trained):
 
 def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     """`predict` on CSV files with future rows gives what the model gives on the same windows, cut by hand."""
-    from trainer.config.trained_model import ExportConfig
+    from trainer.tasks.configurations import ExportConfig
     from trainer.tasks.forecast import predictions as forecast_predictor
 
     task, model = trained
@@ -159,7 +159,7 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     forecast_predictor.write_csv(forecasts, str(tmp_path / "out.csv"), several=False)
     assert next(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))["date"][:10] == "2022-02-20"
     window = task.windows("test").batch(tf.constant([5], tf.int64), tf.ones([1]))
-    group = task.manifest.series.groups[0]
+    group = task.manifest.facts.groups[0]
     row = group.splits["test"][0] + 5 - LOOKBACK
     north = read_csv(str(stores.parent / "north.csv"), known_columns=("promo",), static_columns=("store", "size"))
     served = signature.function(
@@ -176,7 +176,7 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     [(3, "village", "has 3 rows of promo after its last value, the model needs 4"), (4, "city", "has store 'city', its group was trained")],
 )
 def test_futures_that_do_not_fit(trained, tmp_path, future, store, said):
-    from trainer.config.trained_model import ExportConfig
+    from trainer.tasks.configurations import ExportConfig
     from trainer.tasks.forecast import predictions as forecast_predictor
 
     task, model = trained

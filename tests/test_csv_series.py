@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.dataset.schema import Interval
 from trainer.errors import DataError
 from trainer.tasks.forecast.data import csv_series
 from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv
+from trainer.tasks.forecast.data.intervals import Interval
 
 NAN = float("nan")
 DATED = "date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,6\n"

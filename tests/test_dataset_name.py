@@ -10,20 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from configured import prepare_config
 from conftest import train_config, write_series_csv
 
-from trainer.config.prepare import LONGEST_NAME, PrepareConfig
-from trainer.dataset import manifest
+from trainer.config.prepare import LONGEST_NAME
 from trainer.dataset.tfds_files import file_prefix
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.dataset_name import dataset_name
 from trainer.training.run_files import check_resumable, write
 
 
 def forecast(output_dir: Path, **settings: object) -> PrepareConfig:
     given = {"task": "forecast", "source": "csv", "output_dir": str(output_dir), "splits": ("0.7", "0.1", "0.2"), "num_shards": 2}
-    return PrepareConfig(**{**given, **settings})
+    return prepare_config(**{**given, **settings})
 
 
 def test_file_prefixes_that_tfds_accepts() -> None:
@@ -61,7 +63,7 @@ def test_the_name_of_files(tmp_path: Path, files: list[str], others: list[str], 
 
 @pytest.mark.parametrize(("task", "name"), [("forecast", "sample series"), ("language_model", "sample text"), ("seq2seq", "sample dates")])
 def test_the_name_of_the_samples(task: str, name: str) -> None:
-    assert dataset_name(PrepareConfig(task, "sample", "out")) == name
+    assert dataset_name(prepare_config(task, "sample", "out")) == name
 
 
 def test_a_pipe_has_no_name(tmp_path: Path) -> None:
@@ -114,12 +116,12 @@ def test_a_run_goes_on_with_the_same_data_of_another_name(tmp_path: Path) -> Non
     for directory, name in (("aa", ""), ("bb", "Load")):
         prepare(forecast(tmp_path / directory, input=(str(csv),), name=name))
     first, second = (train_config(tmp_path / directory, tmp_path / "model") for directory in ("aa", "bb"))
-    write(first, manifest.read(first.data_dir))
-    assert check_resumable(second, manifest.read(second.data_dir))
+    write(first, datasets.read(first.data_dir))
+    assert check_resumable(second, datasets.read(second.data_dir))
     prepare(forecast(tmp_path / "cc", input=(str(write_series_csv(tmp_path / "load.csv", 300, seed=1)),)))
     third = train_config(tmp_path / "cc", tmp_path / "model")
     with pytest.raises(ConfigError, match="holds other data than the run was started with"):
-        check_resumable(third, manifest.read(third.data_dir))
+        check_resumable(third, datasets.read(third.data_dir))
 
 
 def test_tfds_reads_a_dataset_by_its_prefix(tf: object, tmp_path: Path) -> None:

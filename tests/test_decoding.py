@@ -3,8 +3,8 @@
 import numpy as np
 from test_beam_search import VOCABULARY, Memory, TableDecoder, large_space
 
-from trainer.config.trained_model import SearchConfig
 from trainer.dataset.special_tokens import END, PAD, START
+from trainer.tasks.seq2seq.flags import SearchFlags
 
 ROWS = 40
 
@@ -36,7 +36,7 @@ def check(result, space, limits, choose_of):
 def decode(tf, space, how, limits, *more):
     decoder = TableDecoder(tf, tf.constant(space[0]), tf.constant(space[1]))
     memory = Memory(tf.range(ROWS), tf.constant(space[2]))
-    return tf.function(lambda: how(decoder, memory, tf.constant(limits, tf.int32), SearchConfig(length_penalty=0.5), *more))()
+    return tf.function(lambda: how(decoder, memory, tf.constant(limits, tf.int32), SearchFlags(length_penalty=0.5), *more))()
 
 
 def test_greedy_takes_the_likeliest_token_to_the_end_or_the_limit(tf):

@@ -10,7 +10,7 @@ import pytest
 from conftest import train_config, untrained
 
 from trainer.cli import flags
-from trainer.config.trained_model import ExportConfig
+from trainer.tasks.configurations import ExportConfig
 
 PLAIN = "--time_features=false"
 MODELS = {

@@ -13,7 +13,7 @@ from test_request_limits import export_of
 
 from trainer import predict
 from trainer.cli import flags
-from trainer.config.trained_model import PredictConfig
+from trainer.tasks.configurations import PredictConfig
 
 ROWS = 4
 

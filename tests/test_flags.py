@@ -5,10 +5,10 @@ import pytest
 from launch.job import JobFlags
 from trainer.cli import flags
 from trainer.cli.flag_help import help_text
-from trainer.config.prepare import InspectConfig, PrepareConfig
-from trainer.config.train import TrainConfig, from_dict, to_dict
-from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
+from trainer.config.fields import from_dict, to_dict
+from trainer.config.inspect import InspectConfig
 from trainer.errors import ConfigError
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 
 REQUIRED = ["--data_dir=d", "--model_dir=m", "--train_steps=5"]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy_gru import gru
 
-from trainer.config.train import ForecastConfig, ModelConfig
+from trainer.config.train import ModelFlags
+from trainer.tasks.forecast.flags import ForecastFlags
 
 LOOKBACK, HORIZON, UNITS, SERIES = 12, 6, 5, 4
 
@@ -19,8 +20,8 @@ def make(tf, segment=3, features=2, dropout=0.0, **forecast):
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(LOOKBACK, HORIZON, 1, features)
-    config = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=segment, **forecast)
-    model = Forecaster(shape, SERIES, config, ModelConfig(units=UNITS, cell="gru", dropout=dropout), "float32")
+    config = ForecastFlags(lookback=LOOKBACK, horizon=HORIZON, segment_length=segment, **forecast)
+    model = Forecaster(shape, SERIES, config, ModelFlags(units=UNITS, cell="gru", dropout=dropout), "float32")
     random = np.random.default_rng(0)
     batch = {name: random.normal(size=spec.shape).astype(np.float32) for name, spec in shape.signature(4).items() if name != "series"}
     batch |= {"past_observed": np.ones_like(batch["past"]), "series": np.arange(4, dtype=np.int32)[:, None]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.dataset.schema import Interval
 from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.data.intervals import Interval
 from trainer.tasks.forecast.plot import plot
 from trainer.tasks.forecast.predictions import Forecast
 

@@ -19,11 +19,14 @@ import pytest
 from trainer.dataset import manifest
 from trainer.dataset.handoff import Parts
 from trainer.dataset.preparation import Plan, make_dataset
-from trainer.dataset.schema import Interval, Manifest
+from trainer.dataset.schema import Manifest
 from trainer.dataset.tfrecord import RecordWriter, scan
 from trainer.errors import ConfigError, DataError, StorageError
+from trainer.tasks import datasets
 from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.data.intervals import Interval
 from trainer.tasks.forecast.data.series_spool import spool, standardisation, unspool
+from trainer.tasks.forecast.facts import SeriesFacts
 from trainer.tasks.forecast.prepare import plan_groups
 
 HOUR = Interval(3600, "second")
@@ -48,7 +51,7 @@ def write_dataset(groups: list[Group], output_dir: str, num_shards: int, process
         found = [spool(f"{parts.directory}/series-{number}", [(group.series, group.splits)]) for number, group in enumerate(groups)]
         return plan_groups([unspool(parts.directory, own) for (own,) in found], num_shards, parts, lambda directory: None)
 
-    written = make_dataset(output_dir, "d", {}, plan, processes).manifest
+    written = make_dataset(output_dir, "d", {}, plan, processes, facts=SeriesFacts).manifest
     assert written is not None
     return written
 
@@ -78,7 +81,7 @@ def test_tfds_reads_the_very_values(tf: Any, tmp_path: Path) -> None:
     groups = two_groups()
     written = write_dataset(groups, str(tmp_path / "d"), num_shards=3)
     assert written.name == "d"
-    assert manifest.read(str(tmp_path / "d")) == written
+    assert datasets.read(str(tmp_path / "d")) == written
     builder = tfds.builder_from_directory(str(tmp_path / "d"))
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
         name: split.records for name, split in written.splits.items()
@@ -120,9 +123,9 @@ def test_manifest_describes_the_files(tmp_path: Path) -> None:
         assert int(shard.crc32c, 16) == google_crc32c.value(files[shard.file])
         assert shard.records >= 1
     assert [shard.file for shard in written.splits["train"].shards][7] == "d-train.tfrecord-00007-of-00008"
-    assert written.series is not None
-    assert written.series.interval == HOUR
-    assert [group.first_time for group in written.series.groups] == [1577836800] * 2
+    assert written.facts is not None
+    assert written.facts.interval == HOUR
+    assert [group.first_time for group in written.facts.groups] == [1577836800] * 2
 
 
 @pytest.mark.parametrize(("rows", "shards", "expected"), [(3, 8, 3), (8, 8, 8), (9, 8, 8), (20000, 2, 2)])
@@ -144,10 +147,9 @@ def test_standardisation_sees_training_rows_only(tmp_path: Path) -> None:
     for group in groups:
         group.series.values[group.splits["validation"][0] :] *= 1000
     shifted = write_dataset(groups, str(tmp_path / "b"), 1)
-    assert plain.series is not None
-    assert shifted.series is not None
-    assert [(g.mean, g.std) for g in shifted.series.groups] == [(g.mean, g.std) for g in plain.series.groups]
-    assert plain.series.groups[0].mean != plain.series.groups[1].mean
+    before, after = SeriesFacts.of(plain), SeriesFacts.of(shifted)
+    assert [(g.mean, g.std) for g in after.groups] == [(g.mean, g.std) for g in before.groups]
+    assert before.groups[0].mean != before.groups[1].mean
     assert shifted.fingerprint != plain.fingerprint
 
 
@@ -155,9 +157,9 @@ def test_groups_without_training_rows_take_the_pooled_statistics(tmp_path: Path)
     groups = [*two_groups(), Group(series(50, name="c", seed=2), {"test": (0, 50)})]
     written = write_dataset(groups, str(tmp_path / "a"), 1)
     pooled = np.concatenate([group.series.values[slice(*group.splits["train"])] for group in groups[:2]]).astype(np.float64)
-    assert written.series is not None
-    np.testing.assert_allclose(written.series.groups[2].mean, np.nanmean(pooled, axis=0))
-    np.testing.assert_allclose(written.series.groups[2].std, np.nanstd(pooled, axis=0))
+    assert written.facts is not None
+    np.testing.assert_allclose(written.facts.groups[2].mean, np.nanmean(pooled, axis=0))
+    np.testing.assert_allclose(written.facts.groups[2].std, np.nanstd(pooled, axis=0))
 
 
 def test_groups_that_do_not_fit_together(tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_a_killed_run_leaves_no_dataset_and_does_not_disturb_the_next(tmp_path: 
     running = tmp_path / left.name.replace(f"-{left.name.split('-')[-2]}-", f"-{os.getpid()}-")
     running.mkdir()  # of a run that is still at work
     written = write_dataset(two_groups(), str(target), 4)
-    assert manifest.read(str(target)) == written
+    assert datasets.read(str(target)) == written
     assert set(tmp_path.iterdir()) == {target, running}
 
 
@@ -249,7 +251,7 @@ def test_json_files_hold_plain_json(tmp_path: Path) -> None:
 def test_a_value_that_is_no_number_is_told_where_checksums_fit(tf: Any, tmp_path: Path, number: float) -> None:
     """The file was made so: a finding of the fuzzer."""
     from trainer.tasks.forecast.data import series_store
-    from trainer.tasks.inspection import inspect_dataset
+    from trainer.tasks.forecast.inspection import inspect
 
     own = series(40)
     own.values[7, 1] = 123456.0
@@ -264,6 +266,6 @@ def test_a_value_that_is_no_number_is_told_where_checksums_fit(tf: Any, tmp_path
     assert lie != shard and writer.bytes == shard.bytes
     manifest.write(replace(made, splits={"train": replace(made.splits["train"], shards=(lie,))}), directory)
     with pytest.raises(DataError, match=r"d-train\.tfrecord.*row 7, column b of a is marked as observed and no finite number; prepare"):
-        series_store.load(str(directory), manifest.read(str(directory)), "train")
+        series_store.load(str(directory), datasets.read(str(directory)), "train")
     with pytest.raises(DataError, match=r"d-train\.tfrecord.*marked as observed is no finite number"):
-        inspect_dataset(str(directory), manifest.read(str(directory)), 3)
+        inspect(str(directory), datasets.read(str(directory)), 3)

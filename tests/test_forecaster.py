@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from trainer.config.train import ForecastConfig, ModelConfig
+from trainer.config.train import ModelFlags
+from trainer.tasks.forecast.flags import ForecastFlags
 
 
 def make(tf, features=6, linear=None, **forecast):
@@ -12,8 +13,8 @@ def make(tf, features=6, linear=None, **forecast):
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(12, 4, 2, features)
-    config = ForecastConfig(lookback=12, horizon=4, **forecast)
-    return shape, Forecaster(shape, 2, config, ModelConfig(units=5, num_layers=2), "float32", linear=linear)
+    config = ForecastFlags(lookback=12, horizon=4, **forecast)
+    return shape, Forecaster(shape, 2, config, ModelFlags(units=5, num_layers=2), "float32", linear=linear)
 
 
 def batch_of(tf, shape, size=3, seed=0):
@@ -118,7 +119,7 @@ def test_segments_of_the_future_know_their_place_and_their_series(tf):
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(12, 4, 1, 0)
-    model = Forecaster(shape, 3, ForecastConfig(lookback=12, horizon=4, segment_length=2), ModelConfig(units=6, cell="gru"), "float32")
+    model = Forecaster(shape, 3, ForecastFlags(lookback=12, horizon=4, segment_length=2), ModelFlags(units=6, cell="gru"), "float32")
     random = np.random.default_rng(0)
     past = np.repeat(random.normal(size=(1, 12, 1)), 3, axis=0).astype(np.float32)
     batch = {

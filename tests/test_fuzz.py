@@ -18,9 +18,9 @@ from fuzz.outcome import FindingError
 from fuzz.scratch import scratch_directory
 from fuzz.targets import TARGETS
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest, tfrecord
 from trainer.prepare import prepare
+from trainer.tasks.configurations import PrepareConfig
 from trainer.text import tokenizer, tokenizers
 
 ROOT = Path(__file__).parents[1]

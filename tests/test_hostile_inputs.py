@@ -16,12 +16,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest
 from trainer.dataset.schema import Manifest
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
-from trainer.tasks import inspection
+from trainer.tasks import datasets, inspection
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv
 from trainer.tasks.seq2seq.source import align
 from trainer.text.text_pieces import Indexed, count_pieces, open_text
@@ -268,8 +267,8 @@ def whole(tmp_path: Path, *arguments: str) -> tuple[Manifest, dict[str, Any]] | 
         assert error.exit_code in (64, 65) and "\n" not in str(error)
         assert not out.exists()
         return error
-    written = manifest.read(str(out))
-    return written, inspection.inspect_dataset(str(out), written, 1000)
+    written = datasets.read(str(out))
+    return written, inspection.inspect(str(out), written, 1000)
 
 
 @seldom

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from configured import prepare_config
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import input_files
 from trainer.dataset.input_files import find_files, find_split_files, not_utf8, readable, undecodable_line
 from trainer.errors import ConfigError, DataError
@@ -30,10 +30,10 @@ def test_a_file_belongs_to_one_split(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.touch()
     given = {"task": "language_model", "source": "text", "output_dir": "out"}
-    found = find_split_files(PrepareConfig(**given, input=(str(path),)))
+    found = find_split_files(prepare_config(**given, input=(str(path),)))
     assert found == {"train": [str(path)], "validation": [], "test": []}
     with pytest.raises(ConfigError, match="is named twice or in two splits"):
-        find_split_files(PrepareConfig(**given, input=(str(path),), test_input=(f"{tmp_path}/./a.txt", str(path))))
+        find_split_files(prepare_config(**given, input=(str(path),), test_input=(f"{tmp_path}/./a.txt", str(path))))
 
 
 def test_undecodable_line(tmp_path: Path) -> None:

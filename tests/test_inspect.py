@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from trainer import inspect
 from trainer.cli import flags
-from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.config.inspect import InspectConfig
 from trainer.errors import DataError
 from trainer.prepare import prepare
+from trainer.tasks.configurations import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["ab", "b", "", "caba", "a" * 30, "zzz"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.dataset import intervals
-from trainer.dataset.schema import Interval
 from trainer.errors import DataError
+from trainer.tasks.forecast.data import intervals
+from trainer.tasks.forecast.data.intervals import Interval
 
 HOUR = Interval(3600, "second")
 MONTH = Interval(1, "month")

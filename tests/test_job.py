@@ -7,8 +7,8 @@ from launch import names
 from launch.arguments import split
 from launch.job import JobFlags
 from trainer.cli import flags
-from trainer.config.train import TrainConfig
 from trainer.errors import ConfigError
+from trainer.tasks.configurations import TrainConfig
 
 OWN = {"name": "load", "image": "registry.example:5000/team/trainer:0.1.0", "workers": "4", "gpus_per_worker": "8"}
 TRAINERS = {"data_dir": "/data/load", "model_dir": "/data/runs/load", "train_steps": "10", "batch_size": "64"}

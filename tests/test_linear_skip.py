@@ -27,7 +27,7 @@ def train(config):
 
 def evaluated(config, checkpoint="best", split="test"):
     from trainer import evaluate
-    from trainer.config.trained_model import EvaluateConfig
+    from trainer.tasks.configurations import EvaluateConfig
 
     return evaluate.main(EvaluateConfig(model_dir=config.model_dir, data_dir=config.data_dir, checkpoint=checkpoint, split=split))
 

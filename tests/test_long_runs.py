@@ -67,7 +67,7 @@ def own_temporary_directory(tmp_path, monkeypatch):
 def trained(tf, small_dataset, tmp_path_factory):
     """A run of a few steps: its configuration, and its export."""
     from trainer import export
-    from trainer.config.trained_model import ExportConfig
+    from trainer.tasks.configurations import ExportConfig
     from trainer.training.preemption import Preemption
     from trainer.training.start import start
 

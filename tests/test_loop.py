@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.cli import flags
-from trainer.config.train import TrainConfig
+from trainer.tasks.configurations import TrainConfig
 
 
 def plan(*arguments: str, examples: int = 100):

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest
 from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(directory: Path, text: str | bytes) -> Manifest:
     (directory / "dataset.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return manifest.read(str(directory))
+    return datasets.read(str(directory))
 
 
 def leaves(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -62,17 +63,17 @@ def test_every_changed_value_is_told(dataset: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"dataset\.json (was changed after it was written|has format version)"):
             read(tmp_path, json.dumps(changed(values, path, new)))
     # The layout is no content.
-    assert read(tmp_path, json.dumps(values, indent=7)) == read(tmp_path, text) == manifest.read(str(dataset))
+    assert read(tmp_path, json.dumps(values, indent=7)) == read(tmp_path, text) == datasets.read(str(dataset))
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[" * 100_000, "is damaged"),
-        ("[]", "has format version None, this program reads 3"),
-        ('{"format_version": 1}', "has format version 1, this program reads 3"),
+        ("[]", "has format version None, this program reads 4"),
+        ('{"format_version": 1}', "has format version 1, this program reads 4"),
         (json.dumps({"format_version": ["\n" * 500]}), r"has format version \['"),
-        ('{"format_version": 3}', "was changed after it was written"),
+        ('{"format_version": 4}', "was changed after it was written"),
         (b"\xff", "cannot be read"),
         ('{"format_version": ' + "9" * 5000 + "}", "is damaged"),
     ],
@@ -84,13 +85,13 @@ def test_files_that_are_no_manifest(tmp_path: Path, text: str | bytes, told: str
 
 
 LIES: dict[str, tuple[tuple[Any, ...], Any]] = {
-    "more rows than the shards hold": (("series", "groups", 0, "splits", "validation", 1), 10**12),
-    "rows of the group": (("series", "groups", 0, "rows"), 19),
-    "a split that begins nowhere": (("series", "groups", 0, "splits", "validation", 0), 11),
-    "a standard deviation of 0": (("series", "groups", 0, "std", 0), 0.0),
-    "a statistic too many": (("series", "groups", 0, "mean"), [1.0, 2.0, 3.0]),
-    "a number that is no float": (("series", "groups", 0, "mean", 0), 10**400),
-    "no interval": (("series", "interval", "count"), 0),
+    "more rows than the shards hold": (("facts", "groups", 0, "splits", "validation", 1), 10**12),
+    "rows of the group": (("facts", "groups", 0, "rows"), 19),
+    "a split that begins nowhere": (("facts", "groups", 0, "splits", "validation", 0), 11),
+    "a standard deviation of 0": (("facts", "groups", 0, "std", 0), 0.0),
+    "a statistic too many": (("facts", "groups", 0, "mean"), [1.0, 2.0, 3.0]),
+    "a number that is no float": (("facts", "groups", 0, "mean", 0), 10**400),
+    "no interval": (("facts", "interval", "count"), 0),
     "a shard elsewhere": (("splits", "train", "shards", 0, "file"), "../data.tfrecord"),
     "a shard of a name that no file system takes": (("splits", "train", "shards", 0, "file"), "a" * 256),
     "half of a character": (("splits", "train", "shards", 0, "crc32c"), "\ud800"),
@@ -106,7 +107,7 @@ LIES: dict[str, tuple[tuple[Any, ...], Any]] = {
 def test_lies_under_a_right_checksum(dataset: Path, tmp_path: Path, lie: str) -> None:
     values = json.loads((dataset / "dataset.json").read_text())
     del values[manifest.CHECKSUM]
-    assert read(tmp_path, manifest.sealed(values)) == manifest.read(str(dataset))
+    assert read(tmp_path, manifest.sealed(values)) == datasets.read(str(dataset))
     with pytest.raises(DataError, match=r"dataset\.json is damaged \(.*\); prepare") as caught:
         read(tmp_path, manifest.sealed(changed(values, *LIES[lie])))
     assert str(caught.value).isprintable() and len(str(caught.value)) < 600
@@ -120,7 +121,7 @@ def test_a_vocabulary_is_in_its_directory(tmp_path: Path, file: str) -> None:
     values = json.loads((tmp_path / "data" / "dataset.json").read_text())
     del values[manifest.CHECKSUM]
     with pytest.raises(DataError, match="a vocabulary is no file of the directory"):
-        read(tmp_path / "data", manifest.sealed(changed(values, ("text", "vocabulary_file"), file)))
+        read(tmp_path / "data", manifest.sealed(changed(values, ("facts", "vocabulary_file"), file)))
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,7 +135,7 @@ def test_flipped_or_cut_anywhere(dataset: Path, tmp_path: Path, data: st.DataObj
     except DataError as error:
         assert str(tmp_path) in str(error) and str(error).isprintable()
     else:  # one blank for another
-        assert found == manifest.read(str(dataset))
+        assert found == datasets.read(str(dataset))
 
 
 def copied_over(directory: Path) -> None:
@@ -148,16 +149,16 @@ def test_a_shard_in_the_place_of_its_sibling(tf: Any, dataset: Path, tmp_path: P
     copy = tmp_path / "copy"
     shutil.copytree(dataset, copy)
     copied_over(copy)
-    told = manifest.read(str(copy))
+    told = datasets.read(str(copy))
     readers: dict[str, Callable[[], object]] = {"inspect": lambda: _inspect(copy, told), "store": lambda: _load(copy, told)}
     with pytest.raises(DataError, match=rf"{copy}.*(begins with row 0 where row 5 should be|lack rows, or hold some twice)"):
         readers[reader]()
 
 
 def _inspect(directory: Path, told: Manifest) -> object:
-    from trainer.tasks.inspection import inspect_dataset
+    from trainer.tasks.forecast.inspection import inspect
 
-    return inspect_dataset(str(directory), told, 1)
+    return inspect(str(directory), told, 1)
 
 
 def _load(directory: Path, told: Manifest) -> object:

@@ -19,9 +19,7 @@ from launch import job as jobs  # noqa: E402
 from launch import kustomize, manifests  # noqa: E402
 from trainer import prepare  # noqa: E402
 from trainer.cli import flags  # noqa: E402
-from trainer.config.prepare import PrepareConfig  # noqa: E402
-from trainer.config.train import TrainConfig  # noqa: E402
-from trainer.config.trained_model import ExportConfig  # noqa: E402
+from trainer.tasks.configurations import ExportConfig, PrepareConfig, TrainConfig  # noqa: E402
 
 # Reading a version's schemas takes longer than using them.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)

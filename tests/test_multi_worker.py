@@ -15,8 +15,8 @@ from conftest import train_config
 
 from trainer import prepare
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
+from trainer.tasks.configurations import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 600  # a busy machine takes minutes to start TensorFlow

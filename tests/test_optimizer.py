@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.config.train import OptimizerConfig
+from trainer.config.train import OptimizerFlags
 
 
 def run(tf, config, gradients, scale_loss=False, start=None, gates=(0, 0)):
@@ -25,7 +25,7 @@ def gradients():
 
 
 def test_adam_with_clipping_is_the_papers(tf, gradients):
-    config = OptimizerConfig(learning_rate=0.1, clip_norm=0.7)
+    config = OptimizerFlags(learning_rate=0.1, clip_norm=0.7)
     weights, optimizer, norms = run(tf, config, gradients)
     w = [np.ones((2, 3)), np.ones(3)]
     m, v = [np.zeros((2, 3)), np.zeros(3)], [np.zeros((2, 3)), np.zeros(3)]
@@ -44,13 +44,13 @@ def test_adam_with_clipping_is_the_papers(tf, gradients):
 
 def test_weight_decay_is_decoupled_and_spares_vectors(tf):
     still = [[np.zeros((2, 3), np.float32), np.zeros(3, np.float32)]]
-    weights, _, _ = run(tf, OptimizerConfig(optimizer="adamw", learning_rate=0.1, weight_decay=0.5), still)
+    weights, _, _ = run(tf, OptimizerFlags(optimizer="adamw", learning_rate=0.1, weight_decay=0.5), still)
     np.testing.assert_allclose(weights[0], 0.95)
     np.testing.assert_array_equal(weights[1], 1.0)
 
 
 def test_momentum(tf, gradients):
-    config = OptimizerConfig(optimizer="sgd", learning_rate=0.1, momentum=0.9, clip_norm=0.0)
+    config = OptimizerFlags(optimizer="sgd", learning_rate=0.1, momentum=0.9, clip_norm=0.0)
     weights, _, _ = run(tf, config, gradients)
     velocity, w = np.zeros(3), np.ones(3)
     for _, g in gradients:
@@ -60,7 +60,7 @@ def test_momentum(tf, gradients):
 
 
 def test_infinite_gradients_change_nothing_but_the_loss_scale(tf, gradients):
-    config = OptimizerConfig(learning_rate=0.1)
+    config = OptimizerFlags(learning_rate=0.1)
     overflow = [np.full((2, 3), np.inf, np.float32), np.ones(3, np.float32)]
     with_it, optimizer, _ = run(tf, config, [gradients[0], overflow], scale_loss=True)
     without, _, _ = run(tf, config, gradients[:1], scale_loss=True)
@@ -73,7 +73,7 @@ def test_schedules(tf):
     from trainer.training.optimizer import learning_rate
 
     def rate(schedule, step, progress, warmup=0):
-        config = OptimizerConfig(learning_rate=2.0, schedule=schedule, warmup_steps=warmup)
+        config = OptimizerFlags(learning_rate=2.0, schedule=schedule, warmup_steps=warmup)
         return float(learning_rate(config, tf.constant(step, tf.int64), tf.constant(progress)))
 
     assert rate("constant", 5, 0.9) == 2.0
@@ -87,7 +87,7 @@ def test_muon_sets_the_singular_values_of_every_gate_to_one_and_leaves_vectors_t
     random = np.random.default_rng(1)
     gradient = [random.normal(size=(6, 12)).astype(np.float32), random.normal(size=3).astype(np.float32)]
     start = [np.zeros((6, 12), np.float32), np.zeros(3, np.float32)]
-    muon = OptimizerConfig(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
+    muon = OptimizerFlags(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
     weights, optimizer, _ = run(tf, muon, [gradient], start=start, gates=(3, 0))
     assert [len(slots) for slots in optimizer.slots] == [1, 2]
     for gate in range(3):
@@ -96,14 +96,14 @@ def test_muon_sets_the_singular_values_of_every_gate_to_one_and_leaves_vectors_t
         moved = u.T @ weights[0][:, columns] @ v.T / (-0.1 * 0.2 * np.sqrt(6))
         assert np.abs(moved - np.diag(np.diag(moved))).max() < 1e-4  # the same singular vectors
         assert np.all((np.diag(moved) > 0.65) & (np.diag(moved) < 1.25))
-    adam, _, _ = run(tf, OptimizerConfig(learning_rate=0.1, clip_norm=0.0), [gradient], start=start)
+    adam, _, _ = run(tf, OptimizerFlags(learning_rate=0.1, clip_norm=0.0), [gradient], start=start)
     np.testing.assert_array_equal(weights[1], adam[1])
 
 
 def test_muon_keeps_a_momentum(tf):
     random = np.random.default_rng(1)
     gradients = [[random.normal(size=(3, 3)).astype(np.float32), np.ones(3, np.float32)] for _ in range(3)]
-    muon = OptimizerConfig(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
+    muon = OptimizerFlags(optimizer="muon", learning_rate=0.1, clip_norm=0.0)
     _, optimizer, _ = run(tf, muon, gradients, start=[np.zeros((3, 3), np.float32), np.zeros(3, np.float32)], gates=(1, 0))
     expected = sum(0.95 ** (2 - t) * gradients[t][0] for t in range(3))
     np.testing.assert_allclose(optimizer.slots[0][0], expected, rtol=1e-5)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configured import prepare_config
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.text import tokenizers
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def config(tmp_path: Path, **settings: Any) -> PrepareConfig:
-    return PrepareConfig(**{"task": "seq2seq", "source": "pairs", "output_dir": str(tmp_path / "out"), "splits": ("1.0",), **settings})
+    return prepare_config(**{"task": "seq2seq", "source": "pairs", "output_dir": str(tmp_path / "out"), "splits": ("1.0",), **settings})
 
 
 def files(tmp_path: Path, sources: list[str], targets: list[str], name: str = "train") -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def test_rules_leave_out_what_they_name_and_count_it(tmp_path: Path, caplog: pyt
     assert result["empty"] == {"train": 2, "test": 1} and result["over_long"] == {"train": 2, "test": 1}
     dropped = {"train": {"empty": 2, "surplus": 1, "over_long": 2}, "test": {"empty": 1, "surplus": 0, "over_long": 0}}
     assert result["dropped"] == dropped
-    facts = manifest.read(str(tmp_path / "out")).pairs
+    facts = datasets.read(str(tmp_path / "out")).facts
     assert facts is not None and {split: counts.dropped for split, counts in facts.splits.items()} == dropped
     assert (facts.splits["train"].source_tokens, facts.splits["train"].target_tokens) == (3, 1)
     told = "\n".join(record.message for record in caplog.records)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from configured import prepare_config
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest
-from trainer.dataset.pair_facts import PairCounts, VocabularyFacts
 from trainer.dataset.preparation import make_dataset
-from trainer.dataset.schema import Manifest
+from trainer.dataset.schema import Facts, Manifest
 from trainer.errors import DataError
+from trainer.tasks import datasets
+from trainer.tasks.seq2seq.facts import PairCounts, PairFacts, VocabularyFacts
 from trainer.tasks.seq2seq.prepare import plan
 from trainer.text import tokenizers
 from trainer.text.text_pieces import Memory
@@ -33,9 +35,9 @@ def dataset(directory: Path, kind: str = "char", joint: bool = False, shards: in
 
 
 def written_pairs(directory: Path, pairs: dict[str, list[tuple[str, str]]], **settings: Any) -> Manifest:
-    config = PrepareConfig(task="seq2seq", source="pairs", output_dir=str(directory), splits=("1",), **settings)
+    config = prepare_config(task="seq2seq", source="pairs", output_dir=str(directory), splits=("1",), **settings)
     given = {split: [Memory(split, own)] for split, own in pairs.items()}
-    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1).manifest
+    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1, facts=PairFacts).manifest
     assert written is not None
     return written
 
@@ -47,7 +49,7 @@ def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, joint: bo
 
     directory = str(tmp_path / "d")
     written = dataset(tmp_path / "d", kind, joint)
-    assert manifest.read(directory) == written
+    assert datasets.read(directory) == written
     source, target = pair_store.load_tokenizers(directory, written)
     assert (source is target) == (joint or kind == "byte")
     for split, part in SPLITS.items():
@@ -85,16 +87,16 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
     source, target = tokenizers.build("char", ["aab", "b"]), tokenizers.build("char", ["xy"])
     pairs = {"train": [("aab", "xy"), ("", "xx"), ("b", "x")], "test": [("abc", "éü")]}
     written = written_pairs(tmp_path / "d", pairs, drop_pairs=("empty",), num_shards=8)
-    facts = written.pairs
+    facts = written.facts
     assert facts is not None and (facts.tokenizer, facts.joint) == ("char", False)
     assert facts.source == VocabularyFacts("source_vocabulary.txt", 6, source.sha256)
     assert facts.target == VocabularyFacts("target_vocabulary.txt", 6, target.sha256)
     none = {"empty": 0, "surplus": 0, "over_long": 0}
     assert facts.splits == {"train": PairCounts(2, 4, 3, 0, 0, none | {"empty": 1}), "test": PairCounts(1, 3, 2, 1, 2, none)}
     assert [[shard.records for shard in split.shards] for split in written.splits.values()] == [[1, 0, 1], [1]]
-    assert written.vocabulary_files == ("source_vocabulary.txt", "target_vocabulary.txt")
-    assert dataset(tmp_path / "e", joint=True).vocabulary_files == ("vocabulary.txt",)
-    assert dataset(tmp_path / "f", "byte").vocabulary_files == ()
+    assert written.facts.files == ("source_vocabulary.txt", "target_vocabulary.txt")
+    assert dataset(tmp_path / "e", joint=True).facts.files == ("vocabulary.txt",)
+    assert dataset(tmp_path / "f", "byte").facts.files == ()
 
 
 def test_the_fingerprint_covers_both_vocabularies(tmp_path: Path) -> None:
@@ -102,10 +104,8 @@ def test_the_fingerprint_covers_both_vocabularies(tmp_path: Path) -> None:
     values = json.loads(manifest.to_json(written))
     for side in ("source", "target"):
         other = json.loads(manifest.to_json(written))
-        other["pairs"][side]["sha256"] = "0" * 64
-        assert manifest.decode(other).fingerprint != written.fingerprint == manifest.decode(values).fingerprint
-    del values["pairs"]
-    assert manifest.decode(values).pairs is None  # written before there were pairs
+        other["facts"][side]["sha256"] = "0" * 64
+        assert datasets.decode(other).fingerprint != written.fingerprint == datasets.decode(values).fingerprint
 
 
 def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
     written = dataset(tmp_path / "d")
     with pytest.raises(DataError, match="has no test split, it has train, validation"):
         pair_store.load(directory, written, "test")
-    with pytest.raises(DataError, match="holds no pairs but forecast records"):
-        pair_store.load(directory, Manifest("d", "forecast", (), {}), "train")
+    with pytest.raises(DataError, match="is a language_model dataset; give one that was prepared with --task=seq2seq"):
+        pair_store.load(directory, dataclasses.replace(written, task="language_model", facts=Facts()), "train")
     shards = [tmp_path / "d" / shard.file for shard in written.splits["train"].shards]
     content = bytearray(shards[1].read_bytes())
     content[60] ^= 1
@@ -127,7 +127,7 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
     values = json.loads(manifest.to_json(written))
     values["splits"]["train"]["shards"][1] = values["splits"]["train"]["shards"][0]
     with pytest.raises(DataError, match=r"hold 150 pairs of .* that were written"):
-        pair_store.load(directory, manifest.decode(values), "train")
+        pair_store.load(directory, datasets.decode(values), "train")
     shards[1].unlink()
     with pytest.raises(DataError, match="is missing; restore it or prepare the dataset again"):
         pair_store.load(directory, written, "train")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from trainer.cli import flags
+from trainer.config.inspect import InspectConfig
 from trainer.config.places import Places, problems
-from trainer.config.prepare import InspectConfig, PrepareConfig
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import EvaluateConfig, ExportConfig, PredictConfig
 from trainer.errors import EXIT_CONFIG, ConfigError
+from trainer.tasks import datasets
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = (PrepareConfig, InspectConfig, TrainConfig, EvaluateConfig, ExportConfig, PredictConfig)
@@ -167,7 +167,8 @@ def test_every_flag_with_a_path_is_told() -> None:
             paths -= {"output"}  # what is forecast
         settings = {name: ("a.csv",) if name.endswith("input") else name for name in paths}
         required = {"task": "forecast", "source": "csv"} if config is PrepareConfig else {}
-        places = config(**settings, **required).places()
+        given = {spec.name: spec.default for spec in flags.flag_specs(config)}
+        places = flags.build(config, given | settings | required).places()
         assert {flag for flag, _ in (*places.read, *places.written)} == paths, config
 
 
@@ -220,10 +221,9 @@ def test_an_export_looks_at_the_dataset_of_the_run_too(small_dataset: Path, tmp_
     from conftest import train_config
 
     from trainer import export
-    from trainer.dataset import manifest
     from trainer.training import run_files
 
     config = train_config(small_dataset, tmp_path / "model", "--output=quantiles")
-    run_files.write(config, manifest.read(str(small_dataset)))
+    run_files.write(config, datasets.read(str(small_dataset)))
     with pytest.raises(ConfigError, match=r"^--export_dir=\S+ is what --data_dir=\S+ reads; write to another directory$"):
         export.main(flags.parse(ExportConfig, [f"--model_dir={tmp_path}/model", f"--export_dir={small_dataset}"]))

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from configured import prepare_config
 
 import trainer.prepare as prepare_command
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import handoff as parts
-from trainer.dataset import manifest, preparation
+from trainer.dataset import preparation
 from trainer.dataset.handoff import Task, difference
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare, task_of
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.language_model import token_records
 from trainer.text import text_pieces, text_source, vocabulary
 
@@ -86,9 +88,9 @@ def files(directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_four_tasks_make_what_one_makes(inputs: Path, tmp_path: Path, kind: str) -> None:
     settings = settings_of(inputs, kind)
-    alone = prepare(PrepareConfig(**settings, output_dir=str(tmp_path / "one" / "d"), num_shards=5))
+    alone = prepare(prepare_config(**settings, output_dir=str(tmp_path / "one" / "d"), num_shards=5))
     expected = files(tmp_path / "one" / "d")
-    tasks = PrepareConfig(**settings, output_dir=str(tmp_path / "four" / "d"), num_shards=5, num_tasks=4)
+    tasks = prepare_config(**settings, output_dir=str(tmp_path / "four" / "d"), num_shards=5, num_tasks=4)
     results = [prepare(dataclasses.replace(tasks, task_index=index)) for index in (2, 0, 3, 1)]
     assert [result["complete"] for result in results] == [False, False, False, True]
     assert files(tmp_path / "four" / "d") == expected
@@ -103,49 +105,49 @@ def test_four_tasks_make_what_one_makes(inputs: Path, tmp_path: Path, kind: str)
 def test_two_processes_make_what_one_makes(inputs: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare_command, "POOL_BYTES", 0)
     for processes in (1, 2):
-        prepare(PrepareConfig(**settings_of(inputs, kind), output_dir=str(tmp_path / f"{processes}" / "d"), num_processes=processes))
+        prepare(prepare_config(**settings_of(inputs, kind), output_dir=str(tmp_path / f"{processes}" / "d"), num_processes=processes))
     assert files(tmp_path / "2" / "d") == files(tmp_path / "1" / "d")
 
 
 def test_the_finishing_step_names_what_is_missing_or_differs(inputs: Path, tmp_path: Path) -> None:
     settings = {**settings_of(inputs, "stream-char"), "output_dir": str(tmp_path / "d"), "num_tasks": 3, "num_shards": 6}
     with pytest.raises(DataError, match=r"lacks count-000000\.json, which every task makes; run the tasks of --num_tasks=3 first"):
-        prepare(PrepareConfig(**settings, finish=True))
+        prepare(prepare_config(**settings, finish=True))
     assert not (tmp_path / "d").exists()
     for index in (0, 1):
-        prepare(PrepareConfig(**settings, task_index=index))
+        prepare(prepare_config(**settings, task_index=index))
     with pytest.raises(DataError) as caught:
-        prepare(PrepareConfig(**settings, finish=True))
+        prepare(prepare_config(**settings, finish=True))
     assert "task 2 of 3 has not written it; run it with --num_tasks=3 --task_index=2" in str(caught.value)
     assert str(caught.value).count("\n") == 0 and "d-train.tfrecord-00002-of-00006 is missing" in str(caught.value)
     # A task of other flags overwrites no part of the others in silence.
-    prepare(PrepareConfig(**{**settings, "splits": ("0.5", "0.5")}, task_index=1))
-    assert not prepare(PrepareConfig(**settings, task_index=2))["complete"]
+    prepare(prepare_config(**{**settings, "splits": ("0.5", "0.5")}, task_index=1))
+    assert not prepare(prepare_config(**settings, task_index=2))["complete"]
     with pytest.raises(DataError, match=r"task 1 of 3 was run with --splits=0.5,0.5 instead of 0.7,0.1,0.2"):
-        prepare(PrepareConfig(**settings, finish=True))
+        prepare(prepare_config(**settings, finish=True))
     assert not (tmp_path / "d" / "dataset.json").exists()
-    prepare(PrepareConfig(**{**settings, "name": "e"}, task_index=1))
+    prepare(prepare_config(**{**settings, "name": "e"}, task_index=1))
     assert (tmp_path / "d" / "e-train.tfrecord-00001-of-00006").exists()
     with pytest.raises(DataError, match=r"task 1 of 3 was run with --(name=e instead of d|splits=0.5,0.5 instead of 0.7,0.1,0.2)"):
-        prepare(PrepareConfig(**settings, finish=True))
-    prepare(PrepareConfig(**settings, task_index=1))
-    assert prepare(PrepareConfig(**settings, finish=True))["complete"]  # without what is left of others
-    prepare(PrepareConfig(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
+        prepare(prepare_config(**settings, finish=True))
+    prepare(prepare_config(**settings, task_index=1))
+    assert prepare(prepare_config(**settings, finish=True))["complete"]  # without what is left of others
+    prepare(prepare_config(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
     assert files(tmp_path / "d") == files(tmp_path / "one" / "d")
     with pytest.raises(ConfigError, match="holds a dataset of other flags or inputs"):
-        prepare(PrepareConfig(**{**settings, "tokenizer": "byte"}, task_index=1))
+        prepare(prepare_config(**{**settings, "tokenizer": "byte"}, task_index=1))
 
 
 def test_a_part_that_was_lost_or_cut_is_named_and_made_again(inputs: Path, tmp_path: Path) -> None:
     settings = {**settings_of(inputs, "lines-byte"), "output_dir": str(tmp_path / "d"), "num_tasks": 2}
-    prepare(PrepareConfig(**settings, task_index=0))
+    prepare(prepare_config(**settings, task_index=0))
     shard = tmp_path / "d" / "d-train.tfrecord-00002-of-00008"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-9])
     with pytest.raises(DataError, match=f"00002-of-00008 has {len(whole) - 9} bytes, {len(whole)} were written; run the tasks again"):
-        prepare(PrepareConfig(**settings, task_index=1))
-    assert not prepare(PrepareConfig(**settings, task_index=1)).get("complete")
-    assert prepare(PrepareConfig(**settings, task_index=0))["complete"] and shard.read_bytes() == whole
+        prepare(prepare_config(**settings, task_index=1))
+    assert not prepare(prepare_config(**settings, task_index=1)).get("complete")
+    assert prepare(prepare_config(**settings, task_index=0))["complete"] and shard.read_bytes() == whole
 
 
 def test_a_task_that_is_killed_at_any_shard_goes_on(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +166,7 @@ def test_a_task_that_is_killed_at_any_shard_goes_on(inputs: Path, tmp_path: Path
     outcomes = []
     for attempt in range(30):
         try:
-            outcomes.append(prepare(PrepareConfig(**settings, task_index=attempt % 2))["complete"])
+            outcomes.append(prepare(prepare_config(**settings, task_index=attempt % 2))["complete"])
         except KeyboardInterrupt:
             assert not (tmp_path / "d" / "dataset.json").exists()
         if outcomes and outcomes[-1]:
@@ -175,44 +177,44 @@ def test_a_task_that_is_killed_at_any_shard_goes_on(inputs: Path, tmp_path: Path
     small = {"PIECE_BYTES": (text_pieces, 2000), "RECORD_CHARACTERS": (token_records, 700)}
     for name, (module, value) in small.items():
         monkeypatch.setattr(module, name, value)
-    prepare(PrepareConfig(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
+    prepare(prepare_config(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
     assert files(tmp_path / "d") == files(tmp_path / "one" / "d")
 
 
 def test_inputs_that_differ_between_tasks(inputs: Path, tmp_path: Path) -> None:
     shutil.copytree(inputs, tmp_path / "in")
     settings = {**settings_of(tmp_path / "in", "stream-char"), "output_dir": str(tmp_path / "d"), "num_tasks": 2}
-    prepare(PrepareConfig(**settings, task_index=0))
+    prepare(prepare_config(**settings, task_index=0))
     before = (tmp_path / "in" / "a.txt").read_bytes()
     content = bytearray(before)
     content[::500] = b"~" * len(content[::500])  # of the same size
     (tmp_path / "in" / "a.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.txt changed while it was read"):
-        prepare(PrepareConfig(**settings, task_index=1))
+        prepare(prepare_config(**settings, task_index=1))
     (tmp_path / "in" / "a.txt").write_bytes(before + b"more\n")
-    prepare(PrepareConfig(**settings, task_index=1))
+    prepare(prepare_config(**settings, task_index=1))
     with pytest.raises(DataError, match=rf"task 0 of 2 was run with a\.txt .*of {len(content)} bytes instead of {len(content) + 5}"):
-        prepare(PrepareConfig(**settings, finish=True))
+        prepare(prepare_config(**settings, finish=True))
 
 
 def test_a_task_whose_parts_another_has_removed_is_done(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**settings_of(inputs, "stream-word"), "output_dir": str(tmp_path / "d"), "num_tasks": 2}
-    prepare(PrepareConfig(**settings, task_index=0))
+    prepare(prepare_config(**settings, task_index=0))
     read, expected = parts.Parts.read, []
 
     def late(self: parts.Parts, names: list[str]) -> Any:
         monkeypatch.setattr(parts.Parts, "read", read)  # the same task, elsewhere, does it all meanwhile
-        expected.append(prepare(PrepareConfig(**settings, task_index=1)))
+        expected.append(prepare(prepare_config(**settings, task_index=1)))
         return read(self, names)
 
     monkeypatch.setattr(parts.Parts, "read", late)
-    result = prepare(PrepareConfig(**settings, task_index=1))
+    result = prepare(prepare_config(**settings, task_index=1))
     assert result["complete"] and result["fingerprint"] == expected[0]["fingerprint"]
 
 
 def test_which_task_this_is() -> None:
     def config(**settings: Any) -> PrepareConfig:
-        return PrepareConfig(task="forecast", source="sample", output_dir="o", **settings)
+        return prepare_config(task="forecast", source="sample", output_dir="o", **settings)
 
     assert task_of(config(), {"JOB_COMPLETION_INDEX": "3"}) is None
     assert task_of(config(num_tasks=4), {"JOB_COMPLETION_INDEX": "3"}) == Task(3, 4)
@@ -225,7 +227,7 @@ def test_which_task_this_is() -> None:
 
 def test_flags_of_tasks() -> None:
     def problems(**settings: Any) -> dict[str, str]:
-        config = PrepareConfig(**{"task": "forecast", "source": "sample", "output_dir": "o", **settings})
+        config = prepare_config(**{"task": "forecast", "source": "sample", "output_dir": "o", **settings})
         return {problem.flag: str(problem) for problem in config.problems()}
 
     assert problems(num_tasks=4, task_index=3) == problems(num_tasks=8, finish=True) == {}
@@ -246,8 +248,8 @@ def test_differences_are_told_by_flag_or_input() -> None:
 
 
 def test_the_manifest_tells_its_request_whatever_the_number_of_tasks(inputs: Path, tmp_path: Path) -> None:
-    prepare(PrepareConfig(**settings_of(inputs, "csv"), output_dir=str(tmp_path / "d")))
+    prepare(prepare_config(**settings_of(inputs, "csv"), output_dir=str(tmp_path / "d")))
     values = json.loads((tmp_path / "d" / "dataset.json").read_text())
-    assert len(values["prepared_from"]) == 16 and manifest.read(str(tmp_path / "d")).prepared_from == values["prepared_from"]
+    assert len(values["prepared_from"]) == 16 and datasets.read(str(tmp_path / "d")).prepared_from == values["prepared_from"]
     del values["prepared_from"]
-    assert manifest.decode(values).prepared_from == ""  # written before there were tasks
+    assert datasets.decode(values).prepared_from == ""  # written before there were tasks

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from configured import prepare_config
 
 import trainer.prepare as prepare_command
 from trainer import inspect
-from trainer.config.prepare import InspectConfig, PrepareConfig
-from trainer.dataset import manifest, tfrecord
+from trainer.config.inspect import InspectConfig
+from trainer.dataset import tfrecord
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 ETTH1 = ROOT.parent / "shared" / "data" / "ETTh1.csv"
@@ -37,7 +40,7 @@ def write_csv(path: Path, rows: int = 100, columns: int = 2, offset: float = 0.0
 
 
 def config(tmp_path: Path, **settings: Any) -> PrepareConfig:
-    return PrepareConfig(**{"task": "forecast", "source": "csv", "output_dir": str(tmp_path / "out"), **settings})
+    return prepare_config(**{"task": "forecast", "source": "csv", "output_dir": str(tmp_path / "out"), **settings})
 
 
 def test_the_sample_end_to_end(tmp_path: Path) -> None:
@@ -55,7 +58,7 @@ def test_the_sample_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ETTH1.exists(), reason=f"{ETTH1} is absent")
 def test_etth1_has_the_published_statistics(tmp_path: Path) -> None:
     prepare(config(tmp_path, input=(str(ETTH1),), splits=("8640", "2880", "2880")))
-    facts = manifest.read(str(tmp_path / "out")).series
+    facts = datasets.read(str(tmp_path / "out")).facts
     assert facts is not None
     (group,) = facts.groups
     raw = np.loadtxt(ETTH1, delimiter=",", skiprows=1, usecols=range(1, 8))[:8640]
@@ -70,7 +73,7 @@ def test_files_of_their_own_for_validation_and_test(tmp_path: Path) -> None:
     last = write_csv(tmp_path / "w.csv", 20, offset=1e6)
     result = prepare(config(tmp_path, input=(train,), validation_input=(other,), test_input=(last,)))
     assert result["rows"] == {"train": 100, "validation": 30, "test": 20}
-    facts = manifest.read(str(tmp_path / "out")).series
+    facts = datasets.read(str(tmp_path / "out")).facts
     assert facts is not None
     assert [group.splits for group in facts.groups] == [{"train": (0, 100)}, {"validation": (0, 30)}, {"test": (0, 20)}]
     assert facts.groups[1].mean == facts.groups[0].mean == (495.0, 496.0)  # nothing of the other files leaks in
@@ -83,7 +86,7 @@ def test_several_files_read_by_processes_are_groups(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(prepare_command, "POOL_BYTES", 0)
     result = prepare(config(tmp_path, input=(f"{tmp_path}/*/load.csv",), num_processes=2))
     assert result["series"] == 4
-    facts = manifest.read(str(tmp_path / "out")).series
+    facts = datasets.read(str(tmp_path / "out")).facts
     assert facts is not None
     assert [group.name for group in facts.groups] == [f"{tmp_path}/north/load.csv", f"{tmp_path}/south/load.csv"]
 
@@ -99,14 +102,14 @@ def test_gaps_and_constant_columns_survive(tmp_path: Path) -> None:
     rows = [f"2020-01-{day:02d},{'' if day % 5 == 0 else day},0.1" for day in range(1, 31) if day != 7]
     path.write_text("date,a,b\n" + "\n".join(rows) + "\n")
     prepare(config(tmp_path, input=(str(path),), splits=("1.0",), num_shards=1))
-    written = manifest.read(str(tmp_path / "out"))
+    written = datasets.read(str(tmp_path / "out"))
     (record,) = tfrecord.scan(tmp_path / "out" / written.splits["train"].shards[0].file)
     observed = np.array([(day % 5 != 0 and day != 7, day != 7) for day in range(1, 31)], np.uint8)
     values = np.array([(day, 0.1) for day in range(1, 31)], np.float32) * observed
     assert observed.tobytes() in record
     assert values.astype("<f4").tobytes() in record
-    assert written.series is not None
-    assert written.series.groups[0].std[1] == 1.0
+    assert written.facts is not None
+    assert written.facts.groups[0].std[1] == 1.0
 
 
 def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from conftest import prepare_csv, train_config
 
 from trainer.cli import flags
-from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.errors import ConfigError, DataError
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig
 
 OUTPUTS = ["quantiles", "normal", "student_t", "negative_binomial"]
 
@@ -121,7 +121,7 @@ def test_signatures_give_raw_values_of_what_is_scored(tf, counts, tmp_path, outp
     task, model = built(counts, tmp_path, f"--output={output}", "--quantiles=0.1,0.5,0.9")
     config = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", f"--conformal={conformal}"])
     serving = task.serving(model, config)
-    group = task.manifest.series.groups[0]
+    group = task.manifest.facts.groups[0]
     mean, std = np.array(group.mean), np.array(group.std)
     windows = task.windows("test")
     batch = next(iter(windows.in_order(windows.count)))
@@ -206,15 +206,15 @@ def test_flags_that_do_not_fit_are_told(options, said):
 
 
 def test_calibration_that_cannot_be_is_told():
-    from trainer.config.train import ForecastConfig
     from trainer.config.trained_model import check_conformal
+    from trainer.tasks.forecast.flags import ForecastFlags
 
-    check_conformal("none", ForecastConfig())
-    check_conformal("recent", ForecastConfig(output="normal"))
+    check_conformal("none", ForecastFlags())
+    check_conformal("recent", ForecastFlags(output="normal"))
     with pytest.raises(ConfigError, match="needs a model that forecasts quantiles"):
-        check_conformal("recent", ForecastConfig())
+        check_conformal("recent", ForecastFlags())
     with pytest.raises(ConfigError, match="finds no interval"):
-        check_conformal("validation", ForecastConfig(output="normal", quantiles=("0.5", "0.9")))
+        check_conformal("validation", ForecastFlags(output="normal", quantiles=("0.5", "0.9")))
     for split, conformal in (("train", "recent"), ("validation", "validation")):
         with pytest.raises(ConfigError, match="by what it was fitted on"):
             flags.parse(EvaluateConfig, ["--model_dir=m", "--data_dir=d", f"--split={split}", f"--conformal={conformal}"])

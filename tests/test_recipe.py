@@ -7,9 +7,10 @@ from launch import local
 from launch.job import JobFlags
 from launch.job import read as read_job
 from trainer.cli import flags, recipe
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import ExportConfig
 from trainer.errors import ConfigError
+from trainer.tasks.configurations import ExportConfig, TrainConfig
+from trainer.tasks.forecast.flags import ForecastFlags
+from trainer.text.flags import EmbeddingFlags
 
 PLACES = ["--data_dir=/data/d", "--model_dir=/data/m"]
 
@@ -42,14 +43,14 @@ def test_a_recipe_is_its_file(name):
 )
 def test_arguments_win_in_any_order(arguments):
     config = parse(*arguments)
-    assert (config.model.units, config.model.cell, config.token.embedding_size) == (7, "gru", 64)
+    assert (config.model.units, config.model.cell, config.of(EmbeddingFlags).embedding_size) == (7, "gru", 64)
 
 
 def test_flag_files_win_and_may_name_a_recipe(tmp_path):
     (tmp_path / "own.flags").write_text("--recipe=dates\n--units=7\n--notie_weights\n")
     for arguments in ([f"--flagfile={tmp_path}/own.flags"], [f"--flagfile={tmp_path}/own.flags", "--recipe=dates"]):
         config = parse(*arguments)
-        assert (config.model.units, config.token.tie_weights, config.budget.train_seconds) == (7, False, 150)
+        assert (config.model.units, config.of(EmbeddingFlags).tie_weights, config.budget.train_seconds) == (7, False, 150)
 
 
 @pytest.mark.parametrize("budget", ["train_steps", "epochs", "train_seconds"])
@@ -78,7 +79,7 @@ def test_launchers_take_recipes_too():
     job = read_job(JobFlags, ["--name=load", "--image=i:1", "--", *PLACES, "--recipe=forecast_sample", "--units=7"])[1]
     assert flags.parse(TrainConfig, job.trainer_flags) == job.config == expected
     _, config = local.parse(["--", *PLACES, "--recipe=forecast_sample", "--units=7"])
-    assert (config.model, config.forecast, config.budget) == (expected.model, expected.forecast, expected.budget)
+    assert (config.model, config.of(ForecastFlags), config.budget) == (expected.model, expected.of(ForecastFlags), expected.budget)
 
 
 @pytest.mark.parametrize("arguments", [["--recipe=help"], ["--data_dir=d", "--recipe", "help"]])

@@ -16,6 +16,7 @@ from trainer.errors import DataError
 from trainer.storage import bucket, failures
 from trainer.storage.addresses import Address
 from trainer.storage.workspace import Workspace
+from trainer.tasks import datasets
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,10 +34,9 @@ def server(small_dataset, tmp_path, monkeypatch):
 
 
 def load(directory: str):
-    from trainer.dataset import manifest
     from trainer.tasks.forecast.data import series_store
 
-    return series_store.load(directory, manifest.read(directory), "validation")
+    return series_store.load(directory, datasets.read(directory), "validation")
 
 
 def test_staged_shards_give_the_same_series(tf, small_dataset, server):

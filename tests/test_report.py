@@ -14,10 +14,9 @@ from conftest import prepare_csv, train_config, write_series_csv
 from trainer import evaluate, export, prepare
 from trainer.cli import flags
 from trainer.config import train as config
-from trainer.config.prepare import PrepareConfig
-from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.reports.page import cell, summary
 from trainer.reports.parts import Headline
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PrepareConfig
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"
@@ -223,14 +222,14 @@ def test_the_card_tells_every_setting_of_the_task(reports):
         return {f"--{field.name}" for group in groups for field in dataclasses.fields(group)}
 
     common = [
-        config.ModelConfig,
-        config.OptimizerConfig,
-        config.BudgetConfig,
-        config.DeviceConfig,
-        config.StorageConfig,
-        config.DebugConfig,
+        config.ModelFlags,
+        config.OptimizerFlags,
+        config.BudgetFlags,
+        config.DeviceFlags,
+        config.StorageFlags,
+        config.DebugFlags,
     ]
-    own = {"forecast": [config.ForecastConfig], "language_model": [config.LanguageConfig, config.TokenConfig]}
+    own = {"forecast": [config.ForecastFlags], "language_model": [config.LanguageFlags, config.EmbeddingFlags]}
     for kind, groups in own.items():
         directory, _ = reports[kind]
         made = export.main(flags.parse(ExportConfig, [f"--model_dir={directory}/model", f"--export_dir={directory}/card"]))

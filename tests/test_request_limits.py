@@ -12,10 +12,8 @@ from conftest import train_config, untrained, write_series_csv
 
 from trainer import predict
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import ExportConfig, PredictConfig
 from trainer.errors import ConfigError, DataError
+from trainer.tasks.configurations import ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 
 LIMITS = ["--largest_max_tokens=40", "--largest_prompt_tokens=32", "--largest_text_tokens=50", "--largest_source_tokens=32"]
 SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1}

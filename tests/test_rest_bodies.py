@@ -15,9 +15,7 @@ from conftest import prepare_csv, train_config, write_series_csv
 from serving_rest import BodyError, inputs_of, signature_name
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import ExportConfig
+from trainer.tasks.configurations import ExportConfig, PrepareConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 BODIES = re.findall(r"^\{\".*\}$", (ROOT / "README.md").read_text(), re.MULTILINE)

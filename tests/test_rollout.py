@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy_gru import gru
 
-from trainer.config.train import ForecastConfig, ModelConfig
+from trainer.config.train import ModelFlags
+from trainer.tasks.forecast.flags import ForecastFlags
 
 LOOKBACK, HORIZON, SEGMENT, UNITS = 12, 6, 2, 5
 
@@ -17,8 +18,8 @@ def make(tf, segment=SEGMENT, cell="gru", features=3, **forecast):
 
     keras.utils.set_random_seed(1)
     shape = WindowShape(LOOKBACK, HORIZON, 1, features)
-    config = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=segment, decoder="autoregressive", **forecast)
-    model = Forecaster(shape, 4, config, ModelConfig(units=UNITS, cell=cell), "float32")
+    config = ForecastFlags(lookback=LOOKBACK, horizon=HORIZON, segment_length=segment, decoder="autoregressive", **forecast)
+    model = Forecaster(shape, 4, config, ModelFlags(units=UNITS, cell=cell), "float32")
     random = np.random.default_rng(0)
     batch = {name: random.normal(size=spec.shape).astype(np.float32) for name, spec in shape.signature(4).items() if name != "series"}
     return model, {**batch, "past_observed": np.ones_like(batch["past"]), "series": np.arange(4, dtype=np.int32)[:, None]}

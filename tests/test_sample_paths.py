@@ -8,9 +8,10 @@ import pytest
 from test_probabilistic_forecasts import OUTPUTS, built, counts, evaluated, write_counts  # noqa: F401 - a fixture
 
 from trainer.cli import flags
-from trainer.config.train import ForecastConfig
-from trainer.config.trained_model import ExportConfig, PredictConfig, check_dependence
+from trainer.config.trained_model import check_dependence
 from trainer.errors import ConfigError
+from trainer.tasks.configurations import ExportConfig, PredictConfig
+from trainer.tasks.forecast.flags import ForecastFlags
 
 AUTOREGRESSIVE = "--decoder=autoregressive"
 
@@ -180,7 +181,7 @@ def test_an_export_draws_paths_that_predict_writes(tf, counts, tmp_path):  # noq
 def test_flags_that_do_not_fit_are_told(tf, counts, tmp_path):  # noqa: F811
     from trainer.tasks.forecast.path_predictions import check
 
-    point, parallel = ForecastConfig(), ForecastConfig(output="normal")
+    point, parallel = ForecastFlags(), ForecastFlags(output="normal")
     ancestral = dataclasses.replace(parallel, decoder="autoregressive")
     needs = [check_dependence(export_config(), config) for config in (point, parallel, ancestral)]
     assert needs == [False, True, False] and not check_dependence(export_config("--dependence=none"), parallel)

@@ -12,10 +12,8 @@ from commands import ROOT
 from conftest import prepare_csv, untrained, write_series_csv
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import ExportConfig
 from trainer.errors import TrainerError
+from trainer.tasks.configurations import ExportConfig, PrepareConfig, TrainConfig
 
 TEXTS = ["the small dog sees a cat", "a dog and the dog and a bird", "two cats", "the bird sees the small cat in the tree"] * 20
 TRANSLATIONS = ["le petit chien voit un chat", "un chien et le chien et un oiseau", "deux chats", "l'oiseau voit le petit chat"] * 20

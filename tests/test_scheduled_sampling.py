@@ -6,9 +6,9 @@ from conftest import train_config
 from test_rollout import HORIZON, LOOKBACK, SEGMENT, make
 from test_step import ONE, TWO, losses_of
 
-from trainer.config.train import ForecastConfig
 from trainer.dataset.manifest import read
 from trainer.errors import ConfigError
+from trainer.tasks.forecast.flags import ForecastFlags
 
 TOLD = [
     "--decoder=autoregressive",
@@ -128,9 +128,9 @@ def test_a_run_that_goes_on_reads_what_it_would_have_read(tf, small_dataset):
 
 
 def test_the_share_that_is_meant():
-    assert ForecastConfig(decoder="autoregressive").teacher_forcing_course == (0.0, 0.0)
-    assert ForecastConfig(decoder="autoregressive", output="normal").teacher_forcing_course == (1.0, 1.0)
-    assert ForecastConfig(decoder="autoregressive", teacher_forcing=0.8, final_teacher_forcing=0.1).teacher_forcing_course == (0.8, 0.1)
+    assert ForecastFlags(decoder="autoregressive").teacher_forcing_course == (0.0, 0.0)
+    assert ForecastFlags(decoder="autoregressive", output="normal").teacher_forcing_course == (1.0, 1.0)
+    assert ForecastFlags(decoder="autoregressive", teacher_forcing=0.8, final_teacher_forcing=0.1).teacher_forcing_course == (0.8, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from trainer.config.train import ModelConfig, TokenConfig, TranslationConfig
+from trainer.config.train import ModelFlags
 from trainer.tasks.seq2seq.attention import KINDS
+from trainer.tasks.seq2seq.flags import TranslationFlags
+from trainer.text.flags import EmbeddingFlags
 
 SOURCE, TARGET = 11, 9
 
@@ -15,9 +17,9 @@ def built(tf, kind="luong_scaled", feeding=False, cell="gru", layers=1, joint=Fa
     from trainer.tasks.seq2seq.model import Seq2Seq
 
     keras.utils.set_random_seed(1)
-    translation = TranslationConfig(attention=kind, input_feeding=feeding)
-    shape = ModelConfig(cell=cell, num_layers=layers, units=6, **model)
-    seq2seq = Seq2Seq(TARGET if joint else SOURCE, TARGET, joint, translation, TokenConfig(5, tied), shape, "float32")
+    translation = TranslationFlags(attention=kind, input_feeding=feeding)
+    shape = ModelFlags(cell=cell, num_layers=layers, units=6, **model)
+    seq2seq = Seq2Seq(TARGET if joint else SOURCE, TARGET, joint, translation, EmbeddingFlags(5, tied), shape, "float32")
     seq2seq(tf.ones([1, 2], tf.int32), tf.ones([1], tf.int32), tf.ones([1, 2], tf.int32))
     random = np.random.default_rng(0)
     for variable in seq2seq.trainable_variables:  # large weights: an error in a mask must show

@@ -79,7 +79,7 @@ def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
     config, manifest = run_files.read(str(exported / "model"))
     task, model, _ = restored_model(config, manifest, config.model_dir, "best")
     function = tf.saved_model.load(str(exported / "export" / "1")).signatures["serving_default"]
-    group = read(str(small_dataset)).series.groups[0]
+    group = read(str(small_dataset)).facts.groups[0]
     windows = task.windows("test")
     batch = next(iter(windows.in_order(windows.count)))
     count = windows.count // 2

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
+from configured import prepare_config
 from test_preparation import files, settings_of
 from test_preparation import inputs as inputs
 from test_preparation import small_pieces as small_pieces
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset.shared_directory import SharedBucket
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
@@ -46,8 +46,8 @@ def contents(prefix: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["stream-byte", "pairs-word", "csv"])
 def test_tasks_in_a_bucket_make_what_one_makes_on_the_disk(inputs: Path, tmp_path: Path, kind: str, server: BucketServer) -> None:
     settings = settings_of(inputs, kind)
-    alone = prepare(PrepareConfig(**settings, output_dir=str(tmp_path / "d"), num_shards=3))
-    tasks = PrepareConfig(**settings, output_dir=f"gs://{BUCKET}/{kind}/d", num_shards=3, num_tasks=2)
+    alone = prepare(prepare_config(**settings, output_dir=str(tmp_path / "d"), num_shards=3))
+    tasks = prepare_config(**settings, output_dir=f"gs://{BUCKET}/{kind}/d", num_shards=3, num_tasks=2)
     with pytest.raises(DataError, match=rf"gs://{BUCKET}/{kind}/d lacks .*, which every task makes; run the tasks of --num_tasks=2 first"):
         prepare(dataclasses.replace(tasks, finish=True))
     assert contents(kind) == {}
@@ -71,8 +71,8 @@ def test_tasks_in_a_bucket_make_what_one_makes_on_the_disk(inputs: Path, tmp_pat
 
 def test_a_shard_that_was_changed_in_the_bucket_is_made_again(inputs: Path, tmp_path: Path, server: BucketServer) -> None:
     settings: dict[str, Any] = {**settings_of(inputs, "lines-byte"), "num_shards": 2}
-    prepare(PrepareConfig(**settings, output_dir=str(tmp_path / "d")))
-    tasks = PrepareConfig(**settings, output_dir=f"gs://{BUCKET}/d", num_tasks=2)
+    prepare(prepare_config(**settings, output_dir=str(tmp_path / "d")))
+    tasks = prepare_config(**settings, output_dir=f"gs://{BUCKET}/d", num_tasks=2)
     prepare(dataclasses.replace(tasks, task_index=0))
     shard = Address("flag", BUCKET, "d/d-train.tfrecord-00000-of-00002")
     whole = bucket.read(shard) or b""
@@ -88,7 +88,7 @@ def test_a_shard_that_was_changed_in_the_bucket_is_made_again(inputs: Path, tmp_
 def test_the_bucket_holds_something_else(server: BucketServer) -> None:
     bucket.write(Address("flag", BUCKET, "d/notes.txt"), b"mine")
     with pytest.raises(ConfigError, match=rf"--output_dir=gs://{BUCKET}/d holds something else; choose another"):
-        prepare(PrepareConfig("forecast", "sample", f"gs://{BUCKET}/d", num_tasks=2, task_index=0))
+        prepare(prepare_config("forecast", "sample", f"gs://{BUCKET}/d", num_tasks=2, task_index=0))
     assert contents("d") == {"notes.txt": b"mine"}
 
 

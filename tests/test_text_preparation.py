@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configured import prepare_config
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest
 from trainer.errors import ConfigError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
@@ -26,7 +27,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def config(tmp_path: Path, **settings: Any) -> PrepareConfig:
-    return PrepareConfig(**{"task": "language_model", "source": "text", "output_dir": str(tmp_path / "out"), **settings})
+    return prepare_config(**{"task": "language_model", "source": "text", "output_dir": str(tmp_path / "out"), **settings})
 
 
 def problems(*arguments: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def test_lines_of_several_files(tmp_path: Path, tokenizer: str) -> None:
     settings = {"documents": "lines", "tokenizer": tokenizer, "vocab_size": size, "splits": ("40", "10"), "num_shards": 2}
     result = prepare(config(tmp_path, input=(f"{tmp_path}/*.txt",), **settings))
     assert result["documents"] == {"train": 80, "validation": 20}
-    facts = manifest.read(str(tmp_path / "out")).text
+    facts = datasets.read(str(tmp_path / "out")).facts
     assert facts is not None
     assert (facts.tokenizer, facts.documents, facts.vocabulary_size) == (tokenizer, "lines", result["vocabulary_size"])
     files = {path.name for path in (tmp_path / "out").iterdir()}

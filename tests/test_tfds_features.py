@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
 from trainer.errors import ConfigError
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.tfds_features import FoundFeature, choose, found_features
 
 

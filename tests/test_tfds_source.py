@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.dataset import manifest
 from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data import series_store
 from trainer.tasks.language_model import token_store
 from trainer.tasks.seq2seq import store as pair_store
@@ -82,8 +82,8 @@ def test_texts_become_documents(built: Path, tmp_path: Path) -> None:
     assert result["name"] == "reviews"
     # The test split is TFDS's own, its share of --splits goes to train.
     assert result["documents"] == {"train": 18, "validation": 2, "test": 3}
-    written = manifest.read(str(tmp_path / "d"))
-    assert written.text is not None and written.text.documents == "lines"
+    written = datasets.read(str(tmp_path / "d"))
+    assert written.facts is not None and written.facts.documents == "lines"
     store = token_store.load(str(tmp_path / "d"), written, "test")
     tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
     texts = [tokenizer.decode(part) for part in np.split(store.tokens, np.cumsum(store.lengths)[:-1])]
@@ -92,29 +92,29 @@ def test_texts_become_documents(built: Path, tmp_path: Path) -> None:
 
 def test_translations_become_pairs_in_their_direction(built: Path, tmp_path: Path) -> None:
     run(built, tmp_path / "d", "--task=seq2seq", "--tfds_name=wmt_toy", "--splits=1.0")
-    written = manifest.read(str(tmp_path / "d"))
+    written = datasets.read(str(tmp_path / "d"))
     assert {name: split.records for name, split in written.splits.items()} == {"train": 8, "validation": 4}
     store = pair_store.load(str(tmp_path / "d"), written, "validation")
     assert sorted(zip(store.source_text, store.target_text)) == sorted((f"the {n}", f"das {n}") for n in range(8, 12))
     run(built, tmp_path / "e", "--task=seq2seq", "--tfds_name=wmt_toy", "--splits=1.0", "--feature_map=source=de,target=en")
-    store = pair_store.load(str(tmp_path / "e"), manifest.read(str(tmp_path / "e")), "train")
+    store = pair_store.load(str(tmp_path / "e"), datasets.read(str(tmp_path / "e")), "train")
     assert sorted(zip(store.source_text, store.target_text)) == sorted((f"das {n}", f"the {n}") for n in range(8))
 
 
 def test_records_of_numbers_become_groups(built: Path, tmp_path: Path) -> None:
     result = run(built, tmp_path / "d", "--task=forecast", "--tfds_name=power", "--feature_map=values=meta/values", "--splits=1")
     assert result["rows"] == {"train": 28, "validation": 8, "test": 13}
-    written = manifest.read(str(tmp_path / "d"))
-    assert written.series is not None
-    assert written.series.columns == ("values_0", "values_1")
-    assert [group.name for group in written.series.groups] == ["train_0", "train_1", "validation_0", "test_0", "test_1"]
+    written = datasets.read(str(tmp_path / "d"))
+    assert written.facts is not None
+    assert written.facts.columns == ("values_0", "values_1")
+    assert [group.name for group in written.facts.groups] == ["train_0", "train_1", "validation_0", "test_0", "test_1"]
     groups = series_store.load(str(tmp_path / "d"), written, "test")
-    for facts, group in zip(written.series.groups, groups):
+    for facts, group in zip(written.facts.groups, groups):
         raw = group.values * np.array(facts.std) + np.array(facts.mean)
         np.testing.assert_allclose(raw, _series(facts.rows), rtol=1e-5)
     run(built, tmp_path / "e", "--task=forecast", "--tfds_name=power", "--feature_map=values=load", "--splits=1")
-    written = manifest.read(str(tmp_path / "e"))
-    assert written.series is not None and written.series.columns == ("load",)
+    written = datasets.read(str(tmp_path / "e"))
+    assert written.facts is not None and written.facts.columns == ("load",)
 
 
 def test_the_directory_of_a_version_and_parts_of_splits(built: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_what_prepare_wrote_is_a_dataset_of_tfds(built: Path, tmp_path: Path) ->
     run(built, tmp_path / "one", "--task=seq2seq", "--tfds_name=wmt_toy", "--splits=1.0")
     mapped = "--feature_map=source=source_text,target=target_text"
     run(built, tmp_path / "two", "--task=seq2seq", f"--tfds_dir={tmp_path}/one", mapped, "--splits=1.0")
-    stores = [pair_store.load(str(tmp_path / name), manifest.read(str(tmp_path / name)), "train") for name in ("one", "two")]
+    stores = [pair_store.load(str(tmp_path / name), datasets.read(str(tmp_path / name)), "train") for name in ("one", "two")]
     assert stores[0].source_text == stores[1].source_text and stores[0].target_text == stores[1].target_text
 
 

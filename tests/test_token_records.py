@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from itertools import chain
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from configured import prepare_config
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest, tfrecord
 from trainer.dataset.preparation import make_dataset
-from trainer.dataset.schema import Manifest, TextCounts
+from trainer.dataset.schema import Facts, Manifest
 from trainer.errors import DataError
+from trainer.tasks import datasets
 from trainer.tasks.language_model import token_records
+from trainer.tasks.language_model.facts import TextCounts, TextFacts
 from trainer.tasks.language_model.prepare import plan
 from trainer.text import tokenizers
 from trainer.text.text_pieces import Memory
@@ -30,12 +33,12 @@ def dataset(
 ) -> Manifest:
     size = 300 if kind == "sentencepiece" else None
     settings = {"documents": mode, "tokenizer": kind, "vocab_size": size, "splits": ("1",), "num_shards": shards, **options}
-    config = PrepareConfig(task="language_model", source="text", output_dir=str(directory), **settings)
+    config = prepare_config(task="language_model", source="text", output_dir=str(directory), **settings)
     given = {
         split: [Memory(split, own)] if mode == "lines" else [Memory(f"{split} {text[:9]}", text) for text in own]
         for split, own in documents.items()
     }
-    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1).manifest
+    written = make_dataset(str(directory), "d", {}, functools.partial(plan, given, config), 1, facts=TextFacts).manifest
     assert written is not None
     return written
 
@@ -80,7 +83,7 @@ def test_the_store_gives_them_back(tf: Any, tmp_path: Path, kind: str, small_rec
 
     splits = {"train": LINES[:150], "validation": LINES[150:151]}
     written = dataset(tmp_path / "d", splits, kind)
-    assert manifest.read(str(tmp_path / "d")) == written
+    assert datasets.read(str(tmp_path / "d")) == written
     for split, documents in splits.items():
         expected = expected_tokens(tmp_path / "d", kind, documents)
         store = token_store.load(str(tmp_path / "d"), written, split)
@@ -98,8 +101,8 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
     written = dataset(tmp_path / "d", {"train": LINES})
     with pytest.raises(DataError, match="has no test split, it has train"):
         token_store.load(directory, written, "test")
-    with pytest.raises(DataError, match="holds no text but forecast records"):
-        token_store.load(directory, Manifest("d", "forecast", (), {}), "train")
+    with pytest.raises(DataError, match="is a seq2seq dataset; give one that was prepared with --task=language_model"):
+        token_store.load(directory, dataclasses.replace(written, task="seq2seq", facts=Facts()), "train")
     shard = tmp_path / "d" / written.splits["train"].shards[1].file
     content = bytearray(shard.read_bytes())
     content[60] ^= 1
@@ -119,10 +122,9 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
 
 def test_the_manifest_counts(tmp_path: Path) -> None:
     written = dataset(tmp_path / "d", {"train": ["aab", "b"], "validation": ["abc", "xé"]}, shards=8)
-    assert written.text is not None
-    assert written.text.splits["train"] == TextCounts(4, 4, 2, 0)
-    assert written.text.splits["validation"] == TextCounts(5, 5, 2, 3)
-    facts = written.text
+    assert written.facts.splits["train"] == TextCounts(4, 4, 2, 0)
+    assert written.facts.splits["validation"] == TextCounts(5, 5, 2, 3)
+    facts = written.facts
     assert (facts.tokenizer, facts.vocabulary_file, facts.vocabulary_size, facts.documents) == ("char", "vocabulary.txt", 6, "lines")
     assert facts.vocabulary_sha256 == tokenizers.load("char", tmp_path / "d").sha256
     assert len(written.splits["train"].shards) == 2  # one document each
@@ -131,16 +133,16 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
     assert other.fingerprint != written.fingerprint  # the same ids of other characters
 
 
-def test_a_manifest_from_before_text_is_read(tmp_path: Path) -> None:
-    written = Manifest("d", "forecast", (), {})
-    values = json.loads(manifest.to_json(written))
-    del values["text"]
-    assert manifest.decode(values) == written
+def test_entries_that_are_unknown_or_missing(tmp_path: Path) -> None:
+    values = json.loads(manifest.to_json(dataset(tmp_path / "d", {"train": LINES})))
     with pytest.raises(ValueError, match="wings is missing or unknown"):
-        manifest.decode({**values, "wings": 2})
-    del values["task"]
-    with pytest.raises(ValueError, match="task is missing or unknown"):
-        manifest.decode(values)
+        datasets.decode({**values, "wings": 2})
+    with pytest.raises(ValueError, match=r"facts\.wings is missing or unknown"):
+        datasets.decode({**values, "facts": {**values["facts"], "wings": 2}})
+    with pytest.raises(ValueError, match="facts is no object"):
+        datasets.decode({name: value for name, value in values.items() if name != "facts"})
+    with pytest.raises(ValueError, match="task is None, not of type str"):
+        datasets.decode({name: value for name, value in values.items() if name != "task"})
 
 
 @pytest.mark.parametrize("unigram", [False, True])
@@ -161,7 +163,7 @@ def test_cuts_of_streams_encode_as_the_whole(tf: Any, tmp_path: Path, kind: str,
         store = token_store.load(str(tmp_path / "d"), written, split)
         assert store.lengths.tolist() == [len(document) for document in expected]
         assert store.tokens.tolist() == list(chain.from_iterable(expected))
-        assert written.text is not None and written.text.splits[split].characters == sum(map(len, own))
+        assert written.facts is not None and written.facts.splits[split].characters == sum(map(len, own))
         assert len(written.splits[split].shards) == (5 if split == "train" or kind in ("char", "byte") else 1)
 
 
@@ -173,7 +175,7 @@ def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, 
     written = dataset(tmp_path / "d", {"train": [text]}, kind, "stream", 5, vocab_size=20)
     tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
     store = token_store.load(str(tmp_path / "d"), written, "train")
-    assert written.text is not None and written.text.splits["train"].characters == len(text)
+    assert written.facts is not None and written.facts.splits["train"].characters == len(text)
     assert tokenizer.decode(store.tokens[:4000]) == text[: len(tokenizer.decode(store.tokens[:4000]))]
     assert kind == "word" or tokenizer.decode(store.tokens) == text
 
@@ -194,8 +196,9 @@ def test_large_ids_survive(tf: Any, tmp_path: Path) -> None:
 
     words = " ".join(str(number) for number in range(70000))
     settings = {"tokenizer": "word", "vocab_size": 80000, "splits": ("1",)}
-    config = PrepareConfig(task="language_model", source="text", output_dir=str(tmp_path / "d"), **settings)
-    written = make_dataset(str(tmp_path / "d"), "d", {}, functools.partial(plan, {"train": [Memory("a", words)]}, config), 1).manifest
+    config = prepare_config(task="language_model", source="text", output_dir=str(tmp_path / "d"), **settings)
+    made = functools.partial(plan, {"train": [Memory("a", words)]}, config)
+    written = make_dataset(str(tmp_path / "d"), "d", {}, made, 1, facts=TextFacts).manifest
     assert written is not None
     store = token_store.load(str(tmp_path / "d"), written, "train")
     assert store.tokens.dtype == "int32" and store.tokens.max() == 70003

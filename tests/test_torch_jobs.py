@@ -7,12 +7,13 @@ LOOKBACK, HORIZON, SEGMENT, UNITS, SERIES = 24, 12, 6, 8, 7
 
 
 def our_forecaster(tf):
-    from trainer.config.train import ForecastConfig, ModelConfig
+    from trainer.config.train import ModelFlags
     from trainer.tasks.forecast.data.windows import WindowShape
+    from trainer.tasks.forecast.flags import ForecastFlags
     from trainer.tasks.forecast.model.forecaster import Forecaster
 
-    forecast = ForecastConfig(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT)
-    model = Forecaster(WindowShape(LOOKBACK, HORIZON, 1, 0), SERIES, forecast, ModelConfig(cell="gru", units=UNITS, dropout=0.5), "float32")
+    forecast = ForecastFlags(lookback=LOOKBACK, horizon=HORIZON, segment_length=SEGMENT)
+    model = Forecaster(WindowShape(LOOKBACK, HORIZON, 1, 0), SERIES, forecast, ModelFlags(cell="gru", units=UNITS, dropout=0.5), "float32")
     random = np.random.default_rng(0)
     batch = {
         "past": random.normal(size=(5, LOOKBACK, 1)).astype(np.float32),

@@ -10,10 +10,8 @@ import pytest
 from commands import call
 
 from trainer.cli import flags
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import TrainConfig
-from trainer.config.trained_model import ExportConfig, PredictConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DONE, ConfigError, DataError
+from trainer.tasks.configurations import ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 
 CONTRACT = {"batch_size": None}  # what translate reads of it
 WORDS = {"red": "rouge", "dog": "chien", "sees": "voit", "a": "un", "the": "le", "cat": "chat", "small": "petit", "and": "et"}

@@ -12,13 +12,13 @@ import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
 
 from trainer.cli import flags
-from trainer.config.trained_model import EvaluateConfig
 from trainer.errors import ConfigError, DataError, RestartError
 from trainer.storage import bucket, failures, staging
 from trainer.storage.addresses import Address, fits
 from trainer.storage.publishing import INCOMPLETE, Publication
 from trainer.storage.shard_cache import ShardCache, locked
 from trainer.storage.workspace import Workspace
+from trainer.tasks.configurations import EvaluateConfig
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from trainer.cli.command import run_command
 from trainer.cli.lean_imports import without_matplotlib
 from trainer.cli.quiet import banner_hidden
-from trainer.config.train import splits_through
-from trainer.config.trained_model import EvaluateConfig, check_conformal
-from trainer.dataset import manifest as manifests
+from trainer.config.splits import splits_through
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.reports.tables import write_tables
 from trainer.storage.workspace import Workspace
+from trainer.tasks import datasets
+from trainer.tasks.configurations import EvaluateConfig
 from trainer.tasks.registry import has_part, part
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
@@ -33,7 +33,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
             data_dir=space.dataset(config.data_dir, splits_through(config.split), own.cache_gigabytes, stream=own.gcs == "stream"),
             report_dir=space.write(config.report_dir, "report_dir"),
         )
-        if not config.rolling.backtest:  # what `_evaluate` leaves beside the model
+        if config.scores_split:  # what `_evaluate` leaves beside the model
             space.write(f"{config.model_dir.rstrip('/')}/{run_files.EVALUATION_FILE.format(config.split)}", "model_dir")
         space.begin()
         result: dict[str, Any] = space.told(_evaluate(local))
@@ -42,18 +42,16 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run_config, trained_on = run_files.read(config.model_dir)
-    check_conformal(config.conformal, run_config.forecast)
-    manifest = manifests.read(config.data_dir)
+    reason = f"has no effect with {config.model_dir}, a {trained_on.task} model"
+    if problems := [*config.foreign_problems(trained_on.task, reason), *config.problems_with(run_config)]:
+        raise ConfigError(problems)
+    manifest = datasets.read(config.data_dir)
     if manifest.task != trained_on.task:
         raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")
-    if manifest.vocabularies != trained_on.vocabularies:
-        raise DataError(f"{config.data_dir} has another vocabulary than the model was trained with; give the dataset of the training run")
-    if manifest.covariates != trained_on.covariates:
-        raise DataError(f"{config.data_dir} has other known or static columns than the model was trained with; prepare it with the same")
+    if reason_against := trained_on.facts.difference(manifest.facts):
+        raise DataError(f"{config.data_dir} {reason_against}")
     if config.split not in manifest.splits:
         raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
-    if config.rolling.backtest and not has_part(manifest.task, "backtesting"):
-        raise ConfigError([Problem("backtest", True, f"is not for {config.data_dir}, a {manifest.task} dataset", "leave it out")])
     with banner_hidden(), without_matplotlib():
         from trainer.reports.learning_curves import learning_curves
         from trainer.reports.page import write_report
@@ -68,14 +66,13 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
             return restored(make_task(run_config, manifest), model_dir, *weights)[0]
 
     task, model, step = restored_model(run_config, manifest, config.model_dir, *weights)
-    if config.rolling.backtest:
-        backtesting = part(manifest.task, "backtesting")
-        evaluation = backtesting.backtest_evaluation(task, model, config, refit if config.rolling.refit else None)
+    if has_part(manifest.task, "evaluate"):
+        evaluation = part(manifest.task, "evaluate").run(task, model, config, refit)
     else:
         evaluation = task.evaluate(model, config)
     result = {"split": config.split, "step": step, "weights": weights_checksum(model), **evaluation.scores}
     write_tables(result, config.report_dir)
-    if not config.rolling.backtest:
+    if config.scores_split:
         run_files.note_evaluation(config.model_dir, manifest, result)
     if config.report_dir:
         curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)

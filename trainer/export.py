@@ -11,12 +11,13 @@ from trainer.cli.lean_imports import without_matplotlib
 from trainer.cli.quiet import banner_hidden
 from trainer.config import places
 from trainer.config.places import Places
-from trainer.config.train import CACHE_GIGABYTES, SPLITS
-from trainer.config.trained_model import ExportConfig, check_conformal, check_dependence
+from trainer.config.splits import SPLITS
+from trainer.config.storage import CACHE_GIGABYTES
 from trainer.dataset import manifest as manifests
 from trainer.errors import ConfigError, DataError
 from trainer.saved_model.versions import PUBLISHED_LAST, versions_among
 from trainer.storage.workspace import Workspace
+from trainer.tasks.configurations import ExportConfig
 from trainer.training import run_files
 from trainer.training.run_facts import run_facts
 
@@ -36,17 +37,19 @@ def main(config: ExportConfig) -> dict[str, Any]:
 
 def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     run_config, manifest = run_files.read(config.model_dir)
-    check_conformal(config.conformal, run_config.forecast)
+    reason = f"has no effect with {config.model_dir}, a {manifest.task} model"
+    if problems := [*config.foreign_problems(manifest.task, reason), *config.problems_with(run_config)]:
+        raise ConfigError(problems)
     data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone
-    if check_dependence(config, run_config.forecast):
+    if reading := config.reading_groups(run_config):
         data_dir = config.data_dir or run_config.data_dir
         read, written = {"data_dir": data_dir}, {"export_dir": space.told(config.export_dir)}
         if problems := list(places.problems(Places(read_directories=read, written_directories=written))):
             raise ConfigError(problems)
         data_dir = space.dataset(data_dir, SPLITS, CACHE_GIGABYTES)
         if not (Path(data_dir) / manifests.MANIFEST_FILE).is_file():
-            told = f"{data_dir} holds no dataset, from which paths and intervals are fitted"
-            raise DataError(f"{told}; give its --data_dir, or leave out --conformal and use --dependence=none")
+            told = f"{data_dir} holds no dataset, which this export reads"
+            raise DataError(f"{told}; give its --data_dir, or {reading[0].without_data}")
         space.begin()
     with banner_hidden(), without_matplotlib():
         from trainer.saved_model.model_card import CARD_FILE, model_card

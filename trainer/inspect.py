@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.cli.command import run_command
-from trainer.config.prepare import InspectConfig
-from trainer.config.train import SPLITS
-from trainer.dataset import manifest as manifests
+from trainer.config.inspect import InspectConfig
+from trainer.config.splits import SPLITS
 from trainer.dataset.shard_files import verify_files
 from trainer.storage.workspace import Workspace
-from trainer.tasks.inspection import inspect_dataset
+from trainer.tasks import datasets
+from trainer.tasks.registry import part
 
 MOST_SERIES = 20  # in the table; the JSON has all
 MOST_CHARACTERS = 100  # of an example in the table
@@ -30,7 +30,7 @@ def main(config: InspectConfig) -> dict[str, Any]:
 
 
 def _inspect(config: InspectConfig) -> dict[str, Any]:
-    manifest = manifests.read(config.data_dir)
+    manifest = datasets.read(config.data_dir)
     verified = verify_files(config.data_dir, manifest) if config.verify else None
     return {
         "data_dir": config.data_dir,
@@ -39,7 +39,7 @@ def _inspect(config: InspectConfig) -> dict[str, Any]:
         "fingerprint": manifest.fingerprint,
         "created_by": manifest.created_by,
         "verified_shards": verified,
-        **inspect_dataset(config.data_dir, manifest, config.examples),
+        **part(manifest.task, "inspection").inspect(config.data_dir, manifest, config.examples),
     }
 
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from trainer.cli.command import run_command
-from trainer.config.trained_model import PredictConfig
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
 from trainer.saved_model.loaded import find_version, load, read_contract
 from trainer.saved_model.versions import newest_among
 from trainer.storage.workspace import Workspace
-from trainer.tasks.registry import PACKAGES, part
+from trainer.tasks.configurations import PredictConfig
+from trainer.tasks.registry import packages, part
 
 
 def main(config: PredictConfig) -> dict[str, Any]:
@@ -32,8 +32,11 @@ def main(config: PredictConfig) -> dict[str, Any]:
 def _predict(config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
     path = find_version(config.export_dir)
     contract = read_contract(path)
-    if contract.get("task") not in PACKAGES:
+    if contract.get("task") not in packages():
         raise DataError(f"{path} was exported for {contract.get('task')}, which this version cannot predict; use the version that wrote it")
+    reason = f"has no effect with {told(config.export_dir)}, a {contract['task']} model"
+    if problems := list(config.foreign_problems(contract["task"], reason)):
+        raise ConfigError(problems)
     result = part(contract["task"], "predict").run(partial(load, str(path), contract), contract, config, told)
     return {**result, "output": config.output or None, "model": str(path)}
 

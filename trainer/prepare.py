@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trainer.cli import flags
 from trainer.cli.command import run_command
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import SPLITS
+from trainer.config.prepare import INPUTS
+from trainer.config.splits import SPLITS
 from trainer.dataset import manifest
 from trainer.dataset.handoff import Task
 from trainer.dataset.input_files import find_split_files
@@ -24,6 +25,7 @@ from trainer.dataset.shared_directory import SharedBucket
 from trainer.errors import ConfigError, Problem
 from trainer.storage.workspace import Workspace
 from trainer.tasks import tfds_source
+from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.dataset_name import dataset_name
 from trainer.tasks.registry import part
 
@@ -37,7 +39,6 @@ Several tasks, on hosts that share the output directory or its gs:// address: th
 N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the
 tasks that are missing.
 """
-INPUTS = {"train": "input", "validation": "validation_input", "test": "test_input"}
 # Flags that change no record: places, which may differ between hosts, and who does the work.
 NOT_OF_THE_DATA = (*INPUTS.values(), "tfds_dir", "output_dir", "num_processes", "num_tasks", "task_index", "finish")
 POOL_BYTES = 8 << 20  # of input; reading less takes no longer than starting processes
@@ -70,7 +71,7 @@ def _local(config: PrepareConfig, output_dir: str, space: Workspace) -> PrepareC
         input=space.read_files(config.input, "input"),
         validation_input=space.read_files(config.validation_input, "validation_input"),
         test_input=space.read_files(config.test_input, "test_input"),
-        tfds_dir=space.read(config.tfds_dir, "tfds_dir"),
+        tfds=dataclasses.replace(config.tfds, tfds_dir=space.read(config.tfds.tfds_dir, "tfds_dir")),
     )
 
 
@@ -86,7 +87,10 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     processes = (config.num_processes or available_cores()) if pays else 1
     name = dataset_name(config)
     request = _request(config, name, tfds_source.described(config) if config.source == "tfds" else sizes)
-    outcome = make_dataset(config.output_dir, name, request, partial(preparation.plan, sources, config), processes, task, place)
+    facts = part(config.task, "facts").FACTS
+    outcome = make_dataset(
+        config.output_dir, name, request, partial(preparation.plan, sources, config), processes, task, place, facts=facts
+    )
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
     if sizes and task is None:
@@ -141,9 +145,10 @@ def _sizes(config: PrepareConfig) -> dict[str, int]:
 
 def _request(config: PrepareConfig, name: str, inputs: Mapping[str, int]) -> dict[str, Any]:
     """All that decides what the dataset holds: flags, the name as it was found, and inputs."""
-    flags = {f"--{field.name}": getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in NOT_OF_THE_DATA}
-    flags["--name"] = name
-    return {flag: list(value) if isinstance(value, tuple) else value for flag, value in flags.items()} | dict(inputs)
+    values = flags.values(config, config.foreign_groups(config.task))
+    request = {f"--{spec.name}": value for spec, value in values if spec.name not in NOT_OF_THE_DATA}
+    request["--name"] = name
+    return {flag: list(value) if isinstance(value, tuple) else value for flag, value in request.items()} | dict(inputs)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from typing import Any
 from unittest import mock
 
 import google_crc32c
+from configured import prepare_config
 
-from trainer.config.prepare import PrepareConfig
 from trainer.dataset import manifest as manifests
 from trainer.dataset import tfrecord
 from trainer.errors import EXIT_DATA, TrainerError
 from trainer.prepare import prepare
+from trainer.tasks import datasets
 from trainer.text.tokenizer import checksum
 
 from .outcome import LONGEST_MESSAGE, demand, inspected, numbers_checked
@@ -56,7 +57,9 @@ def original(task: str) -> Original:
         path.write_bytes(content)
         settings: dict[str, Any] = {} if source == "csv" else {"tokenizer": "word" if source == "text" else "char"}
         settings |= {"documents": "lines"} if source == "text" else {}
-        prepare(PrepareConfig(task, source, str(out), input=(str(path),), splits=("0.5", "0.5"), num_shards=2, num_processes=1, **settings))
+        prepare(
+            prepare_config(task, source, str(out), input=(str(path),), splits=("0.5", "0.5"), num_shards=2, num_processes=1, **settings)
+        )
         files = {file.name: file.read_bytes() for file in out.iterdir()}
         return Original(files, inspected(out))
 
@@ -125,7 +128,7 @@ def _loaded(directory: Path, name: str) -> str:
     from trainer.tasks.language_model import token_store
     from trainer.tasks.seq2seq import store as pair_store
 
-    told = manifests.read(str(directory))
+    told = datasets.read(str(directory))
     stores: dict[str, Any] = {"forecast": series_store, "language_model": token_store, "seq2seq": pair_store}
     store = stores[told.task]
     with numbers_checked(), mock.patch.object(store, "_parsed", functools.partial(_pipeline, store._parsed)):

@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from configured import prepare_config
+
 from trainer import inspect
-from trainer.config.prepare import InspectConfig, PrepareConfig
+from trainer.config.inspect import InspectConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, TrainerError
 from trainer.prepare import prepare
 
@@ -39,7 +41,7 @@ def numbers_checked() -> Iterator[None]:
 def prepared(output_dir: Path, **settings: object) -> TrainerError | None:
     """Runs prepare in this process on the files of `settings["input"]`; gives its refusal, checked, or None where it wrote a dataset."""
     shutil.rmtree(output_dir, ignore_errors=True)
-    config = PrepareConfig(output_dir=str(output_dir), num_processes=1, **settings)  # type: ignore[arg-type]
+    config = prepare_config(output_dir=str(output_dir), num_processes=1, **settings)  # type: ignore[arg-type]
     demand(not list(config.problems()), f"the fuzzer's own configuration is wrong: {list(config.problems())}")
     try:
         with numbers_checked():

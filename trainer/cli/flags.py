@@ -47,10 +47,15 @@ _WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def flag_specs(config_class: type) -> Iterator[FlagSpec]:
-    """Yields the flags that the fields of `config_class` (and of the dataclasses inside it) declare."""
+    """Yields the flags that the fields of `config_class` (and of the dataclasses inside it) declare; those of tasks before other groups."""
     title: str = getattr(config_class, "GROUP", "")
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
+    tasks = {kind for kinds in getattr(config_class, "TASK_GROUPS", {}).values() for kind in kinds}
+    order = {
+        field.name: dataclasses.is_dataclass(hints[field.name]) * (2 - (hints[field.name] in tasks))
+        for field in dataclasses.fields(config_class)
+    }
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: order[field.name]):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from flag_specs(typing.cast(type, hint))
@@ -169,9 +174,9 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config
             wrong.add(name)
     if any(settings[name] is None and not spec.optional for name, spec in specs.items()):
         return Reading(None, found, (), settings)
-    config = _build(config_class, settings)
+    config = build(config_class, settings)
     changes = [{name: value} for name in sorted(wrong) for value in _right_values(specs[name])]
-    others = tuple(_build(config_class, settings | change) for change in changes)
+    others = tuple(build(config_class, settings | change) for change in changes)
     named = {problem.flag for problem in found} | wrong
     check = getattr(config_class, "problems", None)
     if check is not None and recipe.FLAG not in named:  # of a recipe that there is not, nobody knows what it would have set
@@ -277,10 +282,11 @@ def _right_values(spec: FlagSpec) -> Sequence[Any]:
     return {bool: (False, True), int: numbers, float: (*numbers, 0.5)}.get(spec.kind, ())
 
 
-def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:
+def build(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
+    """A configuration from the value of every flag, unchecked."""
     hints = typing.get_type_hints(config_class)
     arguments = {
-        field.name: _build(hints[field.name], settings) if dataclasses.is_dataclass(hints[field.name]) else settings[field.name]
+        field.name: build(hints[field.name], settings) if dataclasses.is_dataclass(hints[field.name]) else settings[field.name]
         for field in dataclasses.fields(typing.cast(Any, config_class))
     }
     return config_class(**arguments)
@@ -288,16 +294,18 @@ def _build(config_class: type[Config], settings: dict[str, Any]) -> Config:
 
 def to_arguments(config: Any) -> list[str]:
     """The flags that give `config` again, one a line of a flag file; defaults are left out."""
-    return [f"--{spec.name}={_text(spec, value)}" for spec, value in _values(config) if value != spec.default]
+    return [f"--{spec.name}={_text(spec, value)}" for spec, value in values(config) if value != spec.default]
 
 
-def default_settings(config: Any, left_out: Collection[str]) -> dict[str, str]:
+def default_settings(config: Any, left_out: Collection[Any]) -> dict[str, str]:
     """The flags of `config` that have their defaults, which may be empty texts, without groups that are left out: `--name` -> value."""
-    return {f"--{spec.name}": _text(spec, value) for spec, value in _values(config) if value == spec.default and spec.group not in left_out}
+    return {f"--{spec.name}": _text(spec, value) for spec, value in values(config, left_out) if value == spec.default}
 
 
-def _values(config: Any) -> Iterator[tuple[FlagSpec, Any]]:
-    return ((spec, _value_of(config, spec.name)) for spec in flag_specs(type(config)))
+def values(config: Any, left_out: Collection[Any] = ()) -> Iterator[tuple[FlagSpec, Any]]:
+    """Yields every flag of `config` and its value, without groups that are left out."""
+    unused = {spec.name for group in left_out for spec in flag_specs(type(group))}
+    return ((spec, _value_of(config, spec.name)) for spec in flag_specs(type(config)) if spec.name not in unused)
 
 
 def _text(spec: FlagSpec, value: Any) -> str:

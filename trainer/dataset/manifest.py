@@ -8,6 +8,7 @@ import json
 import math
 import os
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import google_crc32c
 
 from trainer.dataset import tfds_files
 from trainer.dataset.manifest_checks import check_manifest
-from trainer.dataset.schema import FORMAT_VERSION, Manifest
+from trainer.dataset.schema import FORMAT_VERSION, Facts, Manifest
 from trainer.errors import DataError, one_line
 from trainer.storage.atomic_file import whole_file
 
 MANIFEST_FILE = "dataset.json"
 CHECKSUM = "crc32c"  # the entry of the file that is no field of the manifest
+
+FactsTypes = Callable[[str], type[Facts] | None]  # task -> the dataclass of its facts; None where there is no such task
 
 
 def to_json(manifest: Manifest) -> str:
@@ -37,7 +40,7 @@ def _checksum(values: dict[str, Any]) -> str:
     return f"{google_crc32c.value(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
-def read(data_dir: str) -> Manifest:
+def read(data_dir: str, facts_types: FactsTypes) -> Manifest:
     """Reads `DATA_DIR/dataset.json`.
 
     Raises:
@@ -50,10 +53,10 @@ def read(data_dir: str) -> Manifest:
         raise DataError(f"{data_dir} is no dataset: it has no {MANIFEST_FILE}; write one with python -m trainer.prepare") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
-    return parse(content, str(path))
+    return parse(content, str(path), facts_types)
 
 
-def parse(content: bytes, path: str) -> Manifest:
+def parse(content: bytes, path: str, facts_types: FactsTypes) -> Manifest:
     """The manifest of a dataset.json's content; `path` is for errors, as those of `read`."""
     try:
         text = content.decode("utf-8")
@@ -70,34 +73,41 @@ def parse(content: bytes, path: str) -> Manifest:
     if values.pop(CHECKSUM, None) != _checksum(values):
         raise DataError(f"{path} was changed after it was written (its checksum is wrong); restore it or prepare the dataset again")
     try:
-        manifest = decode(values)
+        manifest = decode(values, facts_types)
         check_manifest(manifest)
         return manifest
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is damaged ({one_line(error)}); prepare the dataset again") from None
 
 
-def decode(values: dict[str, Any]) -> Manifest:
+def decode(values: dict[str, Any], facts_types: FactsTypes) -> Manifest:
     """Rebuilds a manifest from its JSON, whatever its checksum; ValueError, KeyError or TypeError where something does not fit."""
-    manifest: Manifest = _decode(Manifest, {name: value for name, value in values.items() if name != CHECKSUM}, "")
+    task = _decode(str, values.get("task"), "task.")
+    kind = facts_types(task)
+    if kind is None:
+        raise ValueError(f"its task {one_line(task)} is unknown")
+    facts = _decode(kind, values.get("facts"), "facts.")
+    plain = {name: value for name, value in values.items() if name not in (CHECKSUM, "facts")}
+    manifest: Manifest = _decode(Manifest, plain, "", facts=facts)
     return manifest
 
 
 _type_hints = functools.cache(typing.get_type_hints)  # which takes longer than all else here
 
 
-def _decode(hint: Any, value: Any, path: str) -> Any:
-    """Rebuilds a typed value from JSON, checking types on the way."""
+def _decode(hint: Any, value: Any, path: str, **decoded: Any) -> Any:
+    """Rebuilds a typed value from JSON, checking types on the way; `decoded` are fields of a dataclass that are decoded already."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
-            raise ValueError(f"{path or 'the file'} is no object")
+            raise ValueError(f"{path[:-1] or 'the file'} is no object")
         hints = _type_hints(typing.cast(type, hint))
         # A field with a default may be missing: the file is of a version that did not know it yet.
-        needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING}
+        needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING} - set(decoded)
         if odd := (needed - set(value)) | (set(value) - set(hints)):
             raise ValueError(f"{path}{sorted(odd)[0]} is missing or unknown")
-        return typing.cast(type, hint)(**{name: _decode(hints[name], entry, f"{path}{name}.") for name, entry in value.items()})
+        fields = {name: _decode(hints[name], entry, f"{path}{name}.") for name, entry in value.items()}
+        return typing.cast(type, hint)(**fields, **decoded)
     if type(None) in arguments:
         return None if value is None else _decode(arguments[0], value, path)
     if origin is tuple:

@@ -18,7 +18,7 @@ from trainer.dataset import manifest
 from trainer.dataset.handoff import PARTS, Parts, Task, digest
 from trainer.dataset.output_directory import check_new, new_directory, storage_errors
 from trainer.dataset.process_pool import Workers
-from trainer.dataset.schema import Manifest, Shard, Split
+from trainer.dataset.schema import Facts, Manifest, Shard, Split
 from trainer.dataset.shards import Content, ShardJob, read_result, shard_file, total, write_shard
 from trainer.dataset.shared_directory import SharedDirectory
 from trainer.dataset.tfds_files import file_prefix
@@ -62,6 +62,8 @@ def make_dataset(
     processes: int,
     task: Task | None = None,
     place: SharedDirectory | None = None,
+    *,
+    facts: type[Facts],
 ) -> Outcome:
     """Writes the shards of one task; the task that finds that all are there writes the dataset's description, last.
 
@@ -77,6 +79,7 @@ def make_dataset(
       processes: of this task.
       task: None is the only task.
       place: of several tasks, if it is another than `output_dir` itself.
+      facts: what the dataset's description tells of its task.
 
     Raises:
       ConfigError: `output_dir` holds something else.
@@ -85,13 +88,13 @@ def make_dataset(
       StorageError: the file system refused.
     """
     with _place(output_dir, task is None, place) as shared, Workers(processes) as workers:
-        if (made := _made_before(shared, output_dir, request)) is not None:
+        if (made := _made_before(shared, output_dir, request, facts)) is not None:
             return Outcome(made.splits, made, {})
         parts = Parts(shared, request, task or Task(), workers)
         try:
             return _run(parts, plan(parts), name)
         except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
-            if (made := _made_before(shared, output_dir, request)) is None:
+            if (made := _made_before(shared, output_dir, request, facts)) is None:
                 raise
             return Outcome(made.splits, made, {})
 
@@ -113,11 +116,11 @@ def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Itera
         yield place
 
 
-def _made_before(place: SharedDirectory, output_dir: str, request: dict[str, Any]) -> Manifest | None:
+def _made_before(place: SharedDirectory, output_dir: str, request: dict[str, Any], facts: type[Facts]) -> Manifest | None:
     """The dataset that is there, where it was made by this very request: a task that is run again has nothing to do."""
     if manifest.MANIFEST_FILE not in place.names():
         return None
-    made = manifest.parse(place.read(manifest.MANIFEST_FILE)[0], f"{output_dir}/{manifest.MANIFEST_FILE}")
+    made = manifest.parse(place.read(manifest.MANIFEST_FILE)[0], f"{output_dir}/{manifest.MANIFEST_FILE}", lambda _: facts)
     if made.prepared_from != digest(request):
         told = "holds a dataset of other flags or inputs"
         raise ConfigError([Problem("output_dir", output_dir, told, "choose another --output_dir, or delete it")])

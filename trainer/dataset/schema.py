@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Self
 
-from trainer.dataset.pair_facts import PairFacts
+from trainer.errors import DataError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+LONGEST_FILE_NAME = 255  # bytes
 
 
 @dataclass(frozen=True)
@@ -39,81 +42,57 @@ class Split:
         return sum(shard.bytes for shard in self.shards)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Distance of two neighbouring time steps: `count` seconds, or `count` calendar months."""
+class Facts:
+    """Base of the frozen dataclasses of what a task's datasets tell of themselves. Kept in dataset.json, so all values are plain."""
 
-    count: int
-    unit: str  # "second" or "month"
+    TASK: ClassVar[str]
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The facts of a dataset of this kind.
 
-@dataclass(frozen=True)
-class KnownColumn:
-    """A column of numbers that is known for the future too; mean and standard deviation are those of all training rows."""
+        Raises:
+          DataError: the dataset is of another task.
+        """
+        if not isinstance(manifest.facts, cls):
+            raise DataError(f"{manifest.name!r} is a {manifest.task} dataset; give one that was prepared with --task={cls.TASK}")
+        return manifest.facts
 
-    name: str
-    mean: float
-    std: float
+    @property
+    def split_names(self) -> set[str]:
+        """The splits that the facts tell of."""
+        raise NotImplementedError
 
+    @property
+    def needed_features(self) -> set[str]:
+        """Names of the features that every record must have."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class StaticColumn:
-    """A column with one text a group: a number, standardised over the training groups, or one of `categories` where there are any."""
+    @property
+    def fingerprint_parts(self) -> list[str]:
+        """What the fingerprint depends on beside the shards."""
+        return []
 
-    name: str
-    categories: tuple[str, ...]
-    mean: float
-    std: float
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files of the directory beside the shards that a model needs, each once."""
+        return ()
 
+    def check(self, manifest: Manifest) -> None:
+        """Raises ValueError where the facts do not fit together, or not to the rest of the manifest."""
 
-@dataclass(frozen=True)
-class SeriesGroup:
-    """One source file: series that share a time axis.
+    def difference(self, other: Facts) -> str | None:
+        """Why a model that was trained on a dataset with these facts cannot be scored on one with others of this task; None if it can."""
+        return None
 
-    Rows are numbered from 0 in time order; rows that the source lacks (a gap in the dates) are there, as missing values.
-    `mean` and `std` are those of the training rows, one a column; `std` is 1 where a column is constant or never observed there.
-    """
-
-    name: str
-    rows: int
-    first_time: int | None  # Unix seconds of row 0, None without dates
-    splits: dict[str, tuple[int, int]]  # split -> first row, row after the last
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    static: tuple[str, ...] = ()  # texts of the static columns
-
-
-@dataclass(frozen=True)
-class SeriesFacts:
-    """What a forecasting dataset knows of its series."""
-
-    columns: tuple[str, ...]
-    interval: Interval | None  # None without dates
-    groups: tuple[SeriesGroup, ...]
-    known: tuple[KnownColumn, ...] = ()
-    static: tuple[StaticColumn, ...] = ()
+    def described(self) -> dict[str, str]:
+        """Name -> value for reports and model cards, sizes of the splits among them."""
+        return {}
 
 
-@dataclass(frozen=True)
-class TextCounts:
-    """Sizes of one split; `tokens` are those of the records, so without the marks between documents."""
-
-    tokens: int
-    characters: int
-    documents: int
-    unknown: int  # tokens that stand for text outside the vocabulary
-
-
-@dataclass(frozen=True)
-class TextFacts:
-    """What a text dataset knows of its tokens."""
-
-    tokenizer: str
-    vocabulary_file: str | None  # in the dataset's directory; None where the tokenizer needs none
-    vocabulary_size: int  # special tokens included
-    vocabulary_sha256: str
-    documents: str  # "stream": one document a file; "lines": one a line
-    splits: dict[str, TextCounts]
+def is_file_name(text: str) -> bool:
+    """Whether a text is the name of a file in the dataset's directory."""
+    return Path(text).name == text and text.isprintable() and len(text) <= LONGEST_FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -122,37 +101,13 @@ class Manifest:
     task: str
     features: tuple[Feature, ...]
     splits: dict[str, Split]
-    series: SeriesFacts | None = None
-    text: TextFacts | None = None
-    pairs: PairFacts | None = None
+    facts: Facts
     format_version: int = FORMAT_VERSION
     created_by: str = field(default="")
     prepared_from: str = field(default="")  # digest of the flags and inputs
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when any shard's content does, a vocabulary or a static column, and no name."""
+        """Sixteen hexadecimal digits that differ when the content of any shard does, or what else the task counts; names do not count."""
         parts = [f"{split} {shard.bytes} {shard.crc32c}" for split in sorted(self.splits) for shard in self.splits[split].shards]
-        parts += [f"vocabulary {sha256}" for sha256 in self.vocabularies]
-        if self.series is not None and self.series.static:
-            parts += [f"static {group.static}" for group in self.series.groups]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-    @property
-    def covariates(self) -> tuple[str, ...]:
-        """Names of the known and of the static columns of series."""
-        if self.series is None:
-            return ()
-        return (*(column.name for column in self.series.known), *(column.name for column in self.series.static))
-
-    @property
-    def vocabularies(self) -> tuple[str, ...]:
-        """SHA-256 of the vocabularies: one of a text, two (source, target) of pairs."""
-        own = (self.text.vocabulary_sha256,) if self.text is not None else ()
-        return own if self.pairs is None else (self.pairs.source.sha256, self.pairs.target.sha256)
-
-    @property
-    def vocabulary_files(self) -> tuple[str, ...]:
-        """Files of the directory that hold the vocabularies, each once."""
-        own = (self.text.vocabulary_file,) if self.text is not None and self.text.vocabulary_file is not None else ()
-        return own if self.pairs is None else self.pairs.vocabulary_files
+        return hashlib.sha256("\n".join([*parts, *self.facts.fingerprint_parts]).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from trainer.config.train import SPLITS
+from trainer.config.splits import SPLITS
 from trainer.errors import DataError
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-from trainer.config.train import ModelConfig
+from trainer.config.train import ModelFlags
 from trainer.nn import cpu_kernels, cudnn_kernels
 from trainer.nn.step_context import Noise, dropout
 
@@ -180,7 +180,7 @@ class RecurrentStack(keras.layers.Layer):
 
     @classmethod
     def of(
-        cls, config: ModelConfig, dtype: str, name: str = "recurrent", *, bidirectional: bool = False, kernel: str = "auto"
+        cls, config: ModelFlags, dtype: str, name: str = "recurrent", *, bidirectional: bool = False, kernel: str = "auto"
     ) -> RecurrentStack:
         """The stack that a configuration describes."""
         return cls(

@@ -11,7 +11,6 @@ from trainer.config.prepare import LONGEST_NAME, PrepareConfig
 from trainer.dataset.input_files import find_split_files, readable
 from trainer.tasks import tfds_source
 
-SAMPLES = {"forecast": "sample series", "language_model": "sample text", "seq2seq": "sample dates"}
 STREAM = "stream"  # what comes through a pipe has no name
 
 _WORDS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
@@ -26,7 +25,7 @@ def dataset_name(config: PrepareConfig) -> str:
     if config.name:
         return config.name
     if config.source == "sample":
-        return SAMPLES[config.task]
+        return config.TASKS[config.task].sample
     if config.source == "tfds":
         return tfds_source.dataset_name(config)
     files = find_split_files(config)

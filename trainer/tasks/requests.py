@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config.trained_model import PredictConfig
 from trainer.errors import ConfigError, DataError, Problem, one_line
 
 USUAL_ROWS = 256
@@ -24,12 +23,6 @@ def rows_at_once(wanted: int | None, contract: dict[str, Any]) -> int:
         told = f"differs from the batch of {fixed} that the model was exported with"
         raise ConfigError([Problem("batch_size", wanted, told, "leave it out, or export the model with another --batch_size")])
     return fixed or wanted or USUAL_ROWS
-
-
-def no_paths(config: PredictConfig) -> None:
-    """Raises ConfigError where a model of text is to draw sample paths."""
-    if config.num_samples:
-        raise ConfigError([Problem("num_samples", config.num_samples, "is for forecasts, this is a model of text", "leave it out")])
 
 
 def check_limit(contract: dict[str, Any], name: str, wanted: int) -> None:

@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.prepare import TFDS_ROLES
+from trainer.config.task_flags import TfdsFeatures
 from trainer.errors import ConfigError, Problem
-
-_NEEDS = {
-    "forecast": "numbers of shape [time] or [time, columns] in every record",
-    "language_model": "a text in every record",
-    "seq2seq": "two texts in every record",
-}
 
 
 @dataclass(frozen=True)
@@ -50,11 +44,14 @@ def found_features(infos: Mapping[str, Any], prefix: str = "") -> dict[str, Foun
     return found
 
 
-def choose(task: str, dataset: str, found: Mapping[str, FoundFeature], supervised: object, mapped: Sequence[str]) -> tuple[str, ...]:
-    """The features for the roles of `task` (`TFDS_ROLES`), in their order.
+def choose(
+    task: str, wanted: TfdsFeatures, dataset: str, found: Mapping[str, FoundFeature], supervised: object, mapped: Sequence[str]
+) -> tuple[str, ...]:
+    """The features for the roles of a task, in their order.
 
     Args:
-      task: what is read.
+      task: its name, for errors.
+      wanted: what it reads.
       dataset: its name, for errors.
       found: the features there are.
       supervised: TFDS's pair (input, target), by which datasets of translations tell their direction, or None.
@@ -63,29 +60,30 @@ def choose(task: str, dataset: str, found: Mapping[str, FoundFeature], supervise
     Raises:
       ConfigError: no feature fits, several do, or a mapped one does not; the text names all features.
     """
-    fitting = [feature.name for feature in found.values() if (feature.is_series if task == "forecast" else feature.is_text)]
+    fitting = [feature.name for feature in found.values() if (feature.is_series if wanted.are_series else feature.is_text)]
     has = f"{dataset} has {', '.join(map(str, found.values()))}"
     if mapped:
         by_role = dict(entry.split("=", 1) for entry in mapped)
         wrong = [name for name in by_role.values() if name not in fitting]
         if wrong:
-            reason = f"picks {wrong[0]!r}, which holds no {'series' if task == 'forecast' else 'text'}"
-            raise ConfigError([Problem("feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(task, fitting)}")])
-        return tuple(by_role[role] for role in TFDS_ROLES[task])
-    if task == "seq2seq":
+            reason = f"picks {wrong[0]!r}, which holds no {'series' if wanted.are_series else 'text'}"
+            raise ConfigError([Problem("feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(wanted.roles, fitting)}")])
+        return tuple(by_role[role] for role in wanted.roles)
+    if len(wanted.roles) == 2:
         for pair in (supervised, ("source", "target")):
             if isinstance(pair, tuple) and len(pair) == 2 and all(name in fitting for name in pair):
                 return pair
     elif len(fitting) == 1:
         return (fitting[0],)
-    if len(fitting) < len(TFDS_ROLES[task]):
-        raise ConfigError([Problem("task", task, f"needs {_NEEDS[task]}: {has}", "choose another dataset or task")])
-    raise ConfigError([Problem("feature_map", None, f"is missing, and several ways fit: {has}", f"use {_suggested(task, fitting)}")])
+    if len(fitting) < len(wanted.roles):
+        raise ConfigError([Problem("task", task, f"needs {wanted.needs}: {has}", "choose another dataset or task")])
+    raise ConfigError(
+        [Problem("feature_map", None, f"is missing, and several ways fit: {has}", f"use {_suggested(wanted.roles, fitting)}")]
+    )
 
 
-def _suggested(task: str, fitting: Sequence[str]) -> str:
+def _suggested(roles: Sequence[str], fitting: Sequence[str]) -> str:
     """Up to three values of --feature_map that would do."""
-    roles = TFDS_ROLES[task]
     if len(fitting) < len(roles):
         return "another dataset or task"
     if len(roles) == 1:

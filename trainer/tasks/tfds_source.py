@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.cli.quiet import banner_hidden
-from trainer.config.prepare import PrepareConfig
-from trainer.config.train import SPLITS
+from trainer.config.prepare import INPUTS, PrepareConfig
+from trainer.config.splits import SPLITS
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import tfds_features
 from trainer.text.text_pieces import Facts, Source
@@ -20,7 +20,6 @@ from trainer.text.text_pieces import Facts, Source
 # What builders call the splits that we call by the first name.
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 PIECE_RECORDS = 1 << 14  # that are in memory at once
-FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input"}
 
 _log = logging.getLogger(__name__)
 
@@ -107,14 +106,16 @@ def open_source(config: PrepareConfig) -> TfdsSource:
       ConfigError: there is no such dataset, split or feature, or two splits share records.
       DataError: TFDS cannot prepare it.
     """
+    wanted = config.TASKS[config.task].tfds
+    assert wanted is not None, f"{config.task} has the source tfds and declares no features"
     builder = _builder(config)
     name = builder.info.full_name
     # TFDS reads its features.json in no fixed order.
     found = dict(sorted(tfds_features.found_features(builder.info.features.get_tensor_info()).items()))
-    features = tfds_features.choose(config.task, name, found, builder.info.supervised_keys, config.feature_map)
+    features = tfds_features.choose(config.task, wanted, name, found, builder.info.supervised_keys, config.tfds.feature_map)
     splits = _splits(config, builder, name)
     _log.info("%s: %s", name, ", ".join(f"{split} is {asked}" for split, asked in splits.items()))
-    _log.info("%s: read as %s", name, ", ".join(f"{role}={one}" for role, one in zip(tfds_features.TFDS_ROLES[config.task], features)))
+    _log.info("%s: read as %s", name, ", ".join(f"{role}={one}" for role, one in zip(wanted.roles, features)))
     return TfdsSource(builder, name, splits, features)
 
 
@@ -150,19 +151,21 @@ def _builder(config: PrepareConfig) -> Any:
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    directory = config.tfds_dir
+    directory = config.tfds.tfds_dir
     own = bool(directory) and (Path(directory) / "dataset_info.json").is_file()
-    if directory and not own and not config.tfds_name:
+    if directory and not own and not config.tfds.tfds_name:
         told = "is no dataset that TFDS wrote: it has no dataset_info.json"
         raise ConfigError([Problem("tfds_dir", directory, told, "name the directory of a version, or add --tfds_name")])
     try:
-        builder = tfds.builder_from_directory(directory) if own else tfds.builder(config.tfds_name, data_dir=directory or None)
+        builder = tfds.builder_from_directory(directory) if own else tfds.builder(config.tfds.tfds_name, data_dir=directory or None)
     except Exception as error:  # TFDS hands on whatever goes wrong in loading, as many kinds of errors
-        flag, value = ("tfds_dir", directory) if own else ("tfds_name", config.tfds_name)
+        flag, value = ("tfds_dir", directory) if own else ("tfds_name", config.tfds.tfds_name)
         remedy = "prepare it again" if own else "check the name (NAME/CONFIG:VERSION) and --tfds_dir"
         raise ConfigError([Problem(flag, value, f"cannot be opened ({_first_line(error)})", remedy)]) from None
-    if own and config.tfds_name and builder.name != config.tfds_name.split("/")[0].split(":")[0]:
-        raise ConfigError([Problem("tfds_name", config.tfds_name, f"is not in --tfds_dir={directory}, but {builder.name}", "leave it out")])
+    if own and config.tfds.tfds_name and builder.name != config.tfds.tfds_name.split("/")[0].split(":")[0]:
+        raise ConfigError(
+            [Problem("tfds_name", config.tfds.tfds_name, f"is not in --tfds_dir={directory}, but {builder.name}", "leave it out")]
+        )
     if not builder.info.splits:
         _log.info("%s is not prepared yet: TFDS does it now, in %s", builder.info.full_name, builder.data_dir)
         try:
@@ -182,16 +185,16 @@ def _splits(config: PrepareConfig, builder: Any, name: str) -> dict[str, str]:
         usual = {split: next((each for each in SPLIT_NAMES[split] if each in has), None) for split in SPLITS}
         asked = {split: each for split, each in usual.items() if each is not None}
     else:
-        asked = {split: "+".join(getattr(config, flag)) for split, flag in FLAGS.items() if getattr(config, flag)}
+        asked = {split: "+".join(getattr(config, flag)) for split, flag in INPUTS.items() if getattr(config, flag)}
     problems = []
     for split, expression in asked.items():
         try:
             empty = builder.info.splits[expression].num_examples == 0
         except (ValueError, AssertionError, KeyError) as error:
-            problems.append(Problem(FLAGS[split], expression, f"is no split of {name} ({_first_line(error)})", f"it has {', '.join(has)}"))
+            problems.append(Problem(INPUTS[split], expression, f"is no split of {name} ({_first_line(error)})", f"it has {', '.join(has)}"))
             continue
         if empty:
-            problems.append(Problem(FLAGS[split], expression, f"has no records in {name}", "name another split"))
+            problems.append(Problem(INPUTS[split], expression, f"has no records in {name}", "name another split"))
     if not problems:
         problems = list(_overlaps(builder, asked, name))
     if problems:
@@ -207,8 +210,8 @@ def _overlaps(builder: Any, asked: Mapping[str, str], name: str) -> Iterator[Pro
         own = [(each.filename, each.skip, each.skip + (each.take if each.take >= 0 else sys.maxsize)) for each in instructions]
         for other, theirs in stretches.items():
             if any(file == file2 and first < end2 and first2 < end for file, first, end in own for file2, first2, end2 in theirs):
-                told = f"shares records of {name} with --{FLAGS[other]}={asked[other]}"
-                yield Problem(FLAGS[split], expression, told, "name parts that lie apart, as in train[:90%] and train[90%:]")
+                told = f"shares records of {name} with --{INPUTS[other]}={asked[other]}"
+                yield Problem(INPUTS[split], expression, told, "name parts that lie apart, as in train[:90%] and train[90%:]")
         stretches[split] = own
 
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.config.trained_model import PredictConfig
+from trainer.text.flags import SamplingFlags
 
 
-def sampling_choices(config: PredictConfig, lines: Sequence[int]) -> dict[str, np.ndarray]:
+def sampling_choices(sampling: SamplingFlags, seed: int, lines: Sequence[int]) -> dict[str, np.ndarray]:
     """The signature's inputs, [B] each, for the texts with these line numbers: each samples with a seed of its own."""
     size = len(lines)
     return {
-        "temperature": np.full(size, config.temperature, np.float32),
-        "top_k": np.full(size, config.top_k, np.int32),
-        "top_p": np.full(size, config.top_p, np.float32),
-        "seed": config.seed * 1_000_003 + np.asarray(lines, np.int64),
+        "temperature": np.full(size, sampling.temperature, np.float32),
+        "top_k": np.full(size, sampling.top_k, np.int32),
+        "top_p": np.full(size, sampling.top_p, np.float32),
+        "seed": seed * 1_000_003 + np.asarray(lines, np.int64),
     }

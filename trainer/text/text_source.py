@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trainer.config.train import SPLITS
+from trainer.config.splits import SPLITS
 from trainer.dataset.handoff import Parts
 from trainer.dataset.split_borders import split_borders
 from trainer.errors import DataError

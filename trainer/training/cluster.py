@@ -86,8 +86,8 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
 
 
 def batch_shares(config: TrainConfig, replicas: int) -> tuple[int, str]:
-    """How many share a global batch, and what they are: replicas, each one's accumulated parts, and an ensemble's networks."""
-    flags = {"accumulate_steps": config.budget.accumulate_steps, "ensemble_size": config.forecast.ensemble_size}
+    """How many share a global batch, and what they are: replicas, and the parts that flags cut each one's share into."""
+    flags = config.batch_parts
     divided = " and ".join(f"--{name}={count}" for name, count in flags.items() if count > 1)
     return replicas * math.prod(flags.values()), f"parts ({replicas} replicas with {divided})" if divided else "replicas"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer.config.train import OptimizerConfig
+from trainer.config.train import OptimizerFlags
 from trainer.training.orthogonal import muon_direction
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -20,7 +20,7 @@ LARGEST_LOSS_SCALE = 2.0**15
 STEPS_BEFORE_LARGER_SCALE = 2000
 
 
-def learning_rate(config: OptimizerConfig, step: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
+def learning_rate(config: OptimizerFlags, step: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
     """The learning rate of a step.
 
     Args:
@@ -46,7 +46,7 @@ class Optimizer(tf.Module):
     Create it under the strategy's scope. `loss_scale` is the factor to multiply the loss with (1 without scaling).
     """
 
-    def __init__(self, config: OptimizerConfig, variables: Sequence[tf.Variable], gates: Sequence[int], scale_loss: bool):
+    def __init__(self, config: OptimizerFlags, variables: Sequence[tf.Variable], gates: Sequence[int], scale_loss: bool):
         """Takes the variables and, for each, how many gates' matrices it holds side by side: 0 where it belongs to no recurrent layer."""
         super().__init__(name="optimizer")
         self.config = config

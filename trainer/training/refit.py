@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from trainer.config.train import DebugConfig, TrainConfig
+from trainer.config.train import DebugFlags, TrainConfig
 from trainer.dataset.schema import Manifest
 from trainer.tasks.task import Task
 from trainer.training.preemption import Preemption
@@ -35,4 +35,4 @@ def alone(config: TrainConfig, model_dir: str) -> TrainConfig:
     device = config.device
     if device.strategy == "multi_worker":
         device = dataclasses.replace(device, strategy="auto")
-    return dataclasses.replace(config, model_dir=model_dir, device=device, debug=DebugConfig())
+    return dataclasses.replace(config, model_dir=model_dir, device=device, debug=DebugFlags())

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.train import TrainConfig, to_dict
+from trainer.config.fields import to_dict
+from trainer.config.train import TrainConfig
 from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DivergedError, Problem, RestartError
 from trainer.nn.recurrent import gate_counts

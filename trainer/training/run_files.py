@@ -14,11 +14,13 @@ from typing import Any
 
 from trainer import __version__
 from trainer.cli import flags
-from trainer.config.train import SPLITS, TrainConfig, from_dict, to_dict
-from trainer.dataset import manifest as manifests
+from trainer.config.fields import from_dict, to_dict
+from trainer.config.splits import SPLITS
 from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import whole_file
+from trainer.tasks import datasets
+from trainer.tasks.configurations import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +55,10 @@ def write(config: TrainConfig, manifest: Manifest, told: Callable[[str], str] = 
     content = {
         "format_version": FORMAT_VERSION,
         "versions": versions(),
-        "config": to_dict(config),
+        "config": to_dict(config, manifest.task),
         "dataset": dataclasses.asdict(manifest),
     }
-    for file in manifest.vocabulary_files:  # so that an export needs the model directory alone
+    for file in manifest.facts.files:  # so that an export needs the model directory alone
         _write_whole(directory / file, (Path(config.data_dir) / file).read_bytes())
     _write_whole(directory / CONFIG_FILE, told(json.dumps(content, indent=1) + "\n").encode())
     _write_whole(directory / FLAGS_FILE, told("".join(line + "\n" for line in flags.to_arguments(config))).encode())
@@ -77,7 +79,7 @@ def read(model_dir: str) -> tuple[TrainConfig, Manifest]:
     """
     path, content = Path(model_dir) / CONFIG_FILE, _content(model_dir)
     try:
-        return from_dict(TrainConfig, content["config"]), manifests.decode(content["dataset"])
+        return from_dict(TrainConfig, content["config"]), datasets.decode(content["dataset"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
 

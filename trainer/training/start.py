@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 from trainer.cli.command import answer, line_of
 from trainer.cli.lean_imports import without_matplotlib
 from trainer.cli.quiet import banner_hidden
-from trainer.config.train import TrainConfig, splits_through
-from trainer.dataset import manifest as manifests
-from trainer.errors import EXIT_DONE, TrainerError
+from trainer.config.splits import splits_through
+from trainer.config.train import TrainConfig
+from trainer.errors import EXIT_DONE, ConfigError, TrainerError
 from trainer.storage.workspace import Workspace
+from trainer.tasks import datasets
 from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
 from trainer.training.cluster import Cluster, cluster_for
 from trainer.training.preemption import Preemption
@@ -49,7 +50,9 @@ def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> Tr
 
 
 def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption, space: Workspace) -> dict[str, Any]:
-    manifest = manifests.read(config.data_dir)
+    manifest = datasets.read(config.data_dir)
+    if problems := list(config.foreign_problems(manifest.task, f"has no effect on {config.data_dir}, a {manifest.task} dataset")):
+        raise ConfigError(problems)
     if not config.debug.dry_run:
         run_files.check_resumable(config, manifest)
     heartbeat = Heartbeat()

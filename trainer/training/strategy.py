@@ -10,12 +10,12 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.distribute.cross_device_utils import CollectiveReplicaLauncher
 
-from trainer.config.train import DeviceConfig, TrainConfig
+from trainer.config.train import DeviceFlags, TrainConfig
 from trainer.errors import ConfigError, Problem
 from trainer.training.cluster import Cluster, batch_problem, batch_shares
 
 
-def configure_devices(config: DeviceConfig) -> list[str]:
+def configure_devices(config: DeviceFlags) -> list[str]:
     """Claims the devices of this host, before any op has run, and names those to train on.
 
     GPUs where there are any (their memory grows as needed); else `devices_per_worker` logical devices on the CPU.
@@ -51,7 +51,7 @@ def configure_devices(config: DeviceConfig) -> list[str]:
     return [f"/cpu:{i}" for i in range(count)]
 
 
-def make_strategy(config: DeviceConfig, devices: list[str], cluster: Cluster | None = None) -> tf.distribute.Strategy:
+def make_strategy(config: DeviceFlags, devices: list[str], cluster: Cluster | None = None) -> tf.distribute.Strategy:
     """The strategy over `devices`, of every worker of a cluster where there is one.
 
     `MultiWorkerMirroredStrategy` on a cluster, `MirroredStrategy` for several devices or where it is asked for, else `OneDeviceStrategy`.
@@ -127,7 +127,7 @@ def check_batch(config: TrainConfig, rows: tuple[int, ...], replicas: int) -> No
     odd = [count for count in rows if count % parts]
     if odd and rows != (size,):
         told = f"gives batches of {odd[0]} rows, which cannot be split over {parts} {what}"
-        raise ConfigError([Problem("batch_unit", config.translation.batch_unit, told, "use --batch_unit=sentences")])
+        raise ConfigError([next(group for group in config.task_groups if group.rows_from_data).rows_problem(told)])
     if odd:
         raise ConfigError([batch_problem(size, parts, what)])
 

@@ -12,6 +12,7 @@ import numpy as np
 from trainer.config.trained_model import PredictConfig
 from trainer.errors import ConfigError, Problem
 from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.flags import ForecastPredictFlags
 from trainer.tasks.forecast.predictions import answers, future_times, requests, write_steps
 from trainer.tasks.requests import check_limit, rows_at_once
 
@@ -27,17 +28,18 @@ class SamplePaths:
 
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags of sampling that go with no path, or with a model that draws none."""
-    if config.num_samples and not contract["levels"]:
+    num_samples = config.of(ForecastPredictFlags).num_samples
+    if num_samples and not contract["levels"]:
         told = "needs a probabilistic model, this one forecasts single values"
-        raise ConfigError([Problem("num_samples", config.num_samples, told, "train one with --output=quantiles")])
-    if config.num_samples:
-        check_limit(contract, "num_samples", config.num_samples)
-    if config.seed and not config.num_samples:
+        raise ConfigError([Problem("num_samples", num_samples, told, "train one with --output=quantiles")])
+    if num_samples:
+        check_limit(contract, "num_samples", num_samples)
+    if config.seed and not num_samples:
         raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
 
 
 def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig) -> Iterator[SamplePaths]:
-    """Draws `config.num_samples` paths of what follows the last row of every file, in order; holds those of one batch.
+    """Draws `--num_samples` paths of what follows the last row of every file, in order; holds those of one batch.
 
     Raises:
       DataError: a file does not fit the model.
@@ -46,7 +48,7 @@ def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config:
     count = 0
     for part, inputs in requests(contract, paths, rows_at_once(config.batch_size, contract)):
         drawing: dict[str, np.ndarray] = {
-            "num_samples": np.array(config.num_samples, np.int32),
+            "num_samples": np.array(config.of(ForecastPredictFlags).num_samples, np.int32),
             "seed": np.array(config.seed + count, np.int64),
         }
         for series, own in answers(model, contract, "sample", part, inputs | drawing):

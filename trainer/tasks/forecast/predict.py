@@ -10,6 +10,7 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files
 from trainer.errors import ConfigError, Problem
 from trainer.tasks.forecast import path_predictions, plot, predictions
+from trainer.tasks.forecast.flags import ForecastPredictFlags
 from trainer.tasks.forecast.predictions import Forecast
 
 
@@ -27,7 +28,7 @@ def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig
     files = find_files(config.input)
     model = load()
     started = time.perf_counter()
-    if config.num_samples:
+    if config.of(ForecastPredictFlags).num_samples:
         drawn = path_predictions.sample_paths(model, contract, files, config)
         rows = path_predictions.write_paths(drawn, config.output, len(files) > 1, told)
         return {"predictions": len(files), "rows": rows, "seconds": round(time.perf_counter() - started, 3)}

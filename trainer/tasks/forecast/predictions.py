@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from trainer.dataset.intervals import advance, format_time
-from trainer.dataset.schema import Interval
 from trainer.errors import DataError, TrainerError
 from trainer.storage.atomic_file import whole_file
 from trainer.tasks.forecast.data.csv_series import KnownValues, RawSeries, read_csv
+from trainer.tasks.forecast.data.intervals import Interval, advance, format_time
 from trainer.tasks.requests import ask, rows_at_once
 
 

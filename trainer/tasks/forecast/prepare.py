@@ -15,11 +15,11 @@ import numpy as np
 
 import trainer
 from trainer.config.prepare import PrepareConfig
-from trainer.config.train import SPLITS
+from trainer.config.splits import SPLITS
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files, readable
 from trainer.dataset.preparation import Plan
-from trainer.dataset.schema import KnownColumn, Manifest, SeriesFacts, SeriesGroup, Split, StaticColumn
+from trainer.dataset.schema import Manifest, Split
 from trainer.dataset.split_borders import split_borders
 from trainer.tasks import tfds_source
 from trainer.tasks.forecast.data.array_series import read_npy
@@ -29,6 +29,8 @@ from trainer.tasks.forecast.data.records import check_alike, series_features, se
 from trainer.tasks.forecast.data.sample_series import SAMPLE_FILE, sample_series, write_csv
 from trainer.tasks.forecast.data.series_spool import Group, Statistics, spool, spooled_files, standardisation, unspool
 from trainer.tasks.forecast.data.tfds_series import read_series
+from trainer.tasks.forecast.facts import KnownColumn, SeriesFacts, SeriesGroup, StaticColumn
+from trainer.tasks.forecast.flags import SeriesFlags
 
 COARSE = 1e5  # |mean| / std above which float32 (7 digits) keeps less than two digits of the variation
 
@@ -98,7 +100,8 @@ def _sample(seed: int) -> list[RawSeries]:
 def _read_file(path: str, config: PrepareConfig) -> list[RawSeries]:
     if config.source == "npy":
         return [read_npy(path)]
-    return [read_csv(path, config.date_column, known_columns=config.known_future_columns, static_columns=config.static_columns)]
+    series = config.of(SeriesFlags)
+    return [read_csv(path, series.date_column, known_columns=series.known_future_columns, static_columns=series.static_columns)]
 
 
 def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> list[dict[str, Any]]:

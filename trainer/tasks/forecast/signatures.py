@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.trained_model import LimitsConfig
-from trainer.dataset.schema import SeriesFacts
 from trainer.tasks.forecast.data.calendar_features import time_features
 from trainer.tasks.forecast.data.calendar_grid import future_times
 from trainer.tasks.forecast.data.covariates import static_features
 from trainer.tasks.forecast.data.windows import WindowShape
+from trainer.tasks.forecast.facts import SeriesFacts
 from trainer.tasks.forecast.model.predictor import Readout
 from trainer.tasks.request_checks import at_least, within
 from trainer.tasks.serving import Serving, Signature
@@ -159,16 +158,16 @@ def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
 
 
 def forecast_serving(
-    model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, limits: LimitsConfig
+    model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int
 ) -> Serving:
     """The signature `serving_default` of a forecaster, and `sample` of a probabilistic one."""
-    server = ForecastServer(model, readout, shape, facts, joint, limits.largest_num_samples)
+    server = ForecastServer(model, readout, shape, facts, joint, largest_num_samples)
     example = _example(server)
     signatures = {"serving_default": Signature(server.forecast, server.inputs(), example)}
     if readout.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
-    return Serving(signatures, contract(server) | {"limits": {"num_samples": limits.largest_num_samples}})
+    return Serving(signatures, contract(server) | {"limits": {"num_samples": largest_num_samples}})
 
 
 def _paths(readout: Readout) -> str | None:

@@ -41,6 +41,8 @@ from trainer.tasks.forecast.evaluation.report import (
 )
 from trainer.tasks.forecast.evaluation.scoring import Adjust, Prediction, Rivals, SeriesScale, baselines_for, score, season_of, series_scale
 from trainer.tasks.forecast.evaluation.window_errors import WindowErrors
+from trainer.tasks.forecast.facts import SeriesFacts
+from trainer.tasks.forecast.flags import CalibrationFlags, ForecastExportFlags, ForecastFlags
 from trainer.tasks.forecast.model.blend import NETWORK, REGRESSION, best_share, share_sums, weighted_mse
 from trainer.tasks.forecast.model.conformal import Conformal
 from trainer.tasks.forecast.model.copula import Dependence
@@ -63,18 +65,18 @@ class ForecastTask(Task):
     def __init__(self, config: TrainConfig, manifest: Manifest, groups: list[series_store.GroupSeries] | None = None):
         """With `groups` the task is on these and the splits that they tell, instead of on the dataset's own."""
         super().__init__(config, manifest)
-        assert manifest.series is not None
-        forecast = config.forecast
+        self.facts = SeriesFacts.of(manifest)
+        self.flags = forecast = config.of(ForecastFlags)
         self.joint = forecast.series == "joint"
         self.shape = WindowShape(
             lookback=forecast.lookback,
             horizon=forecast.horizon,
-            channels=len(manifest.series.columns) if self.joint else 1,
-            features=feature_count(manifest.series, forecast.time_features),
+            channels=len(self.facts.columns) if self.joint else 1,
+            features=feature_count(self.facts, forecast.time_features),
         )
         self._given = groups  # instead of the dataset's own
         self._linear: np.ndarray | None = None  # weights of the linear skip, once fitted
-        facts = manifest.series.groups
+        facts = self.facts.groups
         self.mean, self.std = (np.asarray([getattr(group, name) for group in facts]).reshape(-1) for name in ("mean", "std"))  # [S] raw
         self.distribution: Distribution | None = None
         if forecast.output != "point":
@@ -90,7 +92,7 @@ class ForecastTask(Task):
         """The series of every group up to and including `split`; read from the shards at the first call."""
         if split not in self._groups:
             self._groups[split] = series_store.load(self.config.data_dir, self.manifest, split)
-            if self.config.forecast.output == "negative_binomial":
+            if self.flags.output == "negative_binomial":
                 check_counts(self.manifest, self._groups[split])
         return self._groups[split]
 
@@ -136,7 +138,7 @@ class ForecastTask(Task):
         Raises:
           DataError: no window of the training split has all its targets.
         """
-        if self.config.forecast.linear_skip == "none":
+        if self.flags.linear_skip == "none":
             return
         ridge = fit_ridge(self._own_segments("train"), self._own_segments("validation"), self.shape.lookback, self.shape.horizon)
         if ridge is None:
@@ -146,15 +148,12 @@ class ForecastTask(Task):
 
     @property
     def starts_fitted(self) -> bool:
-        return self.config.forecast.linear_skip == "add"
+        return self.flags.linear_skip == "add"
 
     def build_model(self, dtype: str) -> keras.Model:
-        assert self.manifest.series is not None
-        num_series = len(self.manifest.series.columns) * len(self.manifest.series.groups)
+        num_series = len(self.facts.columns) * len(self.facts.groups)
         config = self.config
-        return Forecaster(
-            self.shape, num_series, config.forecast, config.model, dtype, config.device.kernel, self.distribution, self._linear
-        )
+        return Forecaster(self.shape, num_series, self.flags, config.model, dtype, config.device.kernel, self.distribution, self._linear)
 
     @property
     def nominal_weight(self) -> float:
@@ -166,7 +165,7 @@ class ForecastTask(Task):
             each = self.distribution.loss(numbers, batch["target"], batch["series"])
         else:
             error = numbers - batch["target"]
-            each = tf.abs(error) if self.config.forecast.forecast_loss == "mae" else tf.square(error)
+            each = tf.abs(error) if self.flags.forecast_loss == "mae" else tf.square(error)
         return tf.reduce_sum(each * batch["target_weight"]), tf.reduce_sum(batch["target_weight"]), state
 
     def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
@@ -213,21 +212,20 @@ class ForecastTask(Task):
         return scored_windows(self.predictor(model, self.readout), batches, self.readout.levels, ends)
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
-        assert self.manifest.series is not None
-        dependence = None
-        if config.dependence == "validation" and self._parallel_paths:
+        flags, dependence = config.of(ForecastExportFlags), None
+        if flags.dependence == "validation" and self._parallel_paths:
             if "validation" not in self.splits:
                 told = f"finds no validation split in {self.config.data_dir}"
-                raise ConfigError([Problem("dependence", config.dependence, told, "use --dependence=none, or prepare the data with one")])
+                remedy = "use --dependence=none, or prepare the data with one"
+                raise ConfigError([Problem("dependence", flags.dependence, told, remedy)])
             dependence = self.dependence(model)
-        readout = dataclasses.replace(self.readout, conformal=self.conformal_now(model, config.conformal), dependence=dependence)
-        return forecast_serving(model, readout, self.shape, self.manifest.series, self.joint, config.limits)
+        readout = dataclasses.replace(self.readout, conformal=self.conformal_now(model, flags.conformal), dependence=dependence)
+        return forecast_serving(model, readout, self.shape, self.facts, self.joint, flags.largest_num_samples)
 
     @property
     def _season_steps(self) -> int:
         """Steps of the calendar's season; without one, those of a forecast."""
-        assert self.manifest.series is not None
-        season = season_of(self.manifest.series.interval)
+        season = season_of(self.facts.interval)
         return season.steps if season is not None else self.shape.horizon
 
     @property
@@ -274,8 +272,7 @@ class ForecastTask(Task):
 
     def rivals(self, split: str) -> Rivals:
         """What forecasts the windows of a split beside the model: recent quantiles too where it is probabilistic and there is a season."""
-        assert self.manifest.series is not None
-        season, recent = season_of(self.manifest.series.interval), None
+        season, recent = season_of(self.facts.interval), None
         if self.distribution is not None and season is not None:
             segments = self.segments(split, self.joint)
             recent = RecentQuantiles(segments, self.shape.lookback, self.shape.horizon, season.steps, self.readout.levels)
@@ -283,21 +280,18 @@ class ForecastTask(Task):
 
     def scale(self) -> SeriesScale:
         """What leads from standardised to raw units and to scaled errors."""
-        assert self.manifest.series is not None
-        train, season = self._own_segments("train"), season_of(self.manifest.series.interval)
+        train, season = self._own_segments("train"), season_of(self.facts.interval)
         return series_scale(series_store.series_names(self.manifest), self.mean, self.std, train, season)
 
     def baselines(self) -> dict[str, Baseline]:
         """The forecasts to beat, fitted on the training split, with penalties chosen on the validation split."""
-        assert self.manifest.series is not None
         train, validation = self._own_segments("train"), self._own_segments("validation")
-        return baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season_of(self.manifest.series.interval))
+        return baselines_for(train, validation, self.shape.lookback, self.shape.horizon, season_of(self.facts.interval))
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
-        facts = self.manifest.series
-        assert facts is not None
+        facts = self.facts
         rivals = self.rivals(config.split)
-        readout, adjust = self.calibrated(model, config.conformal, config.split)
+        readout, adjust = self.calibrated(model, config.of(CalibrationFlags).conformal, config.split)
         paths = PATHS if readout.ancestral else 0
         if self._parallel_paths and config.split == "test" and "validation" in self.splits:
             readout, paths = dataclasses.replace(readout, dependence=self.dependence(model)), PATHS

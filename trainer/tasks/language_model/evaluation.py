@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from trainer.dataset.schema import TextCounts
 from trainer.errors import TrainerError
+from trainer.tasks.language_model.facts import TextCounts
 
 WINDOW = 256  # tokens of an independent window, the second protocol
 LARGEST_BIGRAM_VOCABULARY = 4096

@@ -7,11 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.config.train import LanguageConfig, ModelConfig, TokenConfig
+from trainer.config.train import ModelFlags
 from trainer.nn.model import Model
 from trainer.nn.recurrent import RecurrentStack
 from trainer.nn.step_context import Noise, dropout
+from trainer.tasks.language_model.flags import LanguageFlags
 from trainer.tasks.language_model.ngrams import NgramEmbedding
+from trainer.text.flags import EmbeddingFlags
 
 State = Any  # (state of RecurrentStack in float32, tokens before the next one [B, order - 1] int32 or () without n-grams)
 
@@ -23,7 +25,9 @@ class LanguageModel(Model):
     layers too, straight to the output (Mikolov et al. 2011).
     """
 
-    def __init__(self, vocabulary: int, language: LanguageConfig, token: TokenConfig, model: ModelConfig, dtype: str, kernel: str = "auto"):
+    def __init__(
+        self, vocabulary: int, language: LanguageFlags, token: EmbeddingFlags, model: ModelFlags, dtype: str, kernel: str = "auto"
+    ):
         super().__init__("language_model")
         self._rate, self._same = model.dropout, model.variational_dropout
         size = token.embedding_size or model.units

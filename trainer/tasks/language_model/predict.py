@@ -15,7 +15,9 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import whole_file
-from trainer.tasks.requests import ask, check_limit, no_paths, rows_at_once, strings
+from trainer.tasks.language_model.flags import CompletionFlags
+from trainer.tasks.requests import ask, check_limit, rows_at_once, strings
+from trainer.text.flags import SamplingFlags
 from trainer.text.sampling_choices import sampling_choices
 
 
@@ -92,8 +94,8 @@ def _completions(model: Any, contract: dict[str, Any], config: PredictConfig, pr
     rows = rows_at_once(config.batch_size, contract)
     for first in range(0, len(prompts), rows):
         part = prompts[first : first + rows]
-        limits = np.full(len(part), config.max_tokens, np.int32)
-        inputs = {"max_tokens": limits, **sampling_choices(config, range(first, first + len(part)))}
+        limits = np.full(len(part), config.of(CompletionFlags).max_tokens, np.int32)
+        inputs = {"max_tokens": limits, **sampling_choices(config.of(SamplingFlags), config.seed, range(first, first + len(part)))}
         outputs = ask(model, "serving_default", contract, {"prompt": strings(part), **inputs})
         for prompt, completion, count in zip(part, outputs["completion"], outputs["num_tokens"]):
             yield {"prompt": prompt, "completion": completion.decode(errors="replace"), "tokens": int(count)}
@@ -105,7 +107,7 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
     inputs = model.signatures["step"].structured_input_signature[1]
     parts = {name: spec for name, spec in inputs.items() if name.startswith("state_")}
     state = {name: np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in parts.items()}
-    choices = sampling_choices(config, [0])
+    choices = sampling_choices(config.of(SamplingFlags), config.seed, [0])
 
     def step(token: np.ndarray, position: int) -> dict[str, np.ndarray]:
         return ask(model, "step", contract, {"token": token, "position": np.array([position], np.int64), **choices, **state})
@@ -115,7 +117,7 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
         after = step(tokens[place : place + 1], 0)
         state = {name: after[name] for name in state}
     token = tokens[-1:]
-    for position in range(config.max_tokens):
+    for position in range(config.of(CompletionFlags).max_tokens):
         after = step(token, position)
         token, state = after["next"], {name: after[name] for name in state}
         if token[0] == contract["stop_token"]:
@@ -128,7 +130,6 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
 
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags that text has no use for, or that are above the limits of this export."""
-    no_paths(config)
-    check_limit(contract, "max_tokens", config.max_tokens)
+    check_limit(contract, "max_tokens", config.of(CompletionFlags).max_tokens)
     if config.plot:
         raise ConfigError([Problem("plot", config.plot, "shows forecasts, not text", "leave it out")])

@@ -13,11 +13,14 @@ from trainer.config.prepare import PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
 from trainer.dataset.preparation import Plan
-from trainer.dataset.schema import Manifest, Split, TextCounts, TextFacts
+from trainer.dataset.schema import Manifest, Split
 from trainer.tasks import tfds_source
+from trainer.tasks.language_model.facts import TextCounts, TextFacts
+from trainer.tasks.language_model.flags import DocumentFlags
 from trainer.tasks.language_model.sample_text import sample_text
 from trainer.tasks.language_model.token_records import token_features, token_shards
 from trainer.text import vocabulary
+from trainer.text.flags import TokenizerFlags
 from trainer.text.text_pieces import Memory, Source, open_text, split_text
 from trainer.text.text_source import Stretch, index_sources, split_texts
 from trainer.text.tokenizer import Tokenizer
@@ -29,7 +32,7 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     """The texts of each split; those of train are to be split. Raises DataError or ConfigError as `open_text` and `open_source`."""
     if config.source == "tfds":
         return tfds_source.pieces(config)
-    kind = "stream" if config.documents == "stream" else "documents"
+    kind = "stream" if config.of(DocumentFlags).documents == "stream" else "documents"
     if config.source == "sample":
         return {"train": [Memory("the sample", split_text(sample_text(), kind)[0])]}
     return {split: [open_text(path, kind) for path in paths] for split, paths in find_split_files(config).items()}
@@ -42,10 +45,10 @@ def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Pa
       DataError, ConfigError: as `Source.read`, `split_texts` and `vocabulary.build`.
     """
     indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
-    documents = "lines" if config.source == "tfds" else config.documents
+    documents = "lines" if config.source == "tfds" else config.of(DocumentFlags).documents
     stretches = split_texts({split: [next(indexed) for _ in sources] for split, sources in given.items()}, documents, config.splits)
-    options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
-    tokenizer = vocabulary.build(parts, "vocabulary", config.tokenizer, stretches["train"], config.vocab_size, **options)
+    flags = config.of(TokenizerFlags)
+    tokenizer = vocabulary.build(parts, "vocabulary", flags.tokenizer, stretches["train"], flags.vocab_size, **flags.options)
     shards = {split: token_shards(tokenizer, own, config.num_shards) for split, own in stretches.items()}
     numbers = {split: own[-1].document + _documents(own[-1]) for split, own in stretches.items()}
     return Plan(shards, partial(_describe, config.task, documents, tokenizer, numbers), tokenizer.save)
@@ -71,7 +74,7 @@ def _describe(
     for split, rate in rates.items():
         if rate > 0:
             _log.info("%s: %d of %d tokens are unknown (%.3g %%)", split, counts[split].unknown, counts[split].tokens, 100 * rate)
-    return Manifest(name, task, token_features(tokenizer), splits, text=facts, created_by=f"trainer {trainer.__version__}"), {
+    return Manifest(name, task, token_features(tokenizer), splits, facts, created_by=f"trainer {trainer.__version__}"), {
         "tokens": {split: count.tokens for split, count in counts.items()},
         "characters": {split: count.characters for split, count in counts.items()},
         "documents": {split: count.documents for split, count in counts.items()},

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.trained_model import LimitsConfig
 from trainer.dataset.special_tokens import END, START, UNKNOWN
+from trainer.tasks.language_model.flags import LanguageExportFlags
 from trainer.tasks.language_model.generation import generate
 from trainer.tasks.request_checks import at_least, at_most_tokens, checked_sampling, finite, of_rows, within
 from trainer.tasks.serving import Serving, Signature
@@ -26,7 +26,7 @@ class LanguageServer:
     """Maps strings to strings; `first` is the token that stands before every text, or before an empty one."""
 
     def __init__(
-        self, model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LimitsConfig
+        self, model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LanguageExportFlags
     ):
         self.model, self.by_documents, self.limits = model, by_documents, limits
         self.tokens = graph_tokenizer(tokenizer)
@@ -161,7 +161,7 @@ class LanguageServer:
 
 
 def language_serving(
-    model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LimitsConfig
+    model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LanguageExportFlags
 ) -> Serving:
     """Signatures `serving_default`, `score`, `step` and `encode` of a language model."""
     server = LanguageServer(model, tokenizer, by_documents, zero_state, limits)

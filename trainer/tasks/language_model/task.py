@@ -7,12 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.train import TrainConfig
-from trainer.config.trained_model import EvaluateConfig, ExportConfig, LimitsConfig
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
 from trainer.nn.step_context import Noise
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.language_model import token_store
 from trainer.tasks.language_model.evaluation import WINDOW, count_baselines, language_metrics
+from trainer.tasks.language_model.facts import TextFacts
+from trainer.tasks.language_model.flags import LanguageExportFlags, LanguageFlags
 from trainer.tasks.language_model.model import LanguageModel
 from trainer.tasks.language_model.report import HEADLINE, Sample, position_section, samples_section
 from trainer.tasks.language_model.signatures import LanguageServer, language_serving
@@ -20,6 +22,7 @@ from trainer.tasks.language_model.stateful_batches import Lanes, batch_signature
 from trainer.tasks.language_model.token_windows import TokenWindows, document_windows, stream_windows
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.text.flags import EmbeddingFlags
 
 VALIDATION_LANES = 32
 WARM_UP_TOKENS = 256
@@ -35,8 +38,7 @@ class LanguageTask(Task):
 
     def __init__(self, config: TrainConfig, manifest: Manifest):
         super().__init__(config, manifest)
-        assert manifest.text is not None
-        self.facts = manifest.text
+        self.facts, self.flags = TextFacts.of(manifest), config.of(LanguageFlags)
         self._stores: dict[str, token_store.TokenStore] = {}
         self._training: Lanes | TokenWindows | None = None
 
@@ -55,7 +57,7 @@ class LanguageTask(Task):
     def training(self) -> Lanes | TokenWindows:
         """The training split, cut into lanes or document windows."""
         if self._training is None:
-            store, length = self.store("train"), self.config.language.sequence_length
+            store, length = self.store("train"), self.flags.sequence_length
             if self.by_documents:
                 self._training = document_windows(store.tokens, store.lengths, length)
             else:
@@ -69,10 +71,10 @@ class LanguageTask(Task):
 
     def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         rows = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
-        return rows, rows * self.config.language.sequence_length
+        return rows, rows * self.flags.sequence_length
 
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
-        return batch_signature(batch_size, self.config.language.sequence_length)
+        return batch_signature(batch_size, self.flags.sequence_length)
 
     def training_batches(self, first_step: int, total_examples: int | None) -> tf.data.Dataset:
         cut, config = self.training, self.config
@@ -87,24 +89,24 @@ class LanguageTask(Task):
         return max(1, min(VALIDATION_LANES, len(self.store("validation").stream()) // (2 * WARM_UP_TOKENS)))
 
     def evaluation_batches(self, split: str, batch_size: int) -> tf.data.Dataset:
-        store, length = self.store(split), self.config.language.sequence_length
+        store, length = self.store(split), self.flags.sequence_length
         if self.by_documents:
             return document_windows(store.tokens, store.lengths, length).in_order(batch_size)
         return Lanes(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
 
     def build_model(self, dtype: str) -> keras.Model:
         config = self.config
-        return LanguageModel(self.facts.vocabulary_size, config.language, config.token, config.model, dtype, config.device.kernel)
+        return LanguageModel(self.facts.vocabulary_size, self.flags, config.of(EmbeddingFlags), config.model, dtype, config.device.kernel)
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.zeros([1, 2], tf.int32))
 
     @property
     def nominal_weight(self) -> float:
-        return float(self.config.budget.batch_size * self.config.language.sequence_length)
+        return float(self.config.budget.batch_size * self.flags.sequence_length)
 
     def initial_state(self, batch_size: int) -> State:
-        model, before = self.config.model, self.config.language.ngram_order - 1
+        model, before = self.config.model, self.flags.ngram_order - 1
         parts = 2 if model.cell == "lstm" else 1
         stack = tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
         return stack, tf.zeros([batch_size, before], tf.int32) if before else ()
@@ -126,7 +128,7 @@ class LanguageTask(Task):
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
-        return language_serving(model, tokenizer, self.by_documents, self.initial_state, config.limits)
+        return language_serving(model, tokenizer, self.by_documents, self.initial_state, config.of(LanguageExportFlags))
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store, counts = self.store(config.split), self.facts.splits[config.split]
@@ -169,7 +171,7 @@ class LanguageTask(Task):
     def _samples(self, model: keras.Model, stream: np.ndarray) -> list[Sample]:
         """Continuations of the text at evenly spaced places of `stream: [N]`."""
         tokenizer = token_store.load_tokenizer(self.config.data_dir, self.manifest)
-        server = LanguageServer(model, tokenizer, self.by_documents, self.initial_state, LimitsConfig())
+        server = LanguageServer(model, tokenizer, self.by_documents, self.initial_state, LanguageExportFlags())
         spare = max(0, len(stream) - PROMPT_TOKENS - SAMPLE_TOKENS)
         places = sorted({spare * number // SAMPLES for number in range(SAMPLES)})
         prompts = [tokenizer.decode(stream[place : place + PROMPT_TOKENS]) for place in places]

@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.dataset.record_files import read_checked, record_shards
-from trainer.dataset.schema import Manifest, TextFacts
+from trainer.dataset.schema import Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.dataset.special_tokens import END
 from trainer.errors import DataError
+from trainer.tasks.language_model.facts import TextFacts
 from trainer.text import tokenizers
 from trainer.text.tokenizer import Tokenizer, read_ids
 
@@ -33,16 +34,9 @@ class TokenStore:
         return np.insert(self.tokens, np.cumsum(self.lengths), END)
 
 
-def text_facts(data_dir: str, manifest: Manifest) -> TextFacts:
-    """What the manifest says of the text; DataError where the dataset is no text."""
-    if manifest.text is None:
-        raise DataError(f"{data_dir} holds no text but {manifest.task} records; prepare it with --task=language_model")
-    return manifest.text
-
-
 def load_tokenizer(data_dir: str, manifest: Manifest) -> Tokenizer:
     """The tokenizer that the dataset was made with; DataError where its vocabulary is missing, damaged or another one."""
-    facts = text_facts(data_dir, manifest)
+    facts = TextFacts.of(manifest)
     return tokenizers.load(facts.tokenizer, data_dir, facts.vocabulary_sha256)
 
 
@@ -52,7 +46,7 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
     Raises:
       DataError: the dataset has no such split, or a shard is missing, truncated or damaged.
     """
-    facts = text_facts(data_dir, manifest)
+    facts = TextFacts.of(manifest)
     if split not in manifest.splits:
         raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
     told = next(feature for feature in manifest.features if feature.name == "tokens")

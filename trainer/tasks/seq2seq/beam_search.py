@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.config.trained_model import SearchConfig
 from trainer.dataset.special_tokens import END, PAD, START
 from trainer.tasks.seq2seq.decoding import Decoder, Hypotheses, Memory, State, length_factor, penalized
+from trainer.tasks.seq2seq.flags import SearchFlags
 
 NEVER = -float("inf")
 WIDEST_CHUNK = 64
@@ -67,7 +67,7 @@ class Continuations(NamedTuple):
 
 
 def beam_search(
-    decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig, n_best: int = 1, attention: bool = False
+    decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchFlags, n_best: int = 1, attention: bool = False
 ) -> Hypotheses:
     """Searches the best translations.
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from trainer.config.trained_model import SearchConfig
 from trainer.dataset.special_tokens import END, PAD, START
+from trainer.tasks.seq2seq.flags import SearchFlags
 from trainer.text.sampling import Sampling, sample
 
 State = Any  # a nest of tensors with leading dimension B
@@ -44,12 +44,12 @@ def length_limit(source_lengths: tf.Tensor) -> tf.Tensor:
     return 2 * tf.cast(source_lengths, tf.int32) + 10
 
 
-def length_factor(tokens: tf.Tensor, search: SearchConfig) -> tf.Tensor:
+def length_factor(tokens: tf.Tensor, search: SearchFlags) -> tf.Tensor:
     """What log probabilities of hypotheses of so many tokens, end token included, are divided by (Wu et al. 2016, equation 14)."""
     return ((5.0 + tf.cast(tokens, tf.float32)) / 6.0) ** search.length_penalty
 
 
-def penalized(log_probabilities: tf.Tensor, tokens: tf.Tensor, coverage: tf.Tensor, mask: tf.Tensor, search: SearchConfig) -> tf.Tensor:
+def penalized(log_probabilities: tf.Tensor, tokens: tf.Tensor, coverage: tf.Tensor, mask: tf.Tensor, search: SearchFlags) -> tf.Tensor:
     """Scores of whole hypotheses: log probability over the length's factor, plus the coverage penalty (Wu et al. 2016, equation 14).
 
     Args:
@@ -66,7 +66,7 @@ def penalized(log_probabilities: tf.Tensor, tokens: tf.Tensor, coverage: tf.Tens
     return scores + search.coverage_penalty * tf.reduce_sum(tf.where(mask, each, 0.0), axis=-1)
 
 
-def greedy(decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig) -> Hypotheses:
+def greedy(decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchFlags) -> Hypotheses:
     """Takes the likeliest token at every step (the first of equals) until the end token, or until `limit: [B]` int32 is reached.
 
     The last token that the limit leaves room for is the end token. Padding and start are never chosen. N is 1; no attention.
@@ -74,7 +74,7 @@ def greedy(decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchCon
     return _one_by_one(decoder, memory, limit, search, lambda logits, step: tf.argmax(logits, axis=1, output_type=tf.int32))
 
 
-def sample_hypotheses(decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig, sampling: Sampling) -> Hypotheses:
+def sample_hypotheses(decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchFlags, sampling: Sampling) -> Hypotheses:
     """As `greedy`, but draws every token; a row depends on its own seed alone."""
 
     def draw(logits: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -84,7 +84,7 @@ def sample_hypotheses(decoder: Decoder, memory: Memory, limit: tf.Tensor, search
 
 
 def _one_by_one(
-    decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchConfig, choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    decoder: Decoder, memory: Memory, limit: tf.Tensor, search: SearchFlags, choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> Hypotheses:
     """One hypothesis a row, whose tokens `choose(logits [B, V], step)` picks; a row that has ended only waits for the others."""
     longest = tf.maximum(tf.reduce_max(limit), 1)  # one step where there are no rows: TensorFlow cannot stack an empty list

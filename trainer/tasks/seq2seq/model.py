@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer.config.train import ModelConfig, TokenConfig, TranslationConfig
+from trainer.config.train import ModelFlags
 from trainer.nn.model import Model
 from trainer.nn.recurrent import Recurrent, RecurrentStack
 from trainer.nn.step_context import Noise, dropout
 from trainer.tasks.seq2seq.attention import Attention, float32
+from trainer.tasks.seq2seq.flags import TranslationFlags
+from trainer.text.flags import EmbeddingFlags
 
 State = Any  # a nest of tensors with leading dimension B
 
@@ -44,9 +46,9 @@ class Seq2Seq(Model):
         source_vocabulary: int,
         target_vocabulary: int,
         joint: bool,
-        translation: TranslationConfig,
-        token: TokenConfig,
-        model: ModelConfig,
+        translation: TranslationFlags,
+        token: EmbeddingFlags,
+        model: ModelFlags,
         dtype: str,
         kernel: str = "auto",
     ):

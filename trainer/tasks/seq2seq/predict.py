@@ -16,9 +16,11 @@ from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem, TrainerError
 from trainer.storage.atomic_file import whole_file
-from trainer.tasks.requests import ask, no_paths, rows_at_once, strings
+from trainer.tasks.requests import ask, rows_at_once, strings
 from trainer.tasks.seq2seq import attention_plot
 from trainer.tasks.seq2seq.attention_plot import Attention
+from trainer.tasks.seq2seq.flags import DecodingFlags
+from trainer.text.flags import SamplingFlags
 from trainer.text.sampling_choices import sampling_choices
 
 Translations = list[dict[str, Any]]  # of one sentence, best first: text, score, log_probability
@@ -45,14 +47,13 @@ def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig
 
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags that do not go together, or not with this export."""
-    no_paths(config)
-    problems = []
-    if config.n_best > contract["n_best"]:
+    problems, flags = [], config.of(DecodingFlags)
+    if flags.n_best > contract["n_best"]:
         told = f"is above the {contract['n_best']} that the model was exported with"
-        problems.append(Problem("n_best", config.n_best, told, f"export it with --n_best={config.n_best}"))
-    if config.n_best > 1 and config.decoding != "beam":
-        problems.append(Problem("n_best", config.n_best, f"has no effect with --decoding={config.decoding}", "use --decoding=beam"))
-    if config.plot and config.decoding != "beam":
+        problems.append(Problem("n_best", flags.n_best, told, f"export it with --n_best={flags.n_best}"))
+    if flags.n_best > 1 and flags.decoding != "beam":
+        problems.append(Problem("n_best", flags.n_best, f"has no effect with --decoding={flags.decoding}", "use --decoding=beam"))
+    if config.plot and flags.decoding != "beam":
         problems.append(Problem("plot", config.plot, "shows what beam search attended to", "use --decoding=beam"))
     if problems:
         raise ConfigError(problems)
@@ -109,20 +110,20 @@ def translate(model: Any, contract: dict[str, Any], sentences: list[str], config
                     {"text": text.decode(errors="replace"), "score": float(score), "log_probability": float(nats)}
                     for text, score, nats in each
                     if np.isfinite(score)
-                ][: config.n_best]
+                ][: config.of(DecodingFlags).n_best]
             progress.update(len(part))
     return found
 
 
 def _signature(model: Any, contract: dict[str, Any], config: PredictConfig) -> Callable[[list[str], list[int]], list[np.ndarray]]:
     """Maps texts and their line numbers to translations, scores and log probabilities, [B, N] each."""
-    if config.decoding == "beam":
+    if config.of(DecodingFlags).decoding == "beam":
         name, outputs = "serving_default", ("translations", "scores", "log_probabilities")
     else:
-        name, outputs = config.decoding, ("translation", "score", "log_probability")
+        name, outputs = config.of(DecodingFlags).decoding, ("translation", "score", "log_probability")
 
     def run(texts: list[str], lines: list[int]) -> list[np.ndarray]:
-        choices = sampling_choices(config, lines) if config.decoding == "sample" else {}
+        choices = sampling_choices(config.of(SamplingFlags), config.seed, lines) if config.of(DecodingFlags).decoding == "sample" else {}
         found = ask(model, name, contract, {"text": strings(texts), **choices})
         return [found[output].reshape(len(texts), -1) for output in outputs]
 
@@ -134,7 +135,7 @@ def write(sentences: list[str], found: list[Translations], config: PredictConfig
 
     The line is the translation; with --n_best above 1 it is JSON: `{"source", "translations": [{"text", "score", "log_probability"}]}`.
     """
-    if config.n_best == 1:
+    if config.of(DecodingFlags).n_best == 1:
         lines = [" ".join(translations[0]["text"].split("\n")) for translations in found]
     else:
         both = zip(sentences, found)

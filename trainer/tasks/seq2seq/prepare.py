@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import trainer
-from trainer.config.prepare import PrepareConfig
+from trainer.config.prepare import INPUTS, PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.pair_facts import PairCounts, PairFacts, VocabularyFacts
 from trainer.dataset.preparation import Plan
 from trainer.dataset.schema import Manifest, Split
 from trainer.errors import DataError
 from trainer.tasks import tfds_source
+from trainer.tasks.seq2seq.facts import PairCounts, PairFacts, VocabularyFacts
+from trainer.tasks.seq2seq.flags import PairFlags
 from trainer.tasks.seq2seq.records import Rules, pair_features, pair_shards
 from trainer.tasks.seq2seq.sample_dates import sample_dates
 from trainer.tasks.seq2seq.source import PairStretch, PairTexts, align, open_pairs, split_pairs
 from trainer.text import vocabulary
+from trainer.text.flags import TokenizerFlags
 from trainer.text.text_pieces import Memory, Source
 from trainer.text.text_source import index_sources
 from trainer.text.tokenizer import Tokenizer
-
-FLAGS = {"train": "input", "validation": "validation_input", "test": "test_input"}
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     if config.source == "tfds":
         return tfds_source.pieces(config)
     files = find_split_files(config)
-    return {split: open_pairs(paths, FLAGS[split]) for split, paths in files.items() if paths}
+    return {split: open_pairs(paths, INPUTS[split]) for split, paths in files.items() if paths}
 
 
 def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
@@ -47,31 +47,31 @@ def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Pa
     Raises:
       DataError, ConfigError: as `Source.read`, `align`, `split_pairs` and `vocabulary.build`.
     """
+    flags = config.of(PairFlags)
     indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
-    aligned = {
-        split: align([next(indexed) for _ in sources], FLAGS[split], "surplus" in config.drop_pairs) for split, sources in given.items()
-    }
+    drops_surplus = "surplus" in flags.drop_pairs
+    aligned = {split: align([next(indexed) for _ in sources], INPUTS[split], drops_surplus) for split, sources in given.items()}
     stretches = split_pairs(aligned, config.splits)
     tokenizers = _vocabularies(stretches["train"], config, parts)
     shards = {}
     for split, stretch in stretches.items():
-        limits = config.max_source_tokens, config.max_target_tokens
+        limits = flags.max_source_tokens, flags.max_target_tokens
         # A score counts every pair of its split, so only training leaves out what is long.
-        rules = Rules("empty" in config.drop_pairs, *limits, drop_long=split == "train")
+        rules = Rules("empty" in flags.drop_pairs, *limits, drop_long=split == "train")
         shards[split] = pair_shards(*tokenizers, stretch, rules, config.num_shards)
-    files = _files(tokenizers, config.joint_vocabulary)
+    files = _files(tokenizers, flags.joint_vocabulary)
     return Plan(shards, partial(_describe, config, tokenizers, stretches), partial(_save, tokenizers, files))
 
 
 def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Parts) -> tuple[Tokenizer, Tokenizer]:
     """The vocabularies of source and target; one object where they are joint."""
-    options = {"model_type": config.sentencepiece_type} if config.tokenizer == "sentencepiece" else {}
+    flags, tokens = config.of(PairFlags), config.of(TokenizerFlags)
 
     def build(name: str, sides: tuple[tuple[int, ...], ...]) -> Tokenizer:
-        texts = [PairTexts(training, own, "empty" in config.drop_pairs) for own in sides]
-        return vocabulary.build(parts, name, config.tokenizer, texts, config.vocab_size, **options)
+        texts = [PairTexts(training, own, "empty" in flags.drop_pairs) for own in sides]
+        return vocabulary.build(parts, name, tokens.tokenizer, texts, tokens.vocab_size, **tokens.options)
 
-    if config.joint_vocabulary:
+    if flags.joint_vocabulary:
         joint = build("vocabulary", ((0,), (1,)))
         return joint, joint
     return build("source_vocabulary", ((0,),)), build("target_vocabulary", ((1,),))
@@ -105,7 +105,7 @@ def _describe(
     """
     dropped = {}
     for split, own in found.items():
-        out = {"empty": own["empty"] if "empty" in config.drop_pairs else 0, "surplus": stretches[split].surplus}
+        out = {"empty": own["empty"] if "empty" in config.of(PairFlags).drop_pairs else 0, "surplus": stretches[split].surplus}
         dropped[split] = {**out, "over_long": own["over_long"] if split == "train" else 0}
         _check_left(split, stretches[split], own)
     _log_findings(found, dropped)
@@ -115,10 +115,10 @@ def _describe(
         )
         for split, own in found.items()
     }
-    files = _files(tokenizers, config.joint_vocabulary)
+    files = _files(tokenizers, config.of(PairFlags).joint_vocabulary)
     source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
-    facts = PairFacts(config.tokenizer, config.joint_vocabulary, source, target, counts)
-    written = Manifest(name, config.task, pair_features(*tokenizers), splits, pairs=facts, created_by=f"trainer {trainer.__version__}")
+    facts = PairFacts(config.of(TokenizerFlags).tokenizer, config.of(PairFlags).joint_vocabulary, source, target, counts)
+    written = Manifest(name, config.task, pair_features(*tokenizers), splits, facts, created_by=f"trainer {trainer.__version__}")
     return written, _results(facts, found)
 
 

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.trained_model import ExportConfig, SearchConfig
+from trainer.config.trained_model import ExportConfig
 from trainer.dataset.special_tokens import END, SPECIAL
 from trainer.tasks.request_checks import at_most_tokens, checked_sampling
 from trainer.tasks.seq2seq.beam_search import beam_search
 from trainer.tasks.seq2seq.decoding import Hypotheses, Memory, greedy, length_limit, sample_hypotheses
+from trainer.tasks.seq2seq.flags import SearchFlags, TranslationExportFlags
 from trainer.tasks.serving import Serving, Signature
 from trainer.text.graph_tokenizers import GraphTokenizer, graph_tokenizer
 from trainer.text.sampling import Sampling
@@ -31,7 +32,7 @@ class TranslationServer:
         model: keras.Model,
         source: Tokenizer,
         target: Tokenizer,
-        search: SearchConfig,
+        search: SearchFlags,
         n_best: int = 1,
         largest_source_tokens: int = tf.int32.max,
     ):
@@ -126,7 +127,8 @@ def _pieces(tokenizer: GraphTokenizer, ids: tf.Tensor) -> tf.Tensor:
 
 def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, config: ExportConfig) -> Serving:
     """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence model."""
-    server = TranslationServer(model, source, target, config.search, config.n_best, config.limits.largest_source_tokens)
+    search, flags = config.of(SearchFlags), config.of(TranslationExportFlags)
+    server = TranslationServer(model, source, target, search, flags.n_best, flags.largest_source_tokens)
     text = tf.TensorSpec([None], tf.string, "text")
     texts: dict[str, np.ndarray] = {"text": np.array([b"A man", b"", b"12 of a longer sentence, 2026."])}
     signatures = {
@@ -140,8 +142,8 @@ def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, co
         "tokenizer": source.kind,
         "source_vocabulary": {"size": source.size, "sha256": source.sha256},
         "target_vocabulary": {"size": target.size, "sha256": target.sha256},
-        "n_best": config.n_best,
-        "limits": {"source_tokens": config.limits.largest_source_tokens},
-        **dataclasses.asdict(config.search),
+        "n_best": flags.n_best,
+        "limits": {"source_tokens": flags.largest_source_tokens},
+        **dataclasses.asdict(search),
     }
     return Serving(signatures, contract, (server.source, server.target), server.source.op_modules)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from trainer.config.train import SPLITS
+from trainer.config.splits import SPLITS
 from trainer.dataset.split_borders import split_borders
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.text.text_pieces import Indexed, Source, open_text

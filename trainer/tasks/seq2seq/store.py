@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.pair_facts import PairFacts
 from trainer.dataset.record_files import read_checked, record_shards
 from trainer.dataset.schema import Feature, Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.errors import DataError
+from trainer.tasks.seq2seq.facts import PairFacts
 from trainer.text import tokenizers
 from trainer.text.tokenizer import Tokenizer, read_ids
 
@@ -40,20 +40,13 @@ class PairStore:
     target_text: list[str]
 
 
-def pair_facts(data_dir: str, manifest: Manifest) -> PairFacts:
-    """What the manifest says of the pairs; DataError where the dataset holds none."""
-    if manifest.pairs is None:
-        raise DataError(f"{data_dir} holds no pairs but {manifest.task} records; prepare it with --task=seq2seq")
-    return manifest.pairs
-
-
 def load_tokenizers(data_dir: str, manifest: Manifest) -> tuple[Tokenizer, Tokenizer]:
     """The tokenizers of source and target (one object where they share a vocabulary).
 
     Raises:
       DataError: a vocabulary is missing, damaged or another one than the dataset was made with.
     """
-    facts = pair_facts(data_dir, manifest)
+    facts = PairFacts.of(manifest)
     source = tokenizers.load(facts.tokenizer, data_dir, facts.source.sha256, facts.source.file)
     if facts.target == facts.source:
         return source, source
@@ -66,7 +59,7 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
     Raises:
       DataError: the dataset has no such split, or a shard is missing, truncated or damaged.
     """
-    facts = pair_facts(data_dir, manifest)
+    facts = PairFacts.of(manifest)
     if split not in manifest.splits:
         has = ", ".join(manifest.splits)
         raise DataError(f"{data_dir} has no {split} split, it has {has}; prepare it with --{split}_input, or --splits that give one")

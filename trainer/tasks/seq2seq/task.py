@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.train import TrainConfig
-from trainer.config.trained_model import EvaluateConfig, ExportConfig, SearchConfig
+from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
 from trainer.dataset.special_tokens import START
 from trainer.nn.cross_entropy import smoothed_cross_entropy
@@ -20,17 +20,20 @@ from trainer.tasks.seq2seq.batches import PairBatches, batch_signature
 from trainer.tasks.seq2seq.beam_search import beam_search
 from trainer.tasks.seq2seq.decoding import greedy, length_limit
 from trainer.tasks.seq2seq.evaluation import Search, translate
+from trainer.tasks.seq2seq.facts import PairFacts
+from trainer.tasks.seq2seq.flags import SearchFlags, TranslationFlags
 from trainer.tasks.seq2seq.metrics import translation_metrics
 from trainer.tasks.seq2seq.model import Seq2Seq
 from trainer.tasks.seq2seq.report import attention_section, examples, examples_section, headline, length_section
 from trainer.tasks.seq2seq.signatures import TranslationServer, seq2seq_serving
 from trainer.tasks.serving import Serving
 from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.text.flags import EmbeddingFlags
 from trainer.text.tokenizer import Tokenizer
 
 LOSS = "nats_per_token"
 VALIDATION_ROWS = 64
-GREEDY = SearchConfig(beam_size=1, length_penalty=0.0)
+GREEDY = SearchFlags(beam_size=1, length_penalty=0.0)
 
 
 class Seq2SeqTask(Task):
@@ -38,8 +41,8 @@ class Seq2SeqTask(Task):
 
     def __init__(self, config: TrainConfig, manifest: Manifest):
         super().__init__(config, manifest)
-        self.facts = pair_store.pair_facts(config.data_dir, manifest)
-        metric = config.translation.best_metric
+        self.facts, self.flags = PairFacts.of(manifest), config.of(TranslationFlags)
+        metric = self.flags.best_metric
         self.score_name, self.higher_is_better = (LOSS, False) if metric == "loss" else (metric, True)
         self._stores: dict[str, pair_store.PairStore] = {}
         self._batches: dict[str, PairBatches] = {}
@@ -55,7 +58,7 @@ class Seq2SeqTask(Task):
     def batches(self, split: str) -> PairBatches:
         """The batches of a split."""
         if split not in self._batches:
-            self._batches[split] = PairBatches(self.store(split), self.config.budget.batch_size, self.config.translation.batch_unit)
+            self._batches[split] = PairBatches(self.store(split), self.config.budget.batch_size, self.flags.batch_unit)
         return self._batches[split]
 
     @property
@@ -99,7 +102,7 @@ class Seq2SeqTask(Task):
     def build_model(self, dtype: str) -> keras.Model:
         config, facts = self.config, self.facts
         sizes = (facts.source.size, facts.target.size, facts.joint)
-        return Seq2Seq(*sizes, config.translation, config.token, config.model, dtype, config.device.kernel)
+        return Seq2Seq(*sizes, self.flags, config.of(EmbeddingFlags), config.model, dtype, config.device.kernel)
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.ones([1, 2], tf.int32), tf.ones([1], tf.int32), tf.ones([1, 2], tf.int32))
@@ -125,7 +128,7 @@ class Seq2SeqTask(Task):
     def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         compact = not self.config.device.jit_compile  # XLA wants sizes that do not depend on values
         outputs, labels, weights = self._outputs(model, batch, noise, compact)
-        smoothing = self.config.translation.label_smoothing
+        smoothing = self.flags.label_smoothing
         matrix, bias = model.output_weights()
         total = smoothed_cross_entropy(outputs, matrix, bias, labels, weights, smoothing)
         return total, tf.reduce_sum(weights), state
@@ -139,7 +142,7 @@ class Seq2SeqTask(Task):
         return {LOSS: (nats, count), "token_accuracy": (right, count)}, state
 
     def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
-        if self.config.translation.best_metric == "loss":
+        if self.flags.best_metric == "loss":
             return means
         if self._greedy is None:
             self._greedy = _search_function(model, GREEDY)
@@ -154,7 +157,7 @@ class Seq2SeqTask(Task):
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store = self.store(config.split)
-        hypotheses = self._translations(_search_function(model, config.search), config.split, config.batch_size)
+        hypotheses = self._translations(_search_function(model, config.of(SearchFlags)), config.split, config.batch_size)
         metrics = translation_metrics(hypotheses, store.target_text)
         run = tf.function(lambda batch: self.validation_sums(model, batch, ())[0])
         totals: dict[str, list[float]] = {}
@@ -175,14 +178,14 @@ class Seq2SeqTask(Task):
 
     def _attention(self, model: keras.Model, config: EvaluateConfig, text: str) -> list[Section]:
         """The attention over one source; nothing where its translation is empty."""
-        server = TranslationServer(model, *self.tokenizers, config.search)
+        server = TranslationServer(model, *self.tokenizers, config.of(SearchFlags))
         found = {name: value.numpy()[0] for name, value in server.attention(tf.constant([text])).items()}
         source, target = ([piece.decode("utf-8", "replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
         written = int(np.sum(found["attention"].any(axis=1)))
         return [attention_section(found["attention"], source, target[:written])] if written else []
 
 
-def _search_function(model: keras.Model, search: SearchConfig) -> Search:
+def _search_function(model: keras.Model, search: SearchFlags) -> Search:
     """One graph for sources of any shape; a beam of 1 without penalties is the greedy search, which is faster."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])

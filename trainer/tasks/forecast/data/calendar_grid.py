@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.dataset.schema import Interval
 from trainer.tasks.forecast.data.calendar_features import civil_from_days, days_from_civil, days_of
+from trainer.tasks.forecast.data.intervals import Interval
 
 _DAY = 86_400
 

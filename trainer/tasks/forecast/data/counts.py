@@ -7,15 +7,15 @@ import numpy as np
 from trainer.dataset.schema import Manifest
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.series_store import GroupSeries, series_names
+from trainer.tasks.forecast.facts import SeriesFacts
 
 _FLOAT32 = float(np.finfo(np.float32).eps)
 
 
 def check_counts(manifest: Manifest, groups: list[GroupSeries]) -> None:
     """Raises DataError where an observed value is negative, fractional, or too large for float32 to tell from its neighbours."""
-    assert manifest.series is not None
     names = iter(series_names(manifest))
-    for facts, group in zip(manifest.series.groups, groups):
+    for facts, group in zip(SeriesFacts.of(manifest).groups, groups):
         mean, std = np.asarray(facts.mean), np.asarray(facts.std)
         raw = group.values.astype(np.float64) * std + mean
         # the values come back from their standardised float32, whose rounding is that of the distance from the mean

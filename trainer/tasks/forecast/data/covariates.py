@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.dataset.schema import KnownColumn, SeriesFacts, StaticColumn
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.series_spool import Group
+from trainer.tasks.forecast.facts import KnownColumn, SeriesFacts, StaticColumn
 
 
 def describe_known(groups: Sequence[Group]) -> tuple[KnownColumn, ...]:

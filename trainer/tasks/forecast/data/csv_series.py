@@ -15,10 +15,10 @@ from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
-from trainer.dataset import intervals
 from trainer.dataset.input_files import not_utf8, readable
-from trainer.dataset.schema import Interval
 from trainer.errors import DataError
+from trainer.tasks.forecast.data import intervals
+from trainer.tasks.forecast.data.intervals import Interval
 
 BLOCK_ROWS = 4096
 BLOCK_CELLS = 1 << 20  # of wide tables, fewer rows: a block's texts take far more memory than its numbers

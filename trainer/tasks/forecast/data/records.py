@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.dataset import intervals
 from trainer.dataset.schema import Feature
 from trainer.dataset.tfrecord import FeatureValue
 from trainer.errors import DataError
+from trainer.tasks.forecast.data import intervals
 from trainer.tasks.forecast.data.series_spool import Group
 
 MAX_RECORD_ROWS = 4096

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.dataset.intervals import format_time
-from trainer.dataset.schema import Interval
 from trainer.storage.atomic_file import whole_file
 from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.data.intervals import Interval, format_time
 
 COLUMNS = ("north", "south", "harbour", "works")
 SAMPLE_FILE = "sample.csv"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.dataset.schema import Interval
 from trainer.storage.atomic_file import whole_file
 from trainer.tasks.forecast.data.csv_series import RawSeries
+from trainer.tasks.forecast.data.intervals import Interval
 
 BLOCK_VALUES = 1 << 20  # of which statistics are taken at once
 ENDINGS = ("values", "times", "known")

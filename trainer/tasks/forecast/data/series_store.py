@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.train import splits_through
+from trainer.config.splits import splits_through
 from trainer.dataset.record_files import read_checked, record_shards
 from trainer.dataset.schema import Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.errors import DataError
 from trainer.tasks.forecast.data import covariates
 from trainer.tasks.forecast.data.segments import Segment
+from trainer.tasks.forecast.facts import SeriesFacts
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,11 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     Raises:
       DataError: the dataset has no such split, or a shard is missing, truncated or damaged.
     """
-    if manifest.series is None:
-        raise DataError(f"{data_dir} holds no series but {manifest.task} records; prepare it with --task=forecast")
+    facts = SeriesFacts.of(manifest)
     if split not in manifest.splits:
         raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
     splits = tuple(name for name in splits_through(split) if name in manifest.splits)
     paths = check_files(data_dir, manifest, splits)
-    facts = manifest.series
     columns = len(facts.columns)
     ends = [max((group.splits[name][1] for name in splits if name in group.splits), default=0) for group in facts.groups]
     values = [np.zeros((end, columns), np.float32) for end in ends]
@@ -148,6 +147,6 @@ def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment
 
 def series_names(manifest: Manifest) -> list[str]:
     """Names of all series in the order of `Segment.series`: the column, with the group before it where there are several."""
-    assert manifest.series is not None
-    several = len(manifest.series.groups) > 1
-    return [f"{group.name}/{column}" if several else column for group in manifest.series.groups for column in manifest.series.columns]
+    facts = SeriesFacts.of(manifest)
+    several = len(facts.groups) > 1
+    return [f"{group.name}/{column}" if several else column for group in facts.groups for column in facts.columns]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.schema import SeriesFacts
 from trainer.dataset.shuffle import shuffled_index
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.calendar_features import NUM_TIME_FEATURES, time_features
 from trainer.tasks.forecast.data.covariates import static_features
 from trainer.tasks.forecast.data.segments import Segment, window_starts
 from trainer.tasks.forecast.data.slices import Stretches
+from trainer.tasks.forecast.facts import SeriesFacts
 
 Batch = dict[str, tf.Tensor]
 

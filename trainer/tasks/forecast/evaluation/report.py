@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 from markupsafe import Markup
 
-from trainer.dataset import intervals
-from trainer.dataset.schema import Interval
 from trainer.reports.comparison import comparison
 from trainer.reports.parts import Figure, Headline, Meaning, Section, Table, ranked_places
 from trainer.reports.svg_charts import SMALL, Axes, Band, Line, line_chart
+from trainer.tasks.forecast.data import intervals
+from trainer.tasks.forecast.data.intervals import Interval
 from trainer.tasks.forecast.data.segments import Segment, window_starts
 from trainer.tasks.forecast.data.windows import Windows
 from trainer.tasks.forecast.evaluation.scoring import Prediction, SeriesScale

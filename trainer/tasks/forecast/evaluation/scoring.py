@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.dataset.schema import Interval
+from trainer.tasks.forecast.data.intervals import Interval
 from trainer.tasks.forecast.data.segments import Segment
 from trainer.tasks.forecast.evaluation.baselines import Baseline, fit_baselines
 from trainer.tasks.forecast.evaluation.path_metrics import PathMetrics

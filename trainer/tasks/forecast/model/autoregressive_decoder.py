@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer.config.train import ModelConfig
+from trainer.config.train import ModelFlags
 from trainer.nn.recurrent import RecurrentStack
 from trainer.nn.step_context import Noise, dropout
 from trainer.tasks.forecast.data.windows import WindowShape
@@ -44,7 +44,7 @@ class Rollout(keras.layers.Layer):
     """
 
     def __init__(
-        self, shape: WindowShape, segment: int, model: ModelConfig, dtype: str, kernel: str, numbers: int, start: str = "glorot_uniform"
+        self, shape: WindowShape, segment: int, model: ModelFlags, dtype: str, kernel: str, numbers: int, start: str = "glorot_uniform"
     ):
         """Writes so many `numbers` of each value; `start` is the initializer of the matrix that writes them."""
         super().__init__(name="rollout", dtype=dtype)

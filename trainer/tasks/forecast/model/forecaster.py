@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.train import ForecastConfig, ModelConfig
+from trainer.config.train import ModelFlags
 from trainer.nn.model import Model
 from trainer.nn.step_context import Noise
 from trainer.tasks.forecast.data.windows import Batch, WindowShape
+from trainer.tasks.forecast.flags import ForecastFlags
 from trainer.tasks.forecast.model.autoregressive_decoder import Given, Rollout
 from trainer.tasks.forecast.model.distributions import Distribution
 from trainer.tasks.forecast.model.networks import Encoder, ParallelNetwork
@@ -58,8 +59,8 @@ class Forecaster(Model):
         self,
         shape: WindowShape,
         num_series: int,
-        forecast: ForecastConfig,
-        model: ModelConfig,
+        forecast: ForecastFlags,
+        model: ModelFlags,
         dtype: str,
         kernel: str = "auto",
         distribution: Distribution | None = None,

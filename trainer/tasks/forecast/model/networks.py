@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer.config.train import ModelConfig
+from trainer.config.train import ModelFlags
 from trainer.nn.recurrent import RecurrentStack
 from trainer.nn.step_context import Noise, dropout
 from trainer.tasks.forecast.data.windows import Batch, WindowShape
@@ -32,7 +32,7 @@ class Read(NamedTuple):
 class Encoder(keras.layers.Layer):
     """Reads the lookback, segment by segment (SegRNN, Lin et al. 2023) or step by step, and looks up the embedding of the series."""
 
-    def __init__(self, shape: WindowShape, segment: int, num_series: int, model: ModelConfig, dtype: str, kernel: str, embeds: bool):
+    def __init__(self, shape: WindowShape, segment: int, num_series: int, model: ModelFlags, dtype: str, kernel: str, embeds: bool):
         """`embeds` says whether the series gets an embedding."""
         super().__init__(name="encoder", dtype=dtype, autocast=False)
         self._shape, self._segment = shape, segment
@@ -66,7 +66,7 @@ class ParallelNetwork(keras.layers.Layer):
         shape: WindowShape,
         segment: int,
         num_series: int,
-        model: ModelConfig,
+        model: ModelFlags,
         dtype: str,
         kernel: str,
         *,

@@ -1,4 +1,4 @@
-"""The backtest of a forecaster: which rows each origin may know, and what forecasts from it."""
+"""The evaluation of a forecaster: of a whole split, or a backtest, for which each origin may know the rows before it alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.forecast.data import series_store
 from trainer.tasks.forecast.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
 from trainer.tasks.forecast.evaluation.report import calibration_section, headline, horizon_section, series_section
+from trainer.tasks.forecast.flags import BacktestFlags, CalibrationFlags
 from trainer.tasks.forecast.task import ForecastTask
 from trainer.tasks.task import Batch, Refit
 
@@ -45,24 +46,36 @@ def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series
     return groups
 
 
-def backtest_evaluation(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None) -> Evaluation:
-    """Forecasts `config.rolling.windows` windows of the split; `refit` trains anew for each, None takes `model` for all.
+def run(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit) -> Evaluation:
+    """Scores a split, or forecasts from rolling origins at its end where `--backtest` says so; `refit` trains such a task anew.
 
-    Intervals are calibrated as `config.conformal` says, with what is over before an origin or with the validation split; of a model that
+    Raises:
+      ConfigError: so many origins do not fit into the split.
+    """
+    flags = config.of(BacktestFlags)
+    if not flags.backtest:
+        return task.evaluate(model, config)
+    return backtest_evaluation(task, model, config, refit if flags.refit else None)
+
+
+def backtest_evaluation(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None) -> Evaluation:
+    """Forecasts `--windows` windows of the split; `refit` trains anew for each, None takes `model` for all.
+
+    Intervals are calibrated as `--conformal` says, with what is over before an origin or with the validation split; of a model that
     is trained anew, this is its own.
 
     Raises:
       ConfigError: so many origins do not fit into the split.
     """
-    facts = task.manifest.series
-    assert facts is not None and config.rolling.windows is not None
+    facts, rolling, conformal = task.facts, config.of(BacktestFlags), config.of(CalibrationFlags).conformal
+    assert rolling.windows is not None
     shape, split = task.shape, config.split
     segments, windows = task.segments(split, task.joint), task.windows(split)
     scale = task.scale()
-    origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, config.rolling.windows, config.rolling.stride)
+    origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride)
 
     rivals = task.rivals(split)
-    readout, adjust = task.calibrated(model, config.conformal, split) if refit is None else (task.readout, None)
+    readout, adjust = task.calibrated(model, conformal, split) if refit is None else (task.readout, None)
     unchanged = Fitted(task.predictor(model, readout), rivals, adjust)
 
     def fit(origin: Origin) -> Fitted:
@@ -71,7 +84,7 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
         logger.info("training on what is before %s", origin.label)
         make = functools.partial(ForecastTask, groups=groups_before(task, split, origin))
         own, trained = make(task.config, task.manifest), refit(make)
-        readout = dataclasses.replace(own.readout, conformal=own.conformal_now(trained, config.conformal))
+        readout = dataclasses.replace(own.readout, conformal=own.conformal_now(trained, conformal))
         return Fitted(own.predictor(trained, readout), dataclasses.replace(rivals, points=own.baselines()))
 
     def batches(origin: Origin) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -80,7 +93,7 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
             part = numbers[first : first + config.batch_size]
             yield part, windows.batch(tf.constant(part), tf.ones(len(part)))
 
-    scores = backtest(origins, fit, batches, shape.horizon, config.rolling.stride, scale)
+    scores = backtest(origins, fit, batches, shape.horizon, rolling.stride, scale)
     scores["backtest"]["refit"] = refit is not None
     count = len(origins) * len(task.segments(split, True))
 

@@ -7,10 +7,10 @@ import re
 import string
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.dataset.schema import Interval
 from trainer.errors import DataError
 
 DAY = 86400
@@ -21,6 +21,14 @@ _TIME = re.compile(
     r"(\d{4})[-/](\d\d?)(?:[-/](\d\d?)(?:[ T]+(\d\d?):(\d\d)(?::(\d\d)(?:\.0+)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?)?",
     re.ASCII | re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Distance of two neighbouring time steps: `count` seconds, or `count` calendar months."""
+
+    count: int
+    unit: str  # "second" or "month"
 
 
 class TimeTextError(ValueError):
