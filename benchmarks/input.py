@@ -159,7 +159,7 @@ def waiting(task: Any, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def measure(name: str, work_dir: Path, rounds: int, quick: bool) -> dict[str, Any]:
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
 
     data_dir = prepared(name, work_dir)

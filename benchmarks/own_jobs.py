@@ -9,8 +9,8 @@ def run(meter: Meter, arguments: list[str]) -> None:
     """Trains with train flags; the meter ticks after every visit."""
     from trainer.cli import flags
     from trainer.cli.lean_imports import without_matplotlib
-    from trainer.dataset.manifest import read
     from trainer.tasks.configurations import TrainConfig
+    from trainer.tasks.datasets import read
 
     config = flags.parse(TrainConfig, arguments)
     with without_matplotlib():

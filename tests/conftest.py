@@ -147,7 +147,7 @@ def train_config(data_dir, model_dir, *more: str):
 
 def untrained(config: TrainConfig):
     """The task of a configuration's dataset and its model with the first weights, as an export computes with it."""
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
 
     task = task_for(config, read(config.data_dir))

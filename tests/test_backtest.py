@@ -19,7 +19,7 @@ def evaluate_config(data_dir, *more):
 
 
 def task_on(data_dir, *more):
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.forecast.task import ForecastTask
 
     return ForecastTask(train_config(data_dir, "none", *more), read(str(data_dir)))

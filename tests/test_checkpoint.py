@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer.dataset.manifest import read
 from trainer.errors import DataError
+from trainer.tasks.datasets import read
 
 
 def make(config):

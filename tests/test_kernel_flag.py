@@ -12,9 +12,9 @@ from test_seq2seq_task import config_for as pair_config
 from test_seq2seq_task import pair_data  # noqa: F401 (a fixture)
 
 from trainer.cli import flags
-from trainer.dataset.manifest import read
 from trainer.errors import EXIT_CONFIG, ConfigError
 from trainer.tasks.configurations import TrainConfig
+from trainer.tasks.datasets import read
 
 
 @pytest.mark.parametrize("kernel", ["auto", "cudnn", "cpu"])

@@ -14,9 +14,9 @@ from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
 from trainer.cli import flags
-from trainer.dataset.manifest import read
 from trainer.errors import EXIT_DATA, EXIT_DONE, EXIT_RESTART
 from trainer.tasks.configurations import PrepareConfig, TrainConfig
+from trainer.tasks.datasets import read
 
 WORDS = tuple("the cat sat on the mat and the dog ran to the end of the long road where birds sing".split())  # noqa: SIM905
 

@@ -16,7 +16,7 @@ def whole_series(tmp_path_factory):
 
 
 def train(config):
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.training import run
     from trainer.training.preemption import Preemption
     from trainer.training.supervisor import Heartbeat

@@ -80,7 +80,7 @@ def trained(tf, small_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stepper(trained):
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
     from trainer.training.run import build
     from trainer.training.strategy import make_strategy

@@ -95,7 +95,7 @@ def text_dataset(tmp_path_factory):
 
 def train_here(config) -> None:
     """The same command without a process of its own."""
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat
@@ -205,8 +205,8 @@ def test_clusters_that_do_not_fit_are_told_before_tensorflow_starts(strategy, ad
 
 
 def test_weights_that_differ_between_replicas_stop_the_run(tf, small_dataset):
-    from trainer.dataset.manifest import read
     from trainer.errors import ReplicaError
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
     from trainer.training.run import build
     from trainer.training.strategy import make_strategy

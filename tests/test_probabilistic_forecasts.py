@@ -34,7 +34,7 @@ def counts(tmp_path_factory):
 def built(data, tmp_path, *options):
     import keras
 
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
 
     keras.utils.set_random_seed(0)

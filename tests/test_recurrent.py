@@ -149,7 +149,8 @@ def test_a_graph_with_cudnn_has_its_op_and_on_this_machine_auto_has_not(tf, cell
     assert "CudnnRNNV3" in ops[0]
     if not tf.config.list_logical_devices("GPU"):
         assert "CudnnRNNV3" not in ops[1]
-    forced.use_portable_kernels()
+    for layer in forced._stacked:
+        layer.use_portable_kernels()
     portable = names_of_ops(tf.function(lambda x: forced(x)).get_concrete_function(x))
     assert "CudnnRNNV3" not in portable
 
@@ -205,7 +206,9 @@ def test_the_kernel_is_told_once(tf, caplog):
 def test_exported_graphs_hold_plain_ops_for_any_batch(tf, tmp_path):
     stack = stack_of("gru", 2, bidirectional=True)
     stack(random_input(tf, 1, 4, 3))
-    stack.use_portable_kernels()
+    for layer in stack._flatten_layers():
+        if hasattr(layer, "use_portable_kernels"):
+            layer.use_portable_kernels()
     module = tf.Module()
     module.variables_of_stack = [weight.value for weight in stack.variables]
     module.serve = tf.function(lambda x, n: stack.run(x, lengths=n)[0])

@@ -90,7 +90,7 @@ def pair_data(directory):
 @pytest.fixture(scope="module")
 def reports(tf, tmp_path_factory):
     """A short run and one evaluation of each kind: kind -> directory with data, model and report, and the result."""
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.training.preemption import Preemption
     from trainer.training.run import train
     from trainer.training.supervisor import Heartbeat

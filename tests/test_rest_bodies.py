@@ -32,7 +32,7 @@ class Served:
 
 def served(tf: Any, config: TrainConfig) -> dict[str, Served]:
     """The signatures of a model with random weights."""
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.tasks.registry import task_for
 
     task = task_for(config, read(config.data_dir))

@@ -6,8 +6,8 @@ from conftest import train_config
 from test_rollout import HORIZON, LOOKBACK, SEGMENT, make
 from test_step import ONE, TWO, losses_of
 
-from trainer.dataset.manifest import read
 from trainer.errors import ConfigError
+from trainer.tasks.datasets import read
 from trainer.tasks.forecast.flags import ForecastFlags
 
 TOLD = [

@@ -11,9 +11,9 @@ from test_resume import losses, start_and_stop, weights
 from test_step import ONE, TWO, losses_of
 
 from trainer.cli import flags
-from trainer.dataset.manifest import read
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART
 from trainer.tasks.configurations import PrepareConfig, TrainConfig
+from trainer.tasks.datasets import read
 
 PAIRS = 300
 

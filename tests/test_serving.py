@@ -72,7 +72,7 @@ def test_the_export_alone_gives_what_predict_gives(exported, tmp_path):
 
 def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
     """The signature on raw windows equals the model on standardised ones, unstandardised by hand."""
-    from trainer.dataset.manifest import read
+    from trainer.tasks.datasets import read
     from trainer.training import run_files
     from trainer.training.restore import restored_model
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import train_config
 
-from trainer.dataset.manifest import read
+from trainer.tasks.datasets import read
 
 
 def losses_of(tf, config, devices, steps):

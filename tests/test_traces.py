@@ -9,7 +9,7 @@ from test_language_model import text_data  # noqa: F401 (a fixture)
 from test_seq2seq_task import config_for as pair_config
 from test_seq2seq_task import pair_data  # noqa: F401 (a fixture)
 
-from trainer.dataset.manifest import read
+from trainer.tasks.datasets import read
 
 RUN = ["--train_steps=24", "--evaluate_every_steps=6", "--save_every_steps=8", "--strategy=one_device"]
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trainer.dataset.manifest import read
 from trainer.errors import DataError
+from trainer.tasks.datasets import read
 
 
 def brute_force(data_dir, split, lookback, horizon):

@@ -13,8 +13,8 @@ from trainer.config.inspect import InspectConfig
 from trainer.config.splits import SPLITS
 from trainer.dataset.shard_files import verify_files
 from trainer.storage.workspace import Workspace
-from trainer.tasks import datasets
-from trainer.tasks.registry import part
+from trainer.tasks import datasets, inspection
+from trainer.tasks.registry import has_part, part
 
 MOST_SERIES = 20  # in the table; the JSON has all
 MOST_CHARACTERS = 100  # of an example in the table
@@ -31,6 +31,7 @@ def main(config: InspectConfig) -> dict[str, Any]:
 
 def _inspect(config: InspectConfig) -> dict[str, Any]:
     manifest = datasets.read(config.data_dir)
+    inspect = part(manifest.task, "inspection").inspect if has_part(manifest.task, "inspection") else inspection.inspect
     verified = verify_files(config.data_dir, manifest) if config.verify else None
     return {
         "data_dir": config.data_dir,
@@ -39,7 +40,7 @@ def _inspect(config: InspectConfig) -> dict[str, Any]:
         "fingerprint": manifest.fingerprint,
         "created_by": manifest.created_by,
         "verified_shards": verified,
-        **part(manifest.task, "inspection").inspect(config.data_dir, manifest, config.examples),
+        **inspect(config.data_dir, manifest, config.examples),
     }
 
 

@@ -13,8 +13,8 @@ def check_manifest(manifest: Manifest) -> None:
     facts = manifest.facts
     if not manifest.name.isprintable():
         raise ValueError("its name is not printable")
-    if facts.split_names != set(manifest.splits):
-        raise ValueError(f"the splits {sorted(manifest.splits)} are told of as {sorted(facts.split_names)}")
+    if facts.split_names not in (None, set(manifest.splits)):
+        raise ValueError(f"the splits {sorted(manifest.splits)} are told of as {sorted(facts.split_names or ())}")
     if missing := facts.needed_features - {feature.name for feature in manifest.features}:
         raise ValueError(f"the feature {sorted(missing)[0]} is missing")
     if odd := {feature.dtype for feature in manifest.features} - set(DTYPES):

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+import trainer
 from trainer.dataset import manifest
 from trainer.dataset.handoff import PARTS, Parts, Task, digest
 from trainer.dataset.output_directory import check_new, new_directory, storage_errors
@@ -183,7 +184,7 @@ def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[
         counts[split] = total(each for _, each in results)
     described, told = plan.describe(name, splits, counts)
     plan.save(parts.output)
-    described = replace(described, prepared_from=digest(parts.request))
+    described = replace(described, prepared_from=digest(parts.request), created_by=f"trainer {trainer.__version__}")
     manifest.write(described, parts.output)
     parts.place.complete()
     if parts.task.count > 1:

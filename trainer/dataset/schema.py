@@ -59,14 +59,14 @@ class Facts:
         return manifest.facts
 
     @property
-    def split_names(self) -> set[str]:
-        """The splits that the facts tell of."""
-        raise NotImplementedError
+    def split_names(self) -> set[str] | None:
+        """The splits that the facts tell of; None where they tell of none."""
+        return None
 
     @property
     def needed_features(self) -> set[str]:
         """Names of the features that every record must have."""
-        raise NotImplementedError
+        return set()
 
     @property
     def fingerprint_parts(self) -> list[str]:

@@ -21,6 +21,17 @@ class Content(Protocol):
 
 
 @dataclass(frozen=True)
+class RecordList:
+    """Records that are in memory already."""
+
+    items: list[dict[str, FeatureValue]]
+
+    def records(self, counts: Counter[str]) -> Iterator[Mapping[str, FeatureValue]]:
+        counts["records"] += len(self.items)
+        yield from self.items
+
+
+@dataclass(frozen=True)
 class ShardJob:
     """One shard: what it holds and the file to write, which appears whole."""
 

@@ -138,10 +138,6 @@ class Bidirectional(keras.layers.Layer):
     def zero_state(self, batch: int | tf.Tensor) -> State:
         return self.ahead.zero_state(batch), self.back.zero_state(batch)
 
-    def use_portable_kernels(self) -> None:
-        self.ahead.use_portable_kernels()
-        self.back.use_portable_kernels()
-
 
 def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     """The valid steps of `x: [B, T, D]` in reverse; what follows them stays where it is."""
@@ -238,8 +234,3 @@ class RecurrentStack(keras.layers.Layer):
     def zero_state(self, batch: int | tf.Tensor) -> State:
         """The state of every layer at the start of a sequence."""
         return tuple(layer.zero_state(batch) for layer in self._stacked)
-
-    def use_portable_kernels(self) -> None:
-        """Keeps cuDNN, XLA and hand-written gradients out of what is traced from now on: an exported graph has to run on any device."""
-        for layer in self._stacked:
-            layer.use_portable_kernels()

@@ -22,6 +22,24 @@ FREQUENT = 8  # tokens of a vocabulary that are shown
 Record = dict[str, Any]
 
 
+def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
+    """What any dataset tells: sizes of its splits, and the first records as they are; reads every record.
+
+    Raises:
+      DataError: a shard is missing or damaged.
+    """
+    shown: dict[str, list[Record]] = {split: [] for split in manifest.splits}
+    for split, records in shown.items():
+        read_split(data_dir, manifest, split, lambda record, kept=records: kept.append(record) if len(kept) < examples else None)  # type: ignore[misc]
+    first = {split: [{name: _plain(values) for name, values in record.items()} for record in records] for split, records in shown.items()}
+    return {"splits": {split: files(manifest, split) for split in manifest.splits}, "examples": first}
+
+
+def _plain(values: list[Any]) -> Any:
+    plain = [value.hex() if isinstance(value, bytes) else value for value in values]
+    return plain[0] if len(plain) == 1 else plain
+
+
 def read_split(data_dir: str, manifest: Manifest, split: str, read: Callable[[Record], None]) -> None:
     """Hands every record of a split to `read`, in order; DataError names the record that does not fit."""
     paths = check_files(data_dir, manifest, (split,))

@@ -1,7 +1,8 @@
 """The tasks by their names, each a package of the same modules. No other module knows which tasks there are.
 
-A package has `flags` (`FLAGS`), `facts` (`FACTS`), `prepare` (`find_sources`, `plan`), `inspection` (`inspect`), `task` (`TASK`, a `Task`)
-and `predict` (`run`); it may have `evaluate` (`run`), where an evaluation can be more than `Task.evaluate`. Commands import what they need.
+A package has `flags` (`FLAGS`), `facts` (`FACTS`), `prepare` (`find_sources`, `plan`), `task` (`TASK`, a `Task`) and `predict` (`run`). It
+may have `inspection` (`inspect`), where more than its files can be told of a dataset, and `evaluate` (`run`), where an evaluation can be
+more than `Task.evaluate`. Commands import what they need.
 
 Packages beyond ours register by an entry point of the group `recurrent_trainer.tasks`, whose name is the task's and whose value is the
 package (see docs/adding_a_task.md).

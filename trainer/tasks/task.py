@@ -6,19 +6,19 @@ import abc
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
+from trainer.nn.model import SequenceModel
 from trainer.nn.step_context import Noise
 from trainer.reports.parts import Evaluation
 from trainer.tasks.serving import Serving
 
 Batch = dict[str, tf.Tensor]
 MakeTask = Callable[[TrainConfig, Manifest], "Task"]
-Refit = Callable[[MakeTask], keras.Model]  # trains such a task and gives the model
+Refit = Callable[[MakeTask], SequenceModel]  # trains such a task and gives the model
 State = Any  # a nest of tensors
 Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]  # name -> (sum over the batch, weight it is divided by in the end)
 
@@ -39,9 +39,9 @@ class Task(abc.ABC):
         return tuple(self.manifest.splits)
 
     @property
-    @abc.abstractmethod
     def examples_per_epoch(self) -> int:
-        """Examples in the training split."""
+        """Examples in the training split; by default a record holds one."""
+        return self.manifest.splits["train"].records
 
     @property
     def batch_rows(self) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Task(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def build_model(self, dtype: str) -> keras.Model:
+    def build_model(self, dtype: str) -> SequenceModel:
         """The model without its variables; `dtype` is a Keras dtype policy."""
 
     def initial_state(self, batch_size: int) -> State:
@@ -85,10 +85,10 @@ class Task(abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+    def loss(self, model: SequenceModel, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         """Sum of the loss over the batch and the weight to divide it by, both float32 scalars, and the state for the next step."""
 
-    def build_variables(self, model: keras.Model) -> None:
+    def build_variables(self, model: SequenceModel) -> None:
         """Makes the variables of a model that `build_model` gave."""
         model({name: tf.zeros(spec.shape, spec.dtype) for name, spec in self.signature(1).items()})
 
@@ -98,22 +98,32 @@ class Task(abc.ABC):
         return 256
 
     @property
-    @abc.abstractmethod
     def nominal_weight(self) -> float:
-        """The weight of a full global batch; keeps gradients near 1 before the reduction, nothing else."""
+        """The weight of a full global batch, by default its rows; keeps gradients near 1 before the reduction, nothing else."""
+        return float(self.config.budget.batch_size)
 
     @abc.abstractmethod
-    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+    def validation_sums(self, model: SequenceModel, batch: Batch, state: State) -> tuple[Sums, State]:
         """What validation during training adds up, and the state for the next batch."""
 
-    def validation_scores(self, model: keras.Model, means: dict[str, float]) -> dict[str, float]:
+    def means(self, model: SequenceModel, split: str, batch_size: int) -> dict[str, float]:
+        """The means of `validation_sums` over a whole split, for tasks without state, summed in float64."""
+        run = tf.function(lambda batch: self.validation_sums(model, batch, ())[0])
+        totals: dict[str, list[float]] = {}
+        for batch in self.evaluation_batches(split, batch_size):
+            for name, pair in run(batch).items():
+                sums = totals.setdefault(name, [0.0, 0.0])
+                sums[0], sums[1] = sums[0] + float(pair[0]), sums[1] + float(pair[1])
+        return {name: total / count for name, (total, count) in totals.items()}
+
+    def validation_scores(self, model: SequenceModel, means: dict[str, float]) -> dict[str, float]:
         """Scores of the validation split, from the means of `validation_sums` and what else a task measures; by default the means."""
         return means
 
     @abc.abstractmethod
-    def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
+    def serving(self, model: SequenceModel, config: ExportConfig) -> Serving:
         """Signatures on raw values, for the export."""
 
     @abc.abstractmethod
-    def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
+    def evaluate(self, model: SequenceModel, config: EvaluateConfig) -> Evaluation:
         """The full, honest score of a split."""

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.errors import DataError
+from trainer.nn.model import SequenceModel
 from trainer.training import checkpoint_files as files
 from trainer.training.optimizer import Optimizer
 
@@ -77,7 +77,7 @@ class Checkpoints:
     def __init__(
         self,
         model_dir: str,
-        model: keras.Model,
+        model: SequenceModel,
         optimizer: Optimizer,
         state: LoopState,
         keep: int,
@@ -158,7 +158,7 @@ class Checkpoints:
         self._publish()
 
 
-def _by_path(model: keras.Model) -> dict[str, tf.Variable]:
+def _by_path(model: SequenceModel) -> dict[str, tf.Variable]:
     """All weights by name (Keras' own random states are no part of it, nothing uses them).
 
     TensorFlow's own walk over a Keras 3 model passes over layers that stand in lists, without a word.
@@ -175,7 +175,7 @@ def _copies(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
         return {name: tf.Variable(np.array(variable.numpy()), trainable=False) for name, variable in variables.items()}
 
 
-def restore_weights(model_dir: str, model: keras.Model, which: str, average: int = 0) -> int:
+def restore_weights(model_dir: str, model: SequenceModel, which: str, average: int = 0) -> int:
     """Loads the `best` or `last` weights of a run into a built model and gives their step.
 
     With `average` above 0 they are the mean of the last so many checkpoints instead (Junczys-Dowmunt et al. 2016), and the step is that of
@@ -196,7 +196,7 @@ def restore_weights(model_dir: str, model: keras.Model, which: str, average: int
     return step
 
 
-def _load_mean(directory: Path, model: keras.Model, count: int) -> int:
+def _load_mean(directory: Path, model: SequenceModel, count: int) -> int:
     """Loads the mean of the last `count` checkpoints, all of which must be whole, and gives the step of the last one."""
     steps = files.steps_of(directory)[-count:]
     if len(steps) < count:
@@ -215,7 +215,7 @@ def _load_mean(directory: Path, model: keras.Model, count: int) -> int:
     return steps[-1]
 
 
-def _load(path: Path, model: keras.Model) -> None:
+def _load(path: Path, model: SequenceModel) -> None:
     """Loads the weights of one checkpoint; DataError where they do not fit."""
     try:
         tf.train.Checkpoint(model=_by_path(model)).read(str(path)).expect_partial().assert_existing_objects_matched()

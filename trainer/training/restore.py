@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import google_crc32c
-import keras
 import numpy as np
 
 from trainer.config.train import TrainConfig
 from trainer.dataset.schema import Manifest
+from trainer.nn.model import SequenceModel
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training.checkpoint import restore_weights
@@ -15,7 +15,7 @@ from trainer.training.checkpoint import restore_weights
 
 def restored_model(
     config: TrainConfig, manifest: Manifest, model_dir: str, checkpoint: str, average: int = 0
-) -> tuple[Task, keras.Model, int]:
+) -> tuple[Task, SequenceModel, int]:
     """Builds the task and its model, loads weights as `restore_weights` does, and gives both with the weights' step.
 
     The model computes in float32 on kernels that every device has, whatever it was trained with.
@@ -27,7 +27,7 @@ def restored_model(
     return task, *restored(task, model_dir, checkpoint, average)
 
 
-def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> tuple[keras.Model, int]:
+def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> tuple[SequenceModel, int]:
     """The model of a task, as `restored_model` gives it."""
     model = task.build_model("float32")
     model.use_portable_kernels()  # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
@@ -35,7 +35,7 @@ def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> t
     return model, restore_weights(model_dir, model, checkpoint, average)
 
 
-def weights_checksum(model: keras.Model) -> str:
+def weights_checksum(model: SequenceModel) -> str:
     """CRC32C of all weights, eight hexadecimal digits: the same for the same model, whatever run or mean of checkpoints it is from."""
     checksum = google_crc32c.Checksum()
     for variable in model.weights:

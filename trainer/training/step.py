@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.nn.model import SequenceModel
 from trainer.nn.step_context import Noise, NoiseTensors
 from trainer.tasks.task import Batch, State, Task
 from trainer.training.optimizer import Optimizer, learning_rate
@@ -38,7 +38,7 @@ class Stepper:
     one device would give. The reduction comes first, then the clipping, then the update.
     """
 
-    def __init__(self, task: Task, model: keras.Model, optimizer: Optimizer, strategy: tf.distribute.Strategy):
+    def __init__(self, task: Task, model: SequenceModel, optimizer: Optimizer, strategy: tf.distribute.Strategy):
         self.task, self.model, self.optimizer, self.strategy = task, model, optimizer, strategy
         self._variables = [variable.value for variable in model.trainable_variables]
         self.traces = 0

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import trainer
 from trainer.config.prepare import PrepareConfig
 from trainer.config.splits import SPLITS
 from trainer.dataset.handoff import Parts
@@ -153,7 +152,7 @@ def _describe(
     )
     facts = SeriesFacts(groups[0].columns, groups[0].interval, described, known, static)
     features = series_features(len(facts.columns), dated=facts.interval is not None, known_columns=len(known))
-    written = Manifest(name, "forecast", features, splits, facts, created_by=f"trainer {trainer.__version__}")
+    written = Manifest(name, "forecast", features, splits, facts)
     rows = {split: own["rows"] for split, own in found.items()}
     return written, {"rows": rows, "series": len(groups) * len(facts.columns)}
 

@@ -96,7 +96,3 @@ class LanguageModel(Model):
         flat = tf.matmul(tf.reshape(outputs, [-1, matrix.shape[1]]), matrix, transpose_b=True)  # one product over all [B * T] rows
         flat += tf.cast(tf.convert_to_tensor(self._bias), outputs.dtype)
         return tf.reshape(flat, tf.concat([tf.shape(outputs)[:2], [matrix.shape[0]]], axis=0))
-
-    def use_portable_kernels(self) -> None:
-        """Keeps to kernels that every device has, in what is traced from now on."""
-        self.stack.use_portable_kernels()

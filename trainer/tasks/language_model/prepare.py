@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import trainer
 from trainer.config.prepare import PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
@@ -74,7 +73,7 @@ def _describe(
     for split, rate in rates.items():
         if rate > 0:
             _log.info("%s: %d of %d tokens are unknown (%.3g %%)", split, counts[split].unknown, counts[split].tokens, 100 * rate)
-    return Manifest(name, task, token_features(tokenizer), splits, facts, created_by=f"trainer {trainer.__version__}"), {
+    return Manifest(name, task, token_features(tokenizer), splits, facts), {
         "tokens": {split: count.tokens for split, count in counts.items()},
         "characters": {split: count.characters for split, count in counts.items()},
         "documents": {split: count.documents for split, count in counts.items()},

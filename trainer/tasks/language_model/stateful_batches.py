@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trainer.dataset.example_batches import shaped_batches
 from trainer.dataset.shuffle import shuffled_index
 from trainer.errors import DataError
 
@@ -30,18 +31,6 @@ def batch_signature(batch: int | None, length: int | None) -> dict[str, tf.Tenso
         "weight": tf.TensorSpec([batch, length], tf.float32),
         "reset": tf.TensorSpec([batch], tf.float32),
     }
-
-
-def shaped_batches(
-    steps: tf.data.Dataset, make: Callable[[tf.Tensor], Batch], signature: dict[str, tf.TensorSpec], prefetch: int
-) -> tf.data.Dataset:
-    """The batches that `make` cuts for the steps, in order, with the static shapes of `signature`."""
-
-    def shaped(step: tf.Tensor) -> Batch:
-        batch = make(step)
-        return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in signature.items()}
-
-    return steps.map(shaped, num_parallel_calls=2, deterministic=True).prefetch(prefetch)
 
 
 class Lanes:

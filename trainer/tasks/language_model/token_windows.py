@@ -7,15 +7,13 @@ token: its first token is a target too. A stream is one document without these m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset.shuffle import shuffled_index
+from trainer.dataset.example_batches import batches_in_order, shuffled_batches
 from trainer.dataset.special_tokens import END, START
 from trainer.errors import DataError
-from trainer.tasks.language_model.stateful_batches import Batch, batch_signature, shaped_batches
+from trainer.tasks.language_model.stateful_batches import Batch, batch_signature
 
 
 class TokenWindows:
@@ -73,26 +71,12 @@ class TokenWindows:
 
         Windows after `total_examples` get weight 0.
         """
-
-        def make(step: tf.Tensor) -> Batch:
-            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            weight = tf.ones([batch_size]) if total_examples is None else tf.cast(position < total_examples, tf.float32)
-            return self.batch(shuffled_index(position, self.count, seed), weight)
-
-        return self._batches(tf.data.Dataset.range(first_step, 2**62), make, batch_size, prefetch=8)
+        signature = batch_signature(batch_size, self.length)
+        return shuffled_batches(self.batch, self.count, signature, batch_size, first_step, seed, total_examples)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Every window once, in order; the last batch is filled up with windows of weight 0."""
-
-        def make(step: tf.Tensor) -> Batch:
-            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            weight = tf.cast(position < self.count, tf.float32)
-            return self.batch(tf.minimum(position, self.count - 1), weight)
-
-        return self._batches(tf.data.Dataset.range(-(-self.count // batch_size)), make, batch_size, prefetch=4)
-
-    def _batches(self, steps: tf.data.Dataset, make: Callable[[tf.Tensor], Batch], batch_size: int, prefetch: int) -> tf.data.Dataset:
-        return shaped_batches(steps, make, batch_signature(batch_size, self.length), prefetch)
+        return batches_in_order(self.batch, self.count, batch_signature(batch_size, self.length), batch_size)
 
 
 def stream_windows(tokens: np.ndarray, length: int) -> TokenWindows:

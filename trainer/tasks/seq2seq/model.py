@@ -141,11 +141,6 @@ class Seq2Seq(Model):
         matrix = self._target_embedding.embeddings if self._tied else self._matrix
         return float32(matrix), float32(self._bias)
 
-    def use_portable_kernels(self) -> None:
-        """Keeps to kernels that every device has, in what is traced from now on."""
-        for part in (self._encoder, self._query, self._decoder):
-            part.use_portable_kernels()
-
     def _embed_target(self, tokens: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         return self._dropped(self._target_embedding(tokens), noise, "target_embedding")
 

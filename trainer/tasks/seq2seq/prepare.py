@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import trainer
 from trainer.config.prepare import INPUTS, PrepareConfig
 from trainer.dataset.handoff import Parts
 from trainer.dataset.input_files import find_split_files
@@ -118,7 +117,7 @@ def _describe(
     files = _files(tokenizers, config.of(PairFlags).joint_vocabulary)
     source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
     facts = PairFacts(config.of(TokenizerFlags).tokenizer, config.of(PairFlags).joint_vocabulary, source, target, counts)
-    written = Manifest(name, config.task, pair_features(*tokenizers), splits, facts, created_by=f"trainer {trainer.__version__}")
+    written = Manifest(name, config.task, pair_features(*tokenizers), splits, facts)
     return written, _results(facts, found)
 
 

@@ -159,13 +159,7 @@ class Seq2SeqTask(Task):
         store = self.store(config.split)
         hypotheses = self._translations(_search_function(model, config.of(SearchFlags)), config.split, config.batch_size)
         metrics = translation_metrics(hypotheses, store.target_text)
-        run = tf.function(lambda batch: self.validation_sums(model, batch, ())[0])
-        totals: dict[str, list[float]] = {}
-        for batch in self.evaluation_batches(config.split, min(config.batch_size, VALIDATION_ROWS)):
-            for name, pair in run(batch).items():
-                sums = totals.setdefault(name, [0.0, 0.0])
-                sums[0], sums[1] = sums[0] + float(pair[0]), sums[1] + float(pair[1])
-        metrics |= {name: total / count for name, (total, count) in totals.items()}
+        metrics |= self.means(model, config.split, min(config.batch_size, VALIDATION_ROWS))
         baselines = {"copy_source": translation_metrics(store.source_text, store.target_text)}
 
         def sections() -> list[Section]:

@@ -176,14 +176,6 @@ class Forecaster(Model):
         x = tf.reshape(x, [-1, self._shape.horizon, self._shape.channels, self._numbers])
         return x[..., 0], x[..., 1:]
 
-    def use_portable_kernels(self) -> None:
-        """Keeps to kernels that every device has, in what is traced from now on."""
-        stacks = [network.encoder.stack for network in self._networks]
-        if self._rollout is not None:
-            stacks += [self._encoder.stack, self._rollout.stack]
-        for stack in stacks:
-            stack.use_portable_kernels()
-
     def _rolled_out(self, rollout: Rollout, batch: Batch, noise: Noise | None) -> tf.Tensor:
         """What `call` gives: one segment after another, each told the true values before it or not."""
         zero, past, x = self._relative(batch)
