@@ -1,5 +1,6 @@
 # make demo   trains on the embedded sample, evaluates, exports, predicts
 # make test   checks style and types, runs the tests
+# make docs   writes docs/flags.md
 # make soak   trains each task in each layout, MINUTES=10 each, and fails where threads, files, memory or the time of a step grow
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 MINUTES := 10
 
-.PHONY: demo test soak clean
+.PHONY: demo test docs soak clean
 
 $(INSTALLED): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +30,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+docs: $(INSTALLED)
+	$(BIN)/python -m docs.make_flags
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py --minutes=$(MINUTES)

@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from trainer.config.train import ModelFlags
 from trainer.nn import cpu_kernels, cudnn_kernels
+from trainer.nn.compat import inside_xla
 from trainer.nn.step_context import Noise, dropout
 
 logger = logging.getLogger(__name__)
@@ -40,9 +40,8 @@ def chosen_kernel(wanted: str, portable: bool) -> str:
     if wanted == "cudnn":
         return wanted
     device = tf.identity(0.0).device  # what the strategy or the caller asked for; empty where nobody did
-    inside_xla = not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
     on_gpu = "CPU" not in device.upper() if not tf.executing_eagerly() else "GPU" in device.upper()
-    return "cudnn" if on_gpu and not inside_xla and tf.config.list_logical_devices("GPU") else "cpu"
+    return "cudnn" if on_gpu and not inside_xla() and tf.config.list_logical_devices("GPU") else "cpu"
 
 
 def gate_counts(variables: Sequence[keras.Variable]) -> list[int]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from unittest import mock
 
 import tensorflow as tf
-from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
-from tensorflow.python.distribute.cross_device_utils import CollectiveReplicaLauncher
 
 from trainer.config.train import DeviceFlags, TrainConfig
 from trainer.errors import ConfigError, Problem
+from trainer.nn.compat import number_collectives_once, worker_cpus
 from trainer.training.cluster import Cluster, batch_problem, batch_shares
 
 
@@ -88,32 +85,9 @@ def _multi_worker(devices: list[str], cluster: Cluster) -> tf.distribute.Strateg
         rpc_layer="grpc",
         num_accelerators={"GPU": len(devices)} if _on_gpus(devices) else {},
     )
-    _number_collectives_once()
-    with _local_cpus(0 if _on_gpus(devices) else len(devices)):
+    number_collectives_once()
+    with worker_cpus(0 if _on_gpus(devices) else len(devices)):
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=options)
-
-
-def _number_collectives_once() -> None:
-    """Gives each collective its instance key when its function is traced, not anew at every call.
-
-    TensorFlow 2.21 keeps a record of every key for ever, in C++ on each worker and as a tensor in Python: some kilobytes a call. Keys
-    of the trace are safe where all workers trace the same functions in the same order, as ours do: they run one program on one data set.
-    """
-    CollectiveReplicaLauncher._prefer_unique_instance_key = False
-
-
-@contextlib.contextmanager
-def _local_cpus(count: int) -> Iterator[None]:
-    """Lets a worker without GPUs use `count` logical CPU devices; TensorFlow 2.21 would take one, and has no argument for it."""
-    if count <= 1:
-        yield
-        return
-
-    def devices(self: object, resolver: object, worker_device: str) -> tuple[tuple[str, ...], str]:
-        return tuple(f"{worker_device}/device:CPU:{index}" for index in range(count)), "CPU"
-
-    with mock.patch.object(CollectiveAllReduceExtended, "_initialize_local_devices", devices):
-        yield
 
 
 def _on_gpus(devices: list[str]) -> bool:

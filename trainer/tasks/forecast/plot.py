@@ -72,7 +72,7 @@ def _panel(axis: Any, forecast: Forecast, column: int, lookback: int) -> None:
     axis.grid(alpha=0.25)
     axis.yaxis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
     if forecast.times is not None:
-        locator = dates.AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
+        locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     for side in (axis.xaxis, axis.yaxis):
