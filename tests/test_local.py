@@ -1,9 +1,7 @@
 """`launch.local` against tiny workers that exit, hang, fork and die in chosen ways."""
 
-import dataclasses
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -342,12 +340,6 @@ def test_gpus_are_shared_out(tmp_path):
     assert [worker.environ for worker in local.workers_of(settings, config, [])] == [{}] * 3
     with pytest.raises(ConfigError, match="--workers=3 with --devices_per_worker=2 needs 6 GPUs, this host shows 4"):
         local.workers_of(settings, config, ["0", "1", "2", "3"])
-
-
-def test_the_readme_has_every_flag():
-    section = (ROOT / "README.md").read_text().partition("<!-- flags of launch.local -->")[2].partition("<!-- end -->")[0]
-    rows = re.findall(r"^\| `--(\w+)` \| (\S*) \| (.*) \|$", section, re.MULTILINE)
-    assert rows == [(field.name, str(field.default), field.metadata["help"]) for field in dataclasses.fields(local.LocalConfig)]
 
 
 def test_the_environment_of_the_user_reaches_the_workers(tmp_path):

@@ -1,4 +1,4 @@
-"""The bodies of `:predict` requests in the README against the signatures that exports have."""
+"""The bodies of `:predict` requests in docs/serving.md against the signatures that exports have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.cli import flags
 from trainer.tasks.configurations import ExportConfig, PrepareConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
-BODIES = re.findall(r"^\{\".*\}$", (ROOT / "README.md").read_text(), re.MULTILINE)
+BODIES = re.findall(r"^\{\".*\}$", (ROOT / "docs" / "serving.md").read_text(), re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def test_there_is_a_body_for_every_task(models: dict[str, dict[str, Served]]) ->
 
 
 def test_what_a_server_refuses(models: dict[str, dict[str, Served]]) -> None:
-    """What the README says not to send."""
+    """What the page says not to send."""
     forecast, sample = models["forecast"]["serving_default"].dtypes, models["forecast"]["sample"].dtypes
     row = {"values": [[1.0]] * 4, "times": [0, 3600, 7200, 10800]}
     inputs_of(json.dumps({"instances": [row]}), forecast)
