@@ -9,7 +9,7 @@ from conftest import prepare_csv, train_config
 
 from trainer.cli import flags
 from trainer.errors import ConfigError, DataError
-from trainer.tasks.configurations import EvaluateConfig, ExportConfig
+from trainer.tasks.configurations import EvaluateConfig, ExportConfig, TrainConfig
 
 OUTPUTS = ["quantiles", "normal", "student_t", "negative_binomial"]
 
@@ -206,15 +206,17 @@ def test_flags_that_do_not_fit_are_told(options, said):
 
 
 def test_calibration_that_cannot_be_is_told():
-    from trainer.config.trained_model import check_conformal
-    from trainer.tasks.forecast.flags import ForecastFlags
+    def problems(conformal, *more):
+        run = flags.parse(TrainConfig, ["--data_dir=d", "--model_dir=m", "--train_steps=1", *more])
+        evaluated = flags.parse(EvaluateConfig, ["--model_dir=m", "--data_dir=d", f"--conformal={conformal}"]).problems_with(run)
+        exported = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", f"--conformal={conformal}"]).problems_with(run)
+        found = list(evaluated)
+        assert found == list(exported)
+        return [str(problem) for problem in found]
 
-    check_conformal("none", ForecastFlags())
-    check_conformal("recent", ForecastFlags(output="normal"))
-    with pytest.raises(ConfigError, match="needs a model that forecasts quantiles"):
-        check_conformal("recent", ForecastFlags())
-    with pytest.raises(ConfigError, match="finds no interval"):
-        check_conformal("validation", ForecastFlags(output="normal", quantiles=("0.5", "0.9")))
+    assert problems("none") == problems("recent", "--output=normal") == []
+    assert "needs a model that forecasts quantiles" in problems("recent")[0]
+    assert "finds no interval" in problems("validation", "--output=normal", "--quantiles=0.5,0.9")[0]
     for split, conformal in (("train", "recent"), ("validation", "validation")):
         with pytest.raises(ConfigError, match="by what it was fitted on"):
             flags.parse(EvaluateConfig, ["--model_dir=m", "--data_dir=d", f"--split={split}", f"--conformal={conformal}"])

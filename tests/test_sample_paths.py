@@ -1,19 +1,17 @@
 """Sample paths from the model to the file: drawn value after value, or with the dependence of past errors."""
 
 import csv
-import dataclasses
 
 import numpy as np
 import pytest
 from test_probabilistic_forecasts import OUTPUTS, built, counts, evaluated, write_counts  # noqa: F401 - a fixture
 
 from trainer.cli import flags
-from trainer.config.trained_model import check_dependence
 from trainer.errors import ConfigError
-from trainer.tasks.configurations import ExportConfig, PredictConfig
-from trainer.tasks.forecast.flags import ForecastFlags
+from trainer.tasks.configurations import ExportConfig, PredictConfig, TrainConfig
 
 AUTOREGRESSIVE = "--decoder=autoregressive"
+RUNS = ([], ["--output=normal"], ["--output=normal", AUTOREGRESSIVE])  # of points, parallel, ancestral
 
 
 def export_config(*more):
@@ -181,16 +179,20 @@ def test_an_export_draws_paths_that_predict_writes(tf, counts, tmp_path):  # noq
 def test_flags_that_do_not_fit_are_told(tf, counts, tmp_path):  # noqa: F811
     from trainer.tasks.forecast.path_predictions import check
 
-    point, parallel = ForecastFlags(), ForecastFlags(output="normal")
-    ancestral = dataclasses.replace(parallel, decoder="autoregressive")
-    needs = [check_dependence(export_config(), config) for config in (point, parallel, ancestral)]
-    assert needs == [False, True, False] and not check_dependence(export_config("--dependence=none"), parallel)
-    assert check_dependence(export_config("--conformal=recent", "--data_dir=d"), ancestral)
-    for config, said in ((point, "the model draws no paths"), (ancestral, "no effect with --decoder=autoregressive")):
-        with pytest.raises(ConfigError, match=said):
-            check_dependence(export_config("--dependence=none"), config)
-        with pytest.raises(ConfigError, match="--data_dir=d has no effect with this model"):
-            check_dependence(export_config("--data_dir=d"), config)
+    runs = [flags.parse(TrainConfig, ["--data_dir=d", "--model_dir=m", "--train_steps=1", *more]) for more in RUNS]
+    point, parallel, ancestral = runs
+
+    def reads(run, *more):
+        assert not list(export_config(*more).problems_with(run))
+        return bool(export_config(*more).reading_groups(run))
+
+    assert [reads(run) for run in runs] == [False, True, False] and not reads(parallel, "--dependence=none")
+    assert reads(ancestral, "--conformal=recent", "--data_dir=d")
+    for run, said in ((point, "the model draws no paths"), (ancestral, "no effect with --decoder=autoregressive")):
+        (problem,) = export_config("--dependence=none").problems_with(run)
+        assert said in str(problem)
+        (problem,) = export_config("--data_dir=d").problems_with(run)
+        assert "--data_dir=d has no effect with this model" in str(problem)
     paths = flags.parse(PredictConfig, ["--export_dir=e", "--input=i", "--num_samples=3"])
     with pytest.raises(ConfigError, match="needs a probabilistic model"):
         check(paths, {"levels": []})
