@@ -6,15 +6,28 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)[0]
+VERSION = re.findall(
+    r'^__version__ = "(.+)"$', (ROOT / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
+)[0]
 TENSORFLOW = "2.21.*"
-SCRIPTS = ["trainer", "prepare", "inspect", "train", "evaluate", "export", "predict", "launch-local", "launch-kubernetes"]
+SCRIPTS = [
+    "trainer",
+    "prepare",
+    "inspect",
+    "train",
+    "evaluate",
+    "export",
+    "predict",
+    "launch-local",
+    "launch-kubernetes",
+]
 LAUNCH = ["kubernetes>=31", "PyYAML>=6"]
 
 setup(
     name="recurrent-trainer",
     version=VERSION,
-    description="Trains recurrent sequence models with TensorFlow on one GPU, a host or a cluster, and exports them for serving",
+    description="Trains recurrent sequence models with TensorFlow on one GPU, a host or a cluster, and exports them "
+    "for serving",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="The recurrent-trainer maintainers",
@@ -32,9 +45,15 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["trainer", "trainer.*", "launch", "launch.*"]), "launch.k8s"],
     py_modules=["recurrent_trainer"],
-    entry_points={"console_scripts": [f"recurrent-{name} = recurrent_trainer:{name.replace('-', '_')}" for name in SCRIPTS]},
+    entry_points={
+        "console_scripts": [f"recurrent-{name} = recurrent_trainer:{name.replace('-', '_')}" for name in SCRIPTS]
+    },
     package_dir={"launch.k8s": "k8s"},  # launch reads the files that people apply
-    package_data={"trainer": ["recipes/*.flags", "py.typed"], "trainer.reports": ["*.jinja"], "launch.k8s": ["**/*.yaml"]},
+    package_data={
+        "trainer": ["recipes/*.flags", "py.typed"],
+        "trainer.reports": ["*.jinja"],
+        "launch.k8s": ["**/*.yaml"],
+    },
     install_requires=[
         f"tensorflow=={TENSORFLOW}",
         f"tensorflow-text=={TENSORFLOW}",  # only for exports with a sentencepiece vocabulary
@@ -57,7 +76,15 @@ setup(
         "gpu": [f"tensorflow[and-cuda]=={TENSORFLOW}"],
         "launch": LAUNCH,
         "test": [
-            *("pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff==0.17.*", "mypy==2.4.*", "types-tqdm", "setuptools>=77"),
+            *(
+                "pytest>=8",
+                "pytest-xdist",
+                "hypothesis>=6",
+                "ruff==0.17.*",
+                "mypy==2.4.*",
+                "types-tqdm",
+                "setuptools>=77",
+            ),
             *("gcp-storage-emulator", "trustme"),
             "atheris; python_version >= '3.11' and platform_machine == 'x86_64'",  # has wheels for these
             *(*LAUNCH, "kubernetes-validate>=1.30", "jsonschema", "types-PyYAML"),

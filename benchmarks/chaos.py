@@ -2,13 +2,14 @@
 
     python benchmarks/chaos.py [--minutes=10] [--kill_every_seconds=60] [--seed=0]
 
-First a short run that tells how long a step takes, then a quiet run of as many steps as take `--minutes`, then the same run with SIGKILL of
-a random worker by the clock. Both must end at the same step, with the same loss at every step and the same weights, to the bit.
+First a short run that tells how long a step takes, then a quiet run of as many steps as take `--minutes`, then the same
+run with SIGKILL of a random worker by the clock. Both must end at the same step, with the same loss at every step and
+the same weights, to the bit.
 
-Share of time spent training: the seconds of all steps that counted (a step taken again after a restart counts once), over the wall time
-without process starts. A start is everything from the launch of the processes to the end of the first visit, its two steps and the
-compilation included; detection of a death, the way to the restart, saves and lost steps all count against the share.
-Last line on stdout: one JSON object.
+Share of time spent training: the seconds of all steps that counted (a step taken again after a restart counts once),
+over the wall time without process starts. A start is everything from the launch of the processes to the end of the
+first visit, its two steps and the compilation included; detection of a death, the way to the restart, saves and lost
+steps all count against the share. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ from launched_run import LaunchedRun, losses, prepare, steps, weights
 from results import machine, table, write_section
 from tqdm import tqdm
 
-FLAGS = ["--cell=gru", "--units=256", "--dropout=0.1", "--batch_size=32", "--sequence_length=64", "--learning_rate=0.002"]
+FLAGS = [
+    "--cell=gru",
+    "--units=256",
+    "--dropout=0.1",
+    "--batch_size=32",
+    "--sequence_length=64",
+    "--learning_rate=0.002",
+]
 FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
 STEPS_OF_FIRST_VISIT = 1  # trainer/training/loop.py
@@ -58,11 +66,16 @@ class Chaos:
         return len(self.resumed_from) - 1 - len(self.killed)
 
 
-def run_with_kills(model_dir: Path, flags: list[str], total: int, every_seconds: float, seed: int, timeout_seconds: float) -> Chaos:
+def run_with_kills(
+    model_dir: Path, flags: list[str], total: int, every_seconds: float, seed: int, timeout_seconds: float
+) -> Chaos:
     chosen = random.Random(seed)
     detections: list[float] = []
     killed: list[int] = []
-    with LaunchedRun(model_dir, flags, restarts=1000) as run, tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+    with (
+        LaunchedRun(model_dir, flags, restarts=1000) as run,
+        tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty()) as bar,
+    ):
         run.wait(lambda: run.trains_again(1), START_TIMEOUT_SECONDS)
         began = run.starts[0].began
         due = max(began + every_seconds, time.monotonic() + 1)
@@ -123,7 +136,10 @@ def main() -> None:
         result, rows = measure(Path(directory), arguments.minutes * 60, arguments.kill_every_seconds, arguments.seed)
     text = table(["", ""], rows)
     print(text)
-    command = f"`python benchmarks/chaos.py --minutes={arguments.minutes:g} --kill_every_seconds={arguments.kill_every_seconds:g}`"
+    command = (
+        f"`python benchmarks/chaos.py --minutes={arguments.minutes:g} "
+        f"--kill_every_seconds={arguments.kill_every_seconds:g}`"
+    )
     write_section("Killed workers", f"{command}, on {machine()}.\n\n{text}")
     print(json.dumps(result))
 
@@ -155,13 +171,18 @@ def measure(work: Path, seconds: float, every_seconds: float, seed: int) -> tupl
         "quiet_step_seconds": seconds_of_steps(work / "quiet", [0])[1],
     }
     detection = (
-        f"{result['detection_seconds']:.2f} s, longest {max(chaos.detection_seconds):.2f} s" if chaos.detection_seconds else "no kill"
+        f"{result['detection_seconds']:.2f} s, longest {max(chaos.detection_seconds):.2f} s"
+        if chaos.detection_seconds
+        else "no kill"
     )
     rows = [
         ["steps", str(total)],
         ["kills, of them of the chief", f"{len(chaos.killed)}, {chaos.killed.count(0)}"],
         ["restarts without a kill", str(chaos.other_restarts)],
-        ["weights and losses equal those of the quiet run, to the bit", " and ".join("yes" if same else "NO" for same in equal)],
+        [
+            "weights and losses equal those of the quiet run, to the bit",
+            " and ".join("yes" if same else "NO" for same in equal),
+        ],
         ["time spent training, process starts not counted", f"{100 * result['share_of_time_training']:.1f}%"],
         ["a process start (to the end of the first visit)", f"{result['process_start_seconds']:.1f} s"],
         ["all process starts together, of the wall time", f"{100 * result['process_starts_share_of_wall']:.1f}%"],

@@ -2,8 +2,9 @@
 
     python client_probe.py CLIENT MODEL REQUESTS [MODULE ...]
 
-`REQUESTS/SIGNATURE.inputs.npz` and `REQUESTS/SIGNATURE.outputs.npz`: a request and its answer by `tf.saved_model.load` of the newest
-TensorFlow. Last line on stdout: a JSON object, signature -> largest difference divided by the largest value, or the error as text.
+`REQUESTS/SIGNATURE.inputs.npz` and `REQUESTS/SIGNATURE.outputs.npz`: a request and its answer by `tf.saved_model.load`
+of the newest TensorFlow. Last line on stdout: a JSON object, signature -> largest difference divided by the largest
+value, or the error as text.
 """
 
 from __future__ import annotations
@@ -56,7 +57,18 @@ def saved_model_cli(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[st
             for key, value in inputs.items():
                 np.save(f"{scratch}/{key}.npy", value)
             texts = ";".join(f"{key}={scratch}/{key}.npy" for key in inputs)
-            command = [str(tool), "run", "--dir", path, "--tag_set", "serve", "--signature_def", name, "--inputs", texts]
+            command = [
+                str(tool),
+                "run",
+                "--dir",
+                path,
+                "--tag_set",
+                "serve",
+                "--signature_def",
+                name,
+                "--inputs",
+                texts,
+            ]
             done = subprocess.run([*command, "--outdir", f"{scratch}/out"], capture_output=True, text=True, check=False)
             if done.returncode:
                 yield name, RuntimeError(done.stderr.strip().splitlines()[-1])
@@ -70,7 +82,9 @@ def c_api(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
 
     libraries = []
     if text := sys.modules.get("tensorflow_text"):
-        libraries = [str(file) for file in sorted(Path(str(text.__file__)).parent.glob("**/_sentencepiece_tokenizer.so"))]
+        libraries = [
+            str(file) for file in sorted(Path(str(text.__file__)).parent.glob("**/_sentencepiece_tokenizer.so"))
+        ]
     meta = saved_model_pb2.SavedModel.FromString(Path(path, "saved_model.pb").read_bytes()).meta_graphs[0]
     for name, inputs in requests.items():
         signature = meta.signature_def[name]
@@ -101,7 +115,17 @@ def onnx(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
     for name, inputs in requests.items():
         with tempfile.TemporaryDirectory() as scratch:
             file = f"{scratch}/model.onnx"
-            command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", path, "--signature_def", name, "--opset", "18"]
+            command = [
+                sys.executable,
+                "-m",
+                "tf2onnx.convert",
+                "--saved-model",
+                path,
+                "--signature_def",
+                name,
+                "--opset",
+                "18",
+            ]
             done = subprocess.run([*command, "--output", file], capture_output=True, text=True, check=False)
             if done.returncode or not Path(file).exists():
                 lines = [line for line in done.stderr.splitlines() if "rror" in line or "not supported" in line]
@@ -128,7 +152,11 @@ def openvino(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]
 
 
 def _named(names: set[str], choices: Any) -> str:
-    return next(choice for choice in choices if any(choice in name for name in names)) if len(choices) > 1 else next(iter(choices))
+    return (
+        next(choice for choice in choices if any(choice in name for name in names))
+        if len(choices) > 1
+        else next(iter(choices))
+    )
 
 
 def tflite(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
@@ -160,15 +188,22 @@ def difference(expected: Arrays, found: Any) -> float | str:
         else:
             finite = np.isfinite(value)
             scale = np.max(np.abs(value[finite]), initial=1e-30)
-            largest = max(largest, float(np.max(np.abs(other[finite].astype(float) - value[finite]), initial=0.0) / scale))
+            largest = max(
+                largest, float(np.max(np.abs(other[finite].astype(float) - value[finite]), initial=0.0) / scale)
+            )
     return largest
 
 
-CLIENTS: dict[str, Client] = {client.__name__: client for client in (objects, session, saved_model_cli, c_api, onnx, openvino, tflite)}
+CLIENTS: dict[str, Client] = {
+    client.__name__: client for client in (objects, session, saved_model_cli, c_api, onnx, openvino, tflite)
+}
 
 
 def main(client: str, path: str, directory: Path) -> dict[str, float | str]:
-    requests = {file.name.removesuffix(".inputs.npz"): dict(np.load(file).items()) for file in sorted(directory.glob("*.inputs.npz"))}
+    requests = {
+        file.name.removesuffix(".inputs.npz"): dict(np.load(file).items())
+        for file in sorted(directory.glob("*.inputs.npz"))
+    }
     results: dict[str, float | str] = dict.fromkeys(requests, "not run")
     try:
         for name, found in CLIENTS[client](path, requests):

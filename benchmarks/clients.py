@@ -2,9 +2,10 @@
 
     python benchmarks/clients.py --environments=DIRECTORY NAME=EXPORT [NAME=EXPORT ...]
 
-An EXPORT is a version's directory, such as `runs/demo/export/1`; its requests are those for the warm-up of a server. The environments are
-made where they are absent: TensorFlow 2.13 and 2.18, tf2onnx with onnxruntime, OpenVINO. A cell is the largest difference of all
-signatures, divided by the largest value, or the error. Last line on stdout: one JSON object.
+An EXPORT is a version's directory, such as `runs/demo/export/1`; its requests are those for the warm-up of a server.
+The environments are made where they are absent: TensorFlow 2.13 and 2.18, tf2onnx with onnxruntime, OpenVINO. A cell is
+the largest difference of all signatures, divided by the largest value, or the error. Last line on stdout: one JSON
+object.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def python_of(environments: Path, name: str) -> str:
 
 
 def write_requests(export: Path, directory: Path) -> list[str]:
-    """Writes the warm-up requests of an export and their answers as `.npz`; returns the modules that register its ops."""
+    """Writes the warm-up requests of an export and their answers as `.npz`; returns the modules that register its
+    ops.
+    """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -100,7 +103,13 @@ def main() -> int:
             found: dict[str, Any] = {}
             for client in clients:
                 environment, probe = CLIENTS[client]
-                command = [python_of(options.environments, environment), str(HERE / "client_probe.py"), probe, path, directory]
+                command = [
+                    python_of(options.environments, environment),
+                    str(HERE / "client_probe.py"),
+                    probe,
+                    path,
+                    directory,
+                ]
                 needed = modules if environment != "vino" else []
                 clean = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
                 done = subprocess.run([*command, *needed], capture_output=True, text=True, env=clean, check=False)
@@ -110,7 +119,11 @@ def main() -> int:
                 print(name, client, cell(found[client]), file=sys.stderr, flush=True)
         results[name] = found
         rows.append([name, *(cell(found[client]) for client in clients)])
-    body = "\n\n".join((__doc__ or "").strip().split("\n\n")[0:1]) + f"\n\n{machine()}\n\n" + table(["export", *clients], rows)
+    body = (
+        "\n\n".join((__doc__ or "").strip().split("\n\n")[0:1])
+        + f"\n\n{machine()}\n\n"
+        + table(["export", *clients], rows)
+    )
     write_section(options.title, body)
     print(json.dumps(results))
     return 0

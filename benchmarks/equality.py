@@ -1,9 +1,10 @@
-"""The same run on one device, two replicas, two workers, and two workers of two devices each: losses beside each other, for every task.
+"""The same run on one device, two replicas, two workers, and two workers of two devices each: losses beside each other,
+for every task.
 
     python benchmarks/equality.py [--steps=50]
 
-Embedded samples, one global batch, no dropout. The workers' weights are compared to the bit by the trainer itself at every save (a
-difference would end the run with exit code 1). Last line on stdout: one JSON object.
+Embedded samples, one global batch, no dropout. The workers' weights are compared to the bit by the trainer itself at
+every save (a difference would end the run with exit code 1). Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def main() -> None:
                 difference = float(np.abs(own / alone - 1).max())
                 worst = max(worst, difference)
                 rows.append([task, layout, f"{alone[0]:.6f}", f"{alone[-1]:.6f}", f"{difference:.1e}"])
-    shown = table(["task", "layout", "loss of step 1", f"loss of step {steps}", "largest relative difference from one device"], rows)
+    shown = table(
+        ["task", "layout", "loss of step 1", f"loss of step {steps}", "largest relative difference from one device"],
+        rows,
+    )
     print(shown)
     write_section("One device, replicas, workers", f"{machine()}. {steps} steps.\n\n{shown}")
     print(json.dumps({"largest_difference": worst, "steps": steps}))

@@ -2,10 +2,10 @@
 
     python benchmarks/faults.py [--peer_timeout_seconds=12]
 
-One run under `launch.local --restarts` suffers one fault after the other, each once training has gone on for a while. Told for each are
-the seconds from the fault to the launch of new processes (for a frozen or missing worker, `--peer_timeout_seconds` is a part of them) and
-to the first steps taken again. The losses must be those of a run without faults, to the bit.
-Last line on stdout: one JSON object.
+One run under `launch.local --restarts` suffers one fault after the other, each once training has gone on for a while.
+Told for each are the seconds from the fault to the launch of new processes (for a frozen or missing worker,
+`--peer_timeout_seconds` is a part of them) and to the first steps taken again. The losses must be those of a run
+without faults, to the bit. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def run_with_faults(
             if fault in (NEVER_COMES, HANDSHAKE):  # while all start again after a kill
                 before = len(run.starts)
                 FAULTS["SIGKILL of worker 1"](run.starts[-1])
-                run.wait(lambda before=before: len(run.starts) > before and 1 in run.starts[-1].processes, timeout_seconds)  # type: ignore[misc]
+                run.wait(
+                    lambda before=before: len(run.starts) > before and 1 in run.starts[-1].processes, timeout_seconds
+                )  # type: ignore[misc]
             if fault == HANDSHAKE:
                 run.wait(lambda: is_listening(run.starts[-1].addresses[1]), timeout_seconds)
             recoveries.append(_suffer(run, fault, timeout_seconds))
@@ -124,16 +126,25 @@ def main() -> None:
             code, _ = quiet.finish(600)
         if code != 0:
             raise RuntimeError(f"the quiet run ended with {code}:\n" + "\n".join(quiet.log[-60:]))
-        recoveries, result = run_with_faults(work / "faults", flags, list(FAULTS), steps_between=200, timeout_seconds=START_TIMEOUT_SECONDS)
+        recoveries, result = run_with_faults(
+            work / "faults", flags, list(FAULTS), steps_between=200, timeout_seconds=START_TIMEOUT_SECONDS
+        )
         same = losses(work / "faults") == losses(work / "quiet"), weights(work / "faults") == weights(work / "quiet")
-    rows = [[one.fault, f"{one.new_processes_seconds:.1f}", f"{one.training_seconds:.1f}", str(one.resumed_from)] for one in recoveries]
+    rows = [
+        [one.fault, f"{one.new_processes_seconds:.1f}", f"{one.training_seconds:.1f}", str(one.resumed_from)]
+        for one in recoveries
+    ]
     text = table(["fault", "s to new processes", "s to training", "resumed from step"], rows)
     text += f"\n\nLosses of all steps equal those of the quiet run, to the bit: {same[0]}. Weights: {same[1]}."
     print(text)
     head = f"`python benchmarks/faults.py --peer_timeout_seconds={arguments.peer_timeout_seconds:g}`, on {machine()}."
     write_section("Faults", f"{head}\n\n{text}")
     longest = max(one.training_seconds for one in recoveries)
-    print(json.dumps({"longest_seconds": longest, "losses_equal": same[0], "weights_equal": same[1], "step": result["step"]}))
+    print(
+        json.dumps(
+            {"longest_seconds": longest, "losses_equal": same[0], "weights_equal": same[1], "step": result["step"]}
+        )
+    )
 
 
 if __name__ == "__main__":

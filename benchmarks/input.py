@@ -2,13 +2,14 @@
 
     python benchmarks/input.py [--quick] [--rounds=160] [--work_dir=DIR]
 
-Waiting: short visits in pairs, in random order, one with the real pipeline and one with the same batches kept in memory. A pair's share is
-1 - kept / real; the share of a step spent waiting is the median pair's, with a 95% interval from order statistics (it may begin below 0,
-and its end is what the measurement rules out). Models and batches are those of the recipes etth1_96, tinyshakespeare_3min and
-multi30k_en_de, the data what they are for.
+Waiting: short visits in pairs, in random order, one with the real pipeline and one with the same batches kept in
+memory. A pair's share is 1 - kept / real; the share of a step spent waiting is the median pair's, with a 95% interval
+from order statistics (it may begin below 0, and its end is what the measurement rules out). Models and batches are
+those of the recipes etth1_96, tinyshakespeare_3min and multi30k_en_de, the data what they are for.
 
-Alone: the training split from its shards into memory (checksums and parsing included) against a plain read of the same files, and batches
-cut from memory against a plain read of as many bytes from one file. All files are in the page cache. Last line on stdout: one JSON object.
+Alone: the training split from its shards into memory (checksums and parsing included) against a plain read of the same
+files, and batches cut from memory against a plain read of as many bytes from one file. All files are in the page cache.
+Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def config_of(name: str, data_dir: Path) -> Any:
     from trainer.tasks.configurations import TrainConfig
 
     recipe = ROOT / "trainer" / "recipes" / f"{CASES[name].recipe}.flags"
-    return flags.parse(TrainConfig, [f"--flagfile={recipe}", f"--data_dir={data_dir}", "--model_dir=unused", "--strategy=one_device"])
+    return flags.parse(
+        TrainConfig, [f"--flagfile={recipe}", f"--data_dir={data_dir}", "--model_dir=unused", "--strategy=one_device"]
+    )
 
 
 def loading(config: Any, manifest: Any) -> dict[str, float]:
@@ -89,7 +92,11 @@ def loading(config: Any, manifest: Any) -> dict[str, float]:
     seconds = median_seconds(lambda: task_for(config, manifest).examples_per_epoch)
     plain = median_seconds(lambda: plain_read(paths))
     size = sum(shard.bytes for shard in split.shards)
-    return {"records_per_second": split.records / seconds, "mb_per_second": size / seconds / 1e6, "plain_mb_per_second": size / plain / 1e6}
+    return {
+        "records_per_second": split.records / seconds,
+        "mb_per_second": size / seconds / 1e6,
+        "plain_mb_per_second": size / plain / 1e6,
+    }
 
 
 def cutting(task: Any, steps: int) -> dict[str, float]:
@@ -107,14 +114,19 @@ def cutting(task: Any, steps: int) -> dict[str, float]:
         path = Path(directory) / "batches"
         path.write_bytes(bytes(size))
         plain = median_seconds(lambda: plain_read([path]))
-    return {"records_per_second": rows / seconds, "mb_per_second": size / seconds / 1e6, "plain_mb_per_second": size / plain / 1e6}
+    return {
+        "records_per_second": rows / seconds,
+        "mb_per_second": size / seconds / 1e6,
+        "plain_mb_per_second": size / plain / 1e6,
+    }
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """An interval that holds the median of the values' distribution, whatever that is, with probability 1 - `MISSED` or more.
+    """An interval that holds the median of the values' distribution, whatever that is, with probability 1 - `MISSED` or
+    more.
 
-    Its ends are two of the values, equally far from the ends of their order: the number of values below the median is binomial. Fewer
-    than 6 values are too few for that; then they are all of the range.
+    Its ends are two of the values, equally far from the ends of their order: the number of values below the median is
+    binomial. Fewer than 6 values are too few for that; then they are all of the range.
     """
     ordered, below, rank = sorted(values), 0.0, 0
     while (below := below + math.comb(len(ordered), rank) / 2 ** len(ordered)) <= MISSED / 2:
@@ -146,7 +158,7 @@ def waiting(task: Any, steps: int, rounds: int) -> dict[str, Any]:
         seconds = {}
         for way in order.sample(sorted(sources), 2):
             began = time.perf_counter()
-            losses, state = stepper.visit(sources[way], tf.constant(steps), state, *progress)
+            losses, state = stepper.inner_loop(sources[way], tf.constant(steps), state, *progress)
             losses.numpy()
             seconds[way] = (time.perf_counter() - began) / steps
         if turn:
@@ -155,7 +167,11 @@ def waiting(task: Any, steps: int, rounds: int) -> dict[str, Any]:
     shares = [1 - pair["kept"] / pair["real"] for pair in pairs]
     medians = {f"{way}_step_seconds": statistics.median(pair[way] for pair in pairs) for way in ("real", "kept")}
     interval = [round(end, 4) for end in median_interval(shares)]
-    return {**medians, "waiting_share": round(max(0.0, statistics.median(shares)), 4), "waiting_share_interval": interval}
+    return {
+        **medians,
+        "waiting_share": round(max(0.0, statistics.median(shares)), 4),
+        "waiting_share_interval": interval,
+    }
 
 
 def measure(name: str, work_dir: Path, rounds: int, quick: bool) -> dict[str, Any]:
@@ -193,11 +209,14 @@ def section(rows: list[dict[str, Any]], load: list[float], rounds: int, quick: b
         for key, way in (("loading", "shards to memory"), ("cutting", "memory to batches"))
     ]
     head = (
-        f"`python benchmarks/input.py{' --quick' if quick else ''} --rounds={rounds}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
+        f"`python benchmarks/input.py{' --quick' if quick else ''} --rounds={rounds}`, {time.strftime('%Y-%m-%d')}, "
+        f"on {machine()}.\n"
         f"Load before and after: {load}. Medians of {rounds} interleaved pairs of visits, in random order."
     )
     first = table(["task", "ms a step", "ms a step, batches kept in memory", "waiting", "95% interval"], waits)
-    second = table(["task", "pipeline alone", "records/s", "MB/s", "plain read, MB/s", "training takes, records/s"], alone)
+    second = table(
+        ["task", "pipeline alone", "records/s", "MB/s", "plain read, MB/s", "training takes, records/s"], alone
+    )
     return "\n\n".join([head, first, second])
 
 

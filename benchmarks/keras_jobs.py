@@ -1,4 +1,6 @@
-"""Keras `fit` for `benchmarks/train.py`: the same models from Keras' own layers, as a reader of its guides would write them."""
+"""Keras `fit` for `benchmarks/train.py`: the same models from Keras' own layers, as a reader of its guides would write
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch_jobs import standardised
 
 
 def language_model(meter: Meter, text: Path, vocabulary: int, units: int, lanes: int, length: int) -> None:
-    """Embedding, one LSTM layer, output matrix; every batch from a zero state (Keras' `stateful` asks for more than that)."""
+    """Embedding, one LSTM layer, output matrix; every batch from a zero state (Keras' `stateful` asks for more than
+    that).
+    """
     import keras
     import tensorflow as tf
 
@@ -21,16 +25,30 @@ def language_model(meter: Meter, text: Path, vocabulary: int, units: int, lanes:
     stream = np.array([number[character] for character in characters], np.int32)
     count = (len(stream) - 1) // length
     inputs, targets = (stream[first : first + count * length].reshape(count, length) for first in (0, 1))
-    data = tf.data.Dataset.from_tensor_slices((inputs, targets)).shuffle(count).repeat().batch(lanes, drop_remainder=True).prefetch(8)
+    data = (
+        tf.data.Dataset.from_tensor_slices((inputs, targets))
+        .shuffle(count)
+        .repeat()
+        .batch(lanes, drop_remainder=True)
+        .prefetch(8)
+    )
     meter.ready()
     model = keras.Sequential(
-        [keras.layers.Embedding(vocabulary, units), keras.layers.LSTM(units, return_sequences=True), keras.layers.Dense(vocabulary)]
+        [
+            keras.layers.Embedding(vocabulary, units),
+            keras.layers.LSTM(units, return_sequences=True),
+            keras.layers.Dense(vocabulary),
+        ]
     )
     _fit(meter, model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), data)
 
 
-def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int) -> None:
-    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, from Keras' layers."""
+def forecast(
+    meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int
+) -> None:
+    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, from Keras'
+    layers.
+    """
     import tensorflow as tf
 
     values = tf.constant(standardised(path, rows))
@@ -38,10 +56,14 @@ def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int
 
     def cut(numbers: Any) -> Any:
         which = numbers // each
-        window = tf.gather_nd(values, tf.stack([tf.repeat(which[:, None], len(span), 1), (numbers % each)[:, None] + span], axis=-1))
+        window = tf.gather_nd(
+            values, tf.stack([tf.repeat(which[:, None], len(span), 1), (numbers % each)[:, None] + span], axis=-1)
+        )
         return (window[:, :lookback], tf.ones_like(window[:, :lookback]), which), window[:, lookback:]
 
-    numbers = tf.data.Dataset.range(each * len(values)).shuffle(each * len(values)).repeat().batch(batch, drop_remainder=True)
+    numbers = (
+        tf.data.Dataset.range(each * len(values)).shuffle(each * len(values)).repeat().batch(batch, drop_remainder=True)
+    )
     meter.ready()
     _fit(meter, _forecaster(lookback, horizon, segment, units, len(values)), "mae", numbers.map(cut).prefetch(8))
 

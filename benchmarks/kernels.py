@@ -2,8 +2,9 @@
 
     python benchmarks/kernels.py [--grid] [--rounds=15] [--torch_python=/path/to/python]
 
-Every library has a process of its own, which lives through the whole run and is asked for one repetition at a time, in turn: a slow
-moment of the machine hits all of them. Letters: B batch, T time, D features, H hidden. stdout's last line is one JSON object.
+Every library has a process of its own, which lives through the whole run and is asked for one repetition at a time, in
+turn: a slow moment of the machine hits all of them. Letters: B batch, T time, D features, H hidden. stdout's last line
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ def measure(libraries: dict[str, Library], shapes: tuple[Shape, ...], rounds: in
                 medians = {name: statistics.median(values) for name, values in times.items()}
                 found.append({"way": way, "cell": cell, "shape": str(shape), **medians})
                 print(
-                    f"{way:8} {cell:5} {shape!s:22} " + "  ".join(f"{name} {value:.1f} ms" for name, value in medians.items()), flush=True
+                    f"{way:8} {cell:5} {shape!s:22} "
+                    + "  ".join(f"{name} {value:.1f} ms" for name, value in medians.items()),
+                    flush=True,
                 )
     return found
 
@@ -177,11 +180,15 @@ def section(rows: list[dict[str, Any]], peers: list[str], summary: dict[str, Any
         ]
         for row in rows
     ]
-    lines = [f"{peer}: geometric mean {summary[f'against_{peer}']['geomean']}, least {summary[f'against_{peer}']['min']}" for peer in peers]
+    lines = [
+        f"{peer}: geometric mean {summary[f'against_{peer}']['geomean']}, least {summary[f'against_{peer}']['min']}"
+        for peer in peers
+    ]
     text = (
         f"`python benchmarks/kernels.py`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
         f"Load before and after: {summary['load']}.\n"
-        f"Milliseconds, medians of {rounds} interleaved rounds, float32; the ratio is theirs over ours, above 1 where ours is faster."
+        f"Milliseconds, medians of {rounds} interleaved rounds, float32; the ratio is theirs over ours, above 1 where "
+        "ours is faster."
     )
     return "\n\n".join([text, table(header, body), "Training step: " + "; ".join(lines) + "."])
 
@@ -198,7 +205,10 @@ def main() -> None:
         return
     pythons = {"ours": sys.executable, "keras": sys.executable, "pytorch": options.torch_python}
     if subprocess.run([options.torch_python, "-c", "import torch"], capture_output=True, check=False).returncode:
-        print(f"{options.torch_python} has no PyTorch: left out (pip install torch, or give --torch_python)", file=sys.stderr)
+        print(
+            f"{options.torch_python} has no PyTorch: left out (pip install torch, or give --torch_python)",
+            file=sys.stderr,
+        )
         del pythons["pytorch"]
     libraries = {name: Library(name, python) for name, python in pythons.items()}
     load = [os.getloadavg()[0]]
@@ -214,7 +224,9 @@ def main() -> None:
 
     from benchmarks.results import write_section
 
-    write_section("Recurrent kernels" + (" (grid)" if options.grid else ""), section(rows, peers, summary, options.rounds))
+    write_section(
+        "Recurrent kernels" + (" (grid)" if options.grid else ""), section(rows, peers, summary, options.rounds)
+    )
     print(json.dumps(summary))
 
 

@@ -1,9 +1,10 @@
-"""Character model on tinyshakespeare: ours by its recipe against a plain PyTorch LSTM, the same training seconds one after the other.
+"""Character model on tinyshakespeare: ours by its recipe against a plain PyTorch LSTM, the same training seconds one
+after the other.
 
     python benchmarks/language_model.py [--recipe=tinyshakespeare_3min] [--seconds=180] [--no-peer]
 
-Both read the first 90% of the text and are scored on the whole last 10%, one pass that carries the state. The peer: one LSTM of 256 units,
-16 lanes, 64 steps, Adam 0.004, cosine to 0, clipped at 1. Last line on stdout: one JSON object.
+Both read the first 90% of the text and are scored on the whole last 10%, one pass that carries the state. The peer: one
+LSTM of 256 units, 16 lanes, 64 steps, Adam 0.004, cosine to 0, clipped at 1. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ def peer(seconds: float) -> dict[str, Any]:
             part = validation[first : first + 513]
             outputs, state = lstm(embed(part[None, :-1]), state)
             total += float(loss_of(head(outputs)[0], part[1:], reduction="sum"))
-    return {"nats_per_char": total / (len(validation) - 1), "tokens_per_second": steps * lanes * length / seconds, "step": steps}
+    return {
+        "nats_per_char": total / (len(validation) - 1),
+        "tokens_per_second": steps * lanes * length / seconds,
+        "step": steps,
+    }
 
 
 def main() -> None:
@@ -104,7 +109,9 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     if not arguments.no_peer:
         command = [sys.executable, __file__, "--only-peer", f"--seconds={arguments.seconds}"]
-        rows["PyTorch LSTM, 256 units"] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        rows["PyTorch LSTM, 256 units"] = json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        )
     with tempfile.TemporaryDirectory() as work:
         rows[f"ours, {arguments.recipe}"] = ours(arguments.recipe, arguments.seconds, Path(work))
     lines = [
@@ -114,7 +121,8 @@ def main() -> None:
     for name, row in rows.items():
         apart = f"{row['windowed_nats_per_char']:.4f}" if "windowed_nats_per_char" in row else "-"
         lines.append(
-            f"| {name} | {arguments.seconds:.0f} | {row['step']} | {row['tokens_per_second']:.0f} | {row['nats_per_char']:.4f} | {apart} |"
+            f"| {name} | {arguments.seconds:.0f} | {row['step']} | {row['tokens_per_second']:.0f} | "
+            f"{row['nats_per_char']:.4f} | {apart} |"
         )
     lines += [f"| {name} (published or from DESIGN.md) | | | | {score:.4f} | - |" for name, score in REFERENCE.items()]
     table = "\n".join(lines)

@@ -46,7 +46,9 @@ class LaunchedRun:
         environ: Mapping[str, str] | None = None,
         project: Path = ROOT,
     ):
-        """Starts it with `environ` beside this process's environment, behind the command `prefix`, in the checkout `project`."""
+        """Starts it with `environ` beside this process's environment, behind the command `prefix`, in the checkout
+        `project`.
+        """
         self._metrics = Path(model_dir) / METRICS_FILE
         self.starts: list[Start] = []
         self.log: list[str] = []
@@ -101,16 +103,24 @@ class LaunchedRun:
             return False
         start = self.starts[-1]
         # A start that resumes writes the metrics anew, without the steps that it will take again.
-        if start.trained is None and self._inode() not in (None, start.metrics_before) and self.step() > start.resumed_from:
+        if (
+            start.trained is None
+            and self._inode() not in (None, start.metrics_before)
+            and self.step() > start.resumed_from
+        ):
             start.trained = time.monotonic()
         return start.trained is not None
 
     def wait(self, condition: Callable[[], bool], timeout_seconds: float) -> float:
-        """Waits until `condition` holds and gives the seconds that took; RuntimeError, with the log's end, if it does not come about."""
+        """Waits until `condition` holds and gives the seconds that took; RuntimeError, with the log's end, if it does
+        not come about.
+        """
         began = time.monotonic()
         while not (self.poll(), condition())[1]:
             if self.process.poll() is not None or time.monotonic() - began > timeout_seconds:
-                raise RuntimeError(f"waited in vain (exit code {self.process.returncode}):\n" + "\n".join(self.log[-40:]))
+                raise RuntimeError(
+                    f"waited in vain (exit code {self.process.returncode}):\n" + "\n".join(self.log[-40:])
+                )
             time.sleep(0.02)
         return time.monotonic() - began
 

@@ -17,7 +17,7 @@ def run(meter: Meter, arguments: list[str]) -> None:
         from trainer.tasks.registry import task_for
         from trainer.training import run_files
         from trainer.training.checkpoint import Checkpoints, LoopState
-        from trainer.training.loop import Loop, Plan
+        from trainer.training.loop import Loop, RunLength
         from trainer.training.preemption import Preemption
         from trainer.training.reporting import Report
         from trainer.training.run import build
@@ -27,7 +27,7 @@ def run(meter: Meter, arguments: list[str]) -> None:
 
     strategy = make_strategy(config.device, configure_devices(config.device))
     task = task_for(config, read(config.data_dir))
-    plan = Plan.of(config, task.examples_per_epoch, task.steps_for)  # reads the training split
+    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)  # reads the training split
     meter.ready()
     stepper, state = build(task, strategy), LoopState()
     checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, 1, writes=True)

@@ -1,8 +1,9 @@
-"""Preparation of a large text: speed, memory and use of the cores, beside `cat` and a CRC of the same bytes by one process a core.
+"""Preparation of a large text: speed, memory and use of the cores, beside `cat` and a CRC of the same bytes by one
+process a core.
 
-The text is English again and again, each copy under a heading of its own. All times are those of whole commands, from the start of the
-first process to the end of the last, medians of rounds in which each has its turn. How busy the cores are once the processes run is the
-CPU time over the time that the command takes longer than for `SMALL_MB`. Linux only.
+The text is English again and again, each copy under a heading of its own. All times are those of whole commands, from
+the start of the first process to the end of the last, medians of rounds in which each has its turn. How busy the cores
+are once the processes run is the CPU time over the time that the command takes longer than for `SMALL_MB`. Linux only.
 """
 
 from __future__ import annotations
@@ -50,10 +51,16 @@ def write_text(path: Path, size: int) -> None:
 
 
 def run(commands: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Runs commands at once: seconds, seconds of CPU, peak memory of all processes together in MB, and the last one's stdout."""
+    """Runs commands at once: seconds, seconds of CPU, peak memory of all processes together in MB, and the last one's
+    stdout.
+    """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or each start compiles anew
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) for command in commands]
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }  # or each start compiles anew
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) for command in commands
+    ]
     peak = 0.0
     while any(process.poll() is None for process in processes):
         peak = max(peak, sum(memory_mb(process.pid) for process in processes))
@@ -103,8 +110,15 @@ def write_texts(directory: Path, size: int, cores: int) -> list[Path]:
 
 
 def prepare(files: Sequence[Path], output: Path) -> dict[str, Any]:
-    """Prepares texts, one a core, into a directory that is not there yet: what `run` tells with the command's `result`."""
-    flags = {"input": ",".join(map(str, files)), "output_dir": output, "num_processes": len(files), "splits": "0.98,0.01,0.01"}
+    """Prepares texts, one a core, into a directory that is not there yet: what `run` tells with the command's
+    `result`.
+    """
+    flags = {
+        "input": ",".join(map(str, files)),
+        "output_dir": output,
+        "num_processes": len(files),
+        "splits": "0.98,0.01,0.01",
+    }
     fixed = ["--task=language_model", "--source=text", "--tokenizer=byte"]
     command = [sys.executable, "-m", "trainer.prepare", *fixed, *(f"--{name}={value}" for name, value in flags.items())]
     found = run([command])

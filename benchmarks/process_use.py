@@ -15,11 +15,15 @@ def use_of(process: int, temporary: Path, blocks: Path | None = None) -> dict[st
     Raises:
       OSError: the process is gone.
     """
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines())
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    )
     use = {
         "threads": float(status["Threads"]),
         "files": float(len(os.listdir(f"/proc/{process}/fd"))),  # noqa: PTH208
-        "temporary": float(sum(len(files) for _, _, files in os.walk(temporary))),  # which passes over what vanishes meanwhile
+        "temporary": float(
+            sum(len(files) for _, _, files in os.walk(temporary))
+        ),  # which passes over what vanishes meanwhile
         "anonymous_mb": int(status["RssAnon"].split()[0]) / 1024,
     }
     if blocks is not None:

@@ -1,4 +1,6 @@
-"""The public data sets of the benchmarks, prepared as the recipes want them. They lie in ../shared/data; see the README there."""
+"""The public data sets of the benchmarks, prepared as the recipes want them. They lie in ../shared/data; see the README
+there.
+"""
 
 from __future__ import annotations
 

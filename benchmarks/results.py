@@ -24,7 +24,8 @@ def machine() -> str:
     """One line on the computer: processor, cores, memory, system."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{_processor()}, {cores} cores, {_memory_gib()} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+        f"{_processor()}, {cores} cores, {_memory_gib()} GiB, {platform.system()} {platform.release()}, Python "
+        f"{platform.python_version()}"
     )
 
 

@@ -2,13 +2,14 @@
 
     python benchmarks/scaling.py [--steps=60] [--rounds=3]
 
-Character model (GRU of 512 units, batch 64, 64 steps) on the embedded sample, the same global batch for one worker and for two. Each worker
-is pinned to a core of its own. As a reference for what the machine gives, two one-worker runs at the same time, a core each. A step's time
-is the median of the middle steps as the trainer reports it. Rounds are interleaved.
+Character model (GRU of 512 units, batch 64, 64 steps) on the embedded sample, the same global batch for one worker and
+for two. Each worker is pinned to a core of its own. As a reference for what the machine gives, two one-worker runs at
+the same time, a core each. A step's time is the median of the middle steps as the trainer reports it. Rounds are
+interleaved.
 
-Bytes: what the loopback device sends between two reports in the middle of a run (in a network namespace of our own where the system lets us
-make one, so that nothing else counts), beside the lower bound of a ring all-reduce, 2 (N - 1) / N x parameters x 4 bytes a worker and step.
-Last line on stdout: one JSON object.
+Bytes: what the loopback device sends between two reports in the middle of a run (in a network namespace of our own
+where the system lets us make one, so that nothing else counts), beside the lower bound of a ring all-reduce, 2 (N - 1)
+/ N x parameters x 4 bytes a worker and step. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 
 
 def enter_own_network() -> bool:
-    """Moves this process, and what it starts, to a network with nothing but a loopback device; False where the system refuses."""
+    """Moves this process, and what it starts, to a network with nothing but a loopback device; False where the system
+    refuses.
+    """
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         return False
     with socket.socket() as any_socket:
@@ -106,7 +109,9 @@ def _bytes_a_step(run: LaunchedRun) -> float:
 def parameters(model_dir: Path) -> int:
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir / "checkpoints" / "best")) or str(model_dir / "checkpoints"))
+    reader = tf.train.load_checkpoint(
+        tf.train.latest_checkpoint(str(model_dir / "checkpoints" / "best")) or str(model_dir / "checkpoints")
+    )
     shapes = reader.get_variable_to_shape_map()
     return sum(int(tf.TensorShape(shape).num_elements()) for name, shape in shapes.items() if name.startswith("model/"))
 
@@ -155,7 +160,12 @@ def main() -> None:
     speeds = {name: BATCH * SEQUENCE / value for name, value in times.items()}
     rows = [
         ["one worker, one core", f"{1000 * times['one_worker']:.0f}", f"{speeds['one_worker']:.0f}", "1.00"],
-        ["two workers, a core each", f"{1000 * times['two_workers']:.0f}", f"{speeds['two_workers']:.0f}", f"{result['speedup']:.2f}"],
+        [
+            "two workers, a core each",
+            f"{1000 * times['two_workers']:.0f}",
+            f"{speeds['two_workers']:.0f}",
+            f"{result['speedup']:.2f}",
+        ],
         [
             "two runs that have nothing to do with each other",
             f"{1000 * times['two_independent_runs']:.0f}",
@@ -166,12 +176,15 @@ def main() -> None:
     text = table(["", "ms a step", "tokens/s", "times one worker"], rows)
     ratio, size = result["bytes_against_lower_bound"], result["parameters"]
     text += (
-        f"\n\nEach worker sends {result['bytes_a_worker_and_step'] / 1e6:.3f} MB a step, {ratio:.3f} times the lower bound of a ring"
-        f" all-reduce of {size} parameters. Loopback device {'of its own' if apart else 'SHARED with the whole machine'}."
+        f"\n\nEach worker sends {result['bytes_a_worker_and_step'] / 1e6:.3f} MB a step, {ratio:.3f} times the lower "
+        "bound of a ring"
+        f" all-reduce of {size} parameters. Loopback device "
+        f"{'of its own' if apart else 'SHARED with the whole machine'}."
     )
     print(text)
     head = (
-        f"`python benchmarks/scaling.py --steps={arguments.steps} --rounds={arguments.rounds}`, on {machine()}. Load before: {before:.1f}."
+        f"`python benchmarks/scaling.py --steps={arguments.steps} --rounds={arguments.rounds}`, on {machine()}. "
+        f"Load before: {before:.1f}."
     )
     write_section("Two workers", f"{head}\n\n{text}")
     print(json.dumps(result))

@@ -1,4 +1,5 @@
-"""Libraries measured side by side: each in a process of its own that lives through the whole run and takes a few steps when it is told to.
+"""Libraries measured side by side: each in a process of its own that lives through the whole run and takes a few steps
+when it is told to.
 
 A slow moment of the machine hits all of them, and memory is each process's own. Linux only.
 """
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """`steps` were taken in `seconds`; the process's peak meanwhile was `peak_mb` above what it held when it was ready."""
+    """`steps` were taken in `seconds`; the process's peak meanwhile was `peak_mb` above what it held when it was
+    ready.
+    """
 
     steps: float
     seconds: float
@@ -78,7 +81,9 @@ class Measured:
         self._process.stdin.write(f"{steps}\n")
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the process that measures {self._name} ended with {self._process.wait()}; its errors stand above")
+            raise RuntimeError(
+                f"the process that measures {self._name} ended with {self._process.wait()}; its errors stand above"
+            )
         return Answer(*map(float, answer.split()))
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/sigterm.py [--rounds=50] [--seed=0] [--strategies=one_device,mirrored]
 
-One run for each strategy is started again and again on one model directory, and gets SIGTERM up to some seconds after its start: while
-Python starts, TensorFlow is imported, weights are restored, steps are compiled or taken, checkpoints are written. After every round the
-exit code must be 75, every checkpoint readable in full, and the newest one that of the last step which was reported. In the end the losses
-of all steps must be those of a run that was never stopped, to the bit.
-Last line on stdout: one JSON object.
+One run for each strategy is started again and again on one model directory, and gets SIGTERM up to some seconds after
+its start: while Python starts, TensorFlow is imported, weights are restored, steps are compiled or taken, checkpoints
+are written. After every round the exit code must be 75, every checkpoint readable in full, and the newest one that of
+the last step which was reported. In the end the losses of all steps must be those of a run that was never stopped, to
+the bit. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def main() -> None:
             devices = 2 if strategy == "mirrored" else 1
             flags = [*FLAGS, f"--data_dir={data}", f"--strategy={strategy}", f"--devices_per_worker={devices}"]
             found = rounds(work / strategy, flags, arguments.rounds, arguments.seed)
-            expected = straight(work / f"{strategy}-straight", flags, found.steps, 60 + LATEST_SECONDS * arguments.rounds)
+            expected = straight(
+                work / f"{strategy}-straight", flags, found.steps, 60 + LATEST_SECONDS * arguments.rounds
+            )
             results[strategy] = {
                 "rounds": arguments.rounds,
                 "before_training": found.before_training,
@@ -141,7 +143,10 @@ def main() -> None:
     ]
     text = table(["strategy", *names], rows)
     print(text)
-    write_section("SIGTERM at random moments", f"`python benchmarks/sigterm.py --rounds={arguments.rounds}`, on {machine()}.\n\n{text}")
+    write_section(
+        "SIGTERM at random moments",
+        f"`python benchmarks/sigterm.py --rounds={arguments.rounds}`, on {machine()}.\n\n{text}",
+    )
     print(json.dumps(results))
 
 

@@ -31,8 +31,8 @@ class Slope:
 def fit(seconds: np.ndarray, values: np.ndarray) -> Slope:
     """A line by least squares through the medians of `BLOCKS` equal parts of the series.
 
-    Neighbouring samples hang together (garbage is collected now and then, a cache fills), so samples are no independent evidence; the
-    medians of long blocks nearly are, and an outlier does not move them.
+    Neighbouring samples hang together (garbage is collected now and then, a cache fills), so samples are no independent
+    evidence; the medians of long blocks nearly are, and an outlier does not move them.
 
     Raises:
       ValueError: fewer than two samples a block.

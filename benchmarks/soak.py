@@ -1,14 +1,15 @@
 """Long runs stay flat: threads, open files, memory, Python objects, temporary files and the time of a step do not grow.
 
-    python benchmarks/soak.py [--minutes=10] [--layouts=one_device,two_replicas,two_workers] [--tasks=forecast,language_model,seq2seq]
+    python benchmarks/soak.py [--minutes=10] [--layouts=one_device,two_replicas,two_workers]
+    [--tasks=forecast,language_model,seq2seq]
                               [--threads=256] [--side_by_side=1] [--project=DIRECTORY]
 
-Every run trains on the embedded sample of its task from a bucket (an emulator over HTTP) and publishes its checkpoints there, with
-validation, checkpoints and TensorBoard events every few seconds. `/proc` is read once a second for each process that trains. After the
-first minute, and two fifths of the time, in which caches fill, a line is fitted to each quantity; the run has failed if one rises by more
-than noise (see slopes.py), if a worker ends, or if one has more than `--threads` processes and threads (a cgroup where root may make one,
-else RLIMIT_NPROC). `--project` runs another checkout, for a comparison.
-Last line on stdout: one JSON object. The exit code is 1 if anything grew.
+Every run trains on the embedded sample of its task from a bucket (an emulator over HTTP) and publishes its checkpoints
+there, with validation, checkpoints and TensorBoard events every few seconds. `/proc` is read once a second for each
+process that trains. After the first minute, and two fifths of the time, in which caches fill, a line is fitted to each
+quantity; the run has failed if one rises by more than noise (see slopes.py), if a worker ends, or if one has more than
+`--threads` processes and threads (a cgroup where root may make one, else RLIMIT_NPROC). `--project` runs another
+checkout, for a comparison. Last line on stdout: one JSON object. The exit code is 1 if anything grew.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from results import machine, table, write_section
 from slopes import Slope, fit
 from thread_limit import thread_limit
 
+sys.path.insert(0, str(ROOT / "tests" / "fakes"))
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT))
 
@@ -96,7 +98,13 @@ def soak(layout: str, task: str, seconds: float, threads: int, server: BucketSer
         with (
             thread_limit(name, threads * workers) as limited,
             LaunchedRun(
-                f"gs://{BUCKET}/{name}", flags, workers=workers, devices=devices, environ=environ, project=project, prefix=limited
+                f"gs://{BUCKET}/{name}",
+                flags,
+                workers=workers,
+                devices=devices,
+                environ=environ,
+                project=project,
+                prefix=limited,
             ) as run,
         ):
             return watch(run, Outcome(layout, task, seconds, 0, {}, 0, []), temporary, blocks)
@@ -123,16 +131,22 @@ def watch(run: LaunchedRun, outcome: Outcome, temporary: Path, blocks: Path) -> 
     code, _ = run.finish(120)
     outcome.seconds = times[-1] if times else 0.0
     if code != 75 or len(run.starts) != 1:
-        outcome.problems.append(f"ended with {code} after {len(run.starts)} starts and {outcome.steps} steps: " + " / ".join(run.log[-12:]))
+        outcome.problems.append(
+            f"ended with {code} after {len(run.starts)} starts and {outcome.steps} steps: " + " / ".join(run.log[-12:])
+        )
     outcome.most_threads = int(max((row["threads"] for each in rows for row in each), default=0))
     settled = min(max(SETTLED_SECONDS, SETTLED_SHARE * outcome.seconds), outcome.seconds / 2)
     kept = [index for index, at in enumerate(times) if at >= settled]
     for quantity, smallest in SMALLEST.items():
         lines = []
         for worker in range(workers):
-            points = [(times[index], rows[index][worker][quantity]) for index in kept if quantity in rows[index][worker]]
+            points = [
+                (times[index], rows[index][worker][quantity]) for index in kept if quantity in rows[index][worker]
+            ]
             with contextlib.suppress(ValueError):  # too few, as the run ended early
-                lines.append(fit(*(np.asarray(part) for part in zip(*points))) if points else fit(np.zeros(0), np.zeros(0)))
+                lines.append(
+                    fit(*(np.asarray(part) for part in zip(*points))) if points else fit(np.zeros(0), np.zeros(0))
+                )
         if not lines:
             continue
         line = outcome.slopes[quantity] = max(lines, key=lambda each: each.growth)
@@ -156,7 +170,11 @@ def last_step(metrics: Path) -> tuple[int, float]:
     except (OSError, ValueError):
         return 0, float("nan")
     taken = [line for line in lines if "loss" in line]
-    return (int(taken[-1]["step"]), 1000 * float(np.median([line["seconds"] for line in taken]))) if taken else (0, float("nan"))
+    return (
+        (int(taken[-1]["step"]), 1000 * float(np.median([line["seconds"] for line in taken])))
+        if taken
+        else (0, float("nan"))
+    )
 
 
 @contextlib.contextmanager
@@ -170,7 +188,10 @@ def datasets(tasks: Sequence[str]) -> Iterator[BucketServer]:
         for task in tasks:
             directory = prepare(Path(made) / task, f"--task={task}", "--source=sample", "--num_processes=1")
             bucket.upload_all(
-                [(path, Address.of(f"gs://{BUCKET}/{task}/{path.name}", "output_dir")) for path in sorted(directory.iterdir())]
+                [
+                    (path, Address.of(f"gs://{BUCKET}/{task}/{path.name}", "output_dir"))
+                    for path in sorted(directory.iterdir())
+                ]
             )
             shutil.rmtree(directory)
         yield server
@@ -180,9 +201,21 @@ def cells(outcome: Outcome) -> list[str]:
     shown = []
     for quantity in SMALLEST:
         line = outcome.slopes.get(quantity)
-        shown.append("-" if line is None else f"{line.start:.4g} to {line.end:.4g} ({line.per_hour:+.3g} an hour, t {line.t:.1f})")
+        shown.append(
+            "-"
+            if line is None
+            else f"{line.start:.4g} to {line.end:.4g} ({line.per_hour:+.3g} an hour, t {line.t:.1f})"
+        )
     verdict = "; ".join(problem.partition(": ")[0] for problem in outcome.problems) or "flat"
-    return [outcome.layout, outcome.task, f"{outcome.seconds:.0f}", str(outcome.steps), *shown, str(outcome.most_threads), verdict]
+    return [
+        outcome.layout,
+        outcome.task,
+        f"{outcome.seconds:.0f}",
+        str(outcome.steps),
+        *shown,
+        str(outcome.most_threads),
+        verdict,
+    ]
 
 
 def main() -> int:
@@ -191,7 +224,9 @@ def main() -> int:
     parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--threads", type=int, default=256, help="processes and threads that one worker may have")
-    parser.add_argument("--side_by_side", type=int, default=1, help="runs at a time; more than one disturbs the times of steps")
+    parser.add_argument(
+        "--side_by_side", type=int, default=1, help="runs at a time; more than one disturbs the times of steps"
+    )
     parser.add_argument("--project", type=Path, default=ROOT, help="the checkout whose trainer runs")
     arguments = parser.parse_args()
     tasks, layouts = arguments.tasks.split(","), arguments.layouts.split(",")
@@ -199,7 +234,9 @@ def main() -> int:
 
         def one(pair: tuple[str, str]) -> Outcome:
             outcome = soak(*pair, arguments.minutes * 60, arguments.threads, server, arguments.project)
-            sys.stderr.write(" | ".join(cells(outcome)) + "\n" + "".join(f"  {problem}\n" for problem in outcome.problems))
+            sys.stderr.write(
+                " | ".join(cells(outcome)) + "\n" + "".join(f"  {problem}\n" for problem in outcome.problems)
+            )
             return outcome
 
         outcomes = list(pool.map(one, [(layout, task) for layout in layouts for task in tasks]))

@@ -15,7 +15,8 @@ CONTROLLERS = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))  # version 1
 
 @contextlib.contextmanager
 def thread_limit(name: str, most: int) -> Iterator[list[str]]:
-    """What to put before a command so that it and all that it starts have at most `most` processes and threads together.
+    """What to put before a command so that it and all that it starts have at most `most` processes and threads
+    together.
 
     RLIMIT_NPROC counts everything of the user, and nothing where the user is root, whom only the cgroup holds.
 

@@ -22,7 +22,9 @@ def language_model(meter: Meter, text: Path, vocabulary: int, units: int, lanes:
     rows = stream[: lanes * lane].view(lanes, lane)
     meter.ready()
     torch.manual_seed(0)
-    parts = nn.ModuleList([nn.Embedding(vocabulary, units), nn.LSTM(units, units, batch_first=True), nn.Linear(units, vocabulary)])
+    parts = nn.ModuleList(
+        [nn.Embedding(vocabulary, units), nn.LSTM(units, units, batch_first=True), nn.Linear(units, vocabulary)]
+    )
     embedding, recurrent, output = parts
     optimizer = torch.optim.Adam(parts.parameters(), lr=1e-3)
     at, state = 0, None
@@ -47,7 +49,9 @@ def standardised(series: Path, rows: int) -> np.ndarray:
 
 
 def forecaster(lookback: int, horizon: int, segment: int, units: int, series: int) -> Any:
-    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, as a PyTorch module."""
+    """The network of the recipe etth1_96 (`Forecaster`), which is trained without the regression, as a PyTorch
+    module.
+    """
     import torch
     from torch import nn
 
@@ -79,7 +83,9 @@ def forecaster(lookback: int, horizon: int, segment: int, units: int, series: in
     return Forecaster()
 
 
-def forecast(meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int) -> None:
+def forecast(
+    meter: Meter, path: Path, lookback: int, horizon: int, segment: int, units: int, batch: int, rows: int
+) -> None:
     """Windows in random order, every one once an epoch, cut out of the series in memory as ours are."""
     import torch
     from torch import nn

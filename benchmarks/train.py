@@ -2,10 +2,11 @@
 
     python benchmarks/train.py [--quick] [--rounds=9] [--torch_python=/path/to/python] [--work_dir=DIR]
 
-Language model: embedding, one LSTM layer of 512, output matrix; 64 lanes of 128 characters of tinyshakespeare. Forecasting: the network
-and data of the recipe etth1_96. Adam, gradients clipped at 1, float32. What a loop does besides (input, update, logs) counts, start-up and
-compilation do not. Every library takes a few steps in turn. Memory: the process's peak above what it held with imports and data done, over
-the whole run (compilation included) and over the measured steps alone. Last line on stdout: one JSON object.
+Language model: embedding, one LSTM layer of 512, output matrix; 64 lanes of 128 characters of tinyshakespeare.
+Forecasting: the network and data of the recipe etth1_96. Adam, gradients clipped at 1, float32. What a loop does
+besides (input, update, logs) counts, start-up and compilation do not. Every library takes a few steps in turn. Memory:
+the process's peak above what it held with imports and data done, over the whole run (compilation included) and over the
+measured steps alone. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from side_by_side import Answer, Measured, Meter, geomean_and_min  # noqa: E402
 LIBRARIES = ("ours", "keras", "pytorch")
 UNITS, LANES, LENGTH = 512, 64, 128
 WINDOW = {"lookback": 96, "horizon": 96, "segment": 24, "units": 128, "batch": 224, "rows": 8640}
-FOR_EVER = ["--train_steps=1000000000", "--evaluate_every_steps=1000000000", "--save_every_steps=1000000000", "--schedule=constant"]
+FOR_EVER = [
+    "--train_steps=1000000000",
+    "--evaluate_every_steps=1000000000",
+    "--save_every_steps=1000000000",
+    "--schedule=constant",
+]
 RECIPE = f"--flagfile={ROOT}/trainer/recipes/etth1_96.flags"
 
 
@@ -46,10 +52,18 @@ class Job(NamedTuple):
 
 JOBS = {
     "language_model": Job(
-        "tokens", LANES * LENGTH, 8, 2, ("--cell=lstm", f"--units={UNITS}", f"--batch_size={LANES}", f"--sequence_length={LENGTH}")
+        "tokens",
+        LANES * LENGTH,
+        8,
+        2,
+        ("--cell=lstm", f"--units={UNITS}", f"--batch_size={LANES}", f"--sequence_length={LENGTH}"),
     ),
     "forecast": Job(
-        "windows", WINDOW["batch"], 300, 60, (RECIPE, f"--lookback={WINDOW['lookback']}", f"--segment_length={WINDOW['segment']}")
+        "windows",
+        WINDOW["batch"],
+        300,
+        60,
+        (RECIPE, f"--lookback={WINDOW['lookback']}", f"--segment_length={WINDOW['segment']}"),
     ),
 }
 
@@ -60,7 +74,16 @@ def serve(library: str, job: str, data_dir: Path, model_dir: Path) -> None:
     if library == "ours":
         import own_jobs
 
-        own_jobs.run(meter, [*JOBS[job].flags, *FOR_EVER, f"--data_dir={data_dir}", f"--model_dir={model_dir}", "--strategy=one_device"])
+        own_jobs.run(
+            meter,
+            [
+                *JOBS[job].flags,
+                *FOR_EVER,
+                f"--data_dir={data_dir}",
+                f"--model_dir={model_dir}",
+                "--strategy=one_device",
+            ],
+        )
         return
     if library == "keras":
         import keras_jobs as peer
@@ -82,7 +105,14 @@ def measure(name: str, pythons: dict[str, str], work_dir: Path, rounds: int, qui
         processes = {}
         model_dir = stack.enter_context(tempfile.TemporaryDirectory())
         for library, python in pythons.items():
-            command = [python, __file__, f"--serve={library}", f"--job={name}", f"--data_dir={data}", f"--model_dir={model_dir}"]
+            command = [
+                python,
+                __file__,
+                f"--serve={library}",
+                f"--job={name}",
+                f"--data_dir={data}",
+                f"--model_dir={model_dir}",
+            ]
             processes[library] = stack.enter_context(Measured(library, command))
             answers[library].append(processes[library].take(steps))  # builds and warms up
         for _ in range(rounds):
@@ -103,9 +133,13 @@ def summary_of(rows: list[dict[str, Any]], peers: list[str]) -> dict[str, Any]:
     """Ratios of throughput (above 1: ours is faster) and of memory (below 1: ours needs less)."""
     summary: dict[str, Any] = {}
     for peer in peers:
-        summary[f"against_{peer}"] = geomean_and_min([row["ours"]["per_second"] / row[peer]["per_second"] for row in rows])
+        summary[f"against_{peer}"] = geomean_and_min(
+            [row["ours"]["per_second"] / row[peer]["per_second"] for row in rows]
+        )
         memory = {row["job"]: round(row["ours"]["peak_mb"] / row[peer]["peak_mb"], 3) for row in rows}
-        of_steps = {row["job"]: round(row["ours"]["peak_mb_of_steps"] / row[peer]["peak_mb_of_steps"], 3) for row in rows}
+        of_steps = {
+            row["job"]: round(row["ours"]["peak_mb_of_steps"] / row[peer]["peak_mb_of_steps"], 3) for row in rows
+        }
         summary[f"memory_against_{peer}"] = {"max": max(memory.values()), **memory, "of_steps": of_steps}
     return summary
 
@@ -120,9 +154,11 @@ def section(rows: list[dict[str, Any]], summary: dict[str, Any], rounds: int, qu
             memory = [f"{it['peak_mb']:.0f}", f"{it['peak_mb_of_steps']:.0f}"]
             body.append([row["job"], library, f"{it['per_second']:.0f} {row['unit']}", ratio, *memory])
     head = (
-        f"`python benchmarks/train.py{' --quick' if quick else ''} --rounds={rounds}`, {time.strftime('%Y-%m-%d')}, on {machine()}.\n"
+        f"`python benchmarks/train.py{' --quick' if quick else ''} --rounds={rounds}`, {time.strftime('%Y-%m-%d')}, "
+        f"on {machine()}.\n"
         f"Load before and after: {summary['load']}.\n"
-        f"Medians of {rounds} interleaved rounds. Memory is what a process needed above what it held with imports and data done."
+        f"Medians of {rounds} interleaved rounds. Memory is what a process needed above what it held with imports and "
+        "data done."
     )
     return f"{head}\n\n{table(header, body)}"
 
@@ -144,7 +180,10 @@ def main() -> None:
     rounds = options.rounds or (2 if options.quick else 9)
     pythons = {"ours": sys.executable, "keras": sys.executable, "pytorch": options.torch_python}
     if subprocess.run([options.torch_python, "-c", "import torch"], capture_output=True, check=False).returncode:
-        print(f"{options.torch_python} has no PyTorch: left out (pip install torch, or give --torch_python)", file=sys.stderr)
+        print(
+            f"{options.torch_python} has no PyTorch: left out (pip install torch, or give --torch_python)",
+            file=sys.stderr,
+        )
         del pythons["pytorch"]
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,5 @@
-"""Translation of Multi30k, English to German: quality on test 2016, promises of the search, and speed, all through the commands.
+"""Translation of Multi30k, English to German: quality on test 2016, promises of the search, and speed, all through the
+commands.
 
     python benchmarks/translation.py [--recipe=multi30k_en_de] [--train_seconds=S] [--model_dir=TRAINED] [--write]
 
@@ -83,11 +84,17 @@ def latency(model: Any, sentences: list[str]) -> dict[str, float]:
     return {"greedy_p50_ms": float(np.percentile(times, 50)), "greedy_p99_ms": float(np.percentile(times, 99))}
 
 
-def report(trained: dict[str, Any], beam: dict[str, float], greedy: dict[str, float], predicted: float, checked: dict[str, Any]) -> str:
+def report(
+    trained: dict[str, Any], beam: dict[str, float], greedy: dict[str, float], predicted: float, checked: dict[str, Any]
+) -> str:
     quality = table(
         ["search", "BLEU", "BLEU, lower-cased", "chrF", "token accuracy"],
         [
-            [name, *(f"{scores[key]:.2f}" for key in ("bleu", "bleu_lower_tokens", "chrf")), f"{scores['token_accuracy']:.4f}"]
+            [
+                name,
+                *(f"{scores[key]:.2f}" for key in ("bleu", "bleu_lower_tokens", "chrf")),
+                f"{scores['token_accuracy']:.4f}",
+            ]
             for name, scores in (("beam 5", beam), ("greedy", greedy))
         ],
     )
@@ -98,12 +105,16 @@ def report(trained: dict[str, Any], beam: dict[str, float], greedy: dict[str, fl
 
 {quality}
 
-Beam 5 through `trainer.predict`: {predicted:.1f} s for all sentences, preparing the graph included. Once that is done {seconds};
+Beam 5 through `trainer.predict`: {predicted:.1f} s for all sentences, preparing the graph included. \
+Once that is done {seconds};
 greedy {checked["greedy_seconds"]} s.
-One sentence, greedy, through the SavedModel: p50 {checked["greedy_p50_ms"]:.1f} ms, p99 {checked["greedy_p99_ms"]:.1f} ms.
-Score of beam 5 less that of greedy, the least of all sentences: {checked["least_beam_over_greedy"]:.2g}; beam 5 is better in \
+One sentence, greedy, through the SavedModel: \
+p50 {checked["greedy_p50_ms"]:.1f} ms, p99 {checked["greedy_p99_ms"]:.1f} ms.
+Score of beam 5 less that of greedy, the least of all sentences: {checked["least_beam_over_greedy"]:.2g}; \
+beam 5 is better in \
 {100 * checked["beam_better_share"]:.1f}% of them. Batch sizes {", ".join(map(str, BATCH_SIZES))}: \
-{checked["texts_changed_by_batch_size"]} translations differ, largest difference of a score {checked["largest_score_change"]:.1g}."""
+{checked["texts_changed_by_batch_size"]} translations differ, \
+largest difference of a score {checked["largest_score_change"]:.1g}."""
 
 
 def main() -> None:
@@ -116,7 +127,11 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not here: this benchmark needs the public data set Multi30k")
     with tempfile.TemporaryDirectory() as work:
-        data, model, export = Path(work) / "data", Path(arguments.model_dir or f"{work}/model").resolve(), Path(work) / "export"
+        data, model, export = (
+            Path(work) / "data",
+            Path(arguments.model_dir or f"{work}/model").resolve(),
+            Path(work) / "export",
+        )
         prepare(data)
         trained: dict[str, Any] = {}
         if not arguments.model_dir:

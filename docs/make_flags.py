@@ -19,25 +19,31 @@ COMMANDS = {
     "trainer.export": (configurations.ExportConfig, ""),
     "trainer.predict": (configurations.PredictConfig, ""),
     "launch.local": (LocalConfig, "Behind `--` stand the flags of `trainer.train`."),
-    "launch.kubernetes": (JobFlags, "`submit` and `render` take these, then `--`, then the flags of the trainer's command."),
+    "launch.kubernetes": (
+        JobFlags,
+        "`submit` and `render` take these, then `--`, then the flags of the trainer's command.",
+    ),
 }
 INTRODUCTION = """# Flags
 
 <!-- written by `make docs`; edit docs/make_flags.py or the dataclasses of the flags instead -->
 
-Every command takes `--flagfile=FILE`, one flag a line, and `--help`; `python -m trainer` lists the commands, and with `--version` tells the
-version. Each is installed as a script too: `recurrent-prepare`, `recurrent-train`, ..., `recurrent-launch-local`,
-`recurrent-launch-kubernetes`, and `recurrent-trainer` for `python -m trainer`.
+Every command takes `--flagfile=FILE`, one flag a line, and `--help`; `python -m trainer` lists the commands, and with
+`--version` tells the version. Each is installed as a script too: `recurrent-prepare`, `recurrent-train`, ...,
+`recurrent-launch-local`, `recurrent-launch-kubernetes`, and `recurrent-trainer` for `python -m trainer`.
 
-`trainer.train` takes `--recipe=NAME`, ready settings by name from any directory; flags of the command line win, and `--recipe=help` lists
-the names (ETTh1: `etth1_96` to `etth1_720`, with a lookback of 96 `etth1_96_lookback96` and so on, and `etth1_96_quantiles`). Their errors
-beside ridge regression, with three seeds, are in [benchmarks/RESULTS.md](../benchmarks/RESULTS.md).
+`trainer.train` takes `--recipe=NAME`, ready settings by name from any directory; flags of the command line win, and
+`--recipe=help` lists the names (ETTh1: `etth1_96` to `etth1_720`, with a lookback of 96 `etth1_96_lookback96` and so
+on, and `etth1_96_quantiles`). Their errors beside ridge regression, with three seeds, are in
+[benchmarks/RESULTS.md](../benchmarks/RESULTS.md).
 
-The packages are called `trainer` and `launch`, as others are (PyPI's `trainer`, ROS's `launch`): install into an environment of its own.
-Where another distribution has overwritten ours or has files among them, or a folder hides them, the scripts say so. `python -m` cannot
-always: with a folder `trainer/` in the working directory, `python -m trainer.train` is that folder's, or `No module named trainer.train`.
+The packages are called `trainer` and `launch`, as others are (PyPI's `trainer`, ROS's `launch`): install into an
+environment of its own. Where another distribution has overwritten ours or has files among them, or a folder hides
+them, the scripts say so. `python -m` cannot always: with a folder `trainer/` in the working directory, `python -m
+trainer.train` is that folder's, or `No module named trainer.train`.
 
-A group that names a task in brackets, or is called as one, is for datasets of that task: set for another, its flags are refused.
+A group that names a task in brackets, or is called as one, is for datasets of that task: set for another, its flags
+are refused.
 """
 
 
@@ -45,7 +51,9 @@ def page() -> str:
     """The text of docs/flags.md."""
     parts = [INTRODUCTION]
     for command, (config_class, note) in COMMANDS.items():
-        parts.append("\n".join([f"## `python -m {command}`", *(["", note] if note else []), flag_tables(config_class), ""]))
+        parts.append(
+            "\n".join([f"## `python -m {command}`", *(["", note] if note else []), flag_tables(config_class), ""])
+        )
     return "\n".join(parts)
 
 

@@ -2,4 +2,6 @@
 
 from recurrent_trainer import check_packages
 
-check_packages("launch", "trainer")  # before the modules here import a foreign `trainer`, such as a folder in the working directory
+check_packages(
+    "launch", "trainer"
+)  # before the modules here import a foreign `trainer`, such as a folder in the working directory

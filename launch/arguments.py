@@ -13,7 +13,9 @@ SEPARATOR = "--"
 
 @dataclass(frozen=True)
 class Sides:
-    """A launcher's own arguments and the trainer's, each flag on the side that has it, and a problem for each that was on the other."""
+    """A launcher's own arguments and the trainer's, each flag on the side that has it, and a problem for each that was
+    on the other.
+    """
 
     own: list[str]
     trainers: list[str]
@@ -27,10 +29,12 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_separator(arguments: Sequence[str], launcher: str, example: str) -> None:
-    """Raises ConfigError where `--` is missing, without which no flag is where it belongs; `example` is the command with it."""
+    """Raises ConfigError where `--` is missing, without which no flag is where it belongs; `example` is the command
+    with it.
+    """
     if SEPARATOR not in arguments:
-        told = f"is missing: the flags of {launcher} stand before it, those of the trainer's command behind it"
-        raise ConfigError([ArgumentProblem(SEPARATOR, None, told, f"give them as in {example}")])
+        reason = f"is missing: the flags of {launcher} stand before it, those of the trainer's command behind it"
+        raise ConfigError([ArgumentProblem(SEPARATOR, None, reason, f"give them as in {example}")])
 
 
 def sides(own: Sequence[str], trainers: Sequence[str], own_class: type, trainers_class: type) -> Sides:
@@ -38,8 +42,12 @@ def sides(own: Sequence[str], trainers: Sequence[str], own_class: type, trainers
     own_names, trainers_names = ({spec.name for spec in flags.flag_specs(each)} for each in (own_class, trainers_class))
     early = [argument for argument in own if _name(argument) in trainers_names - own_names]
     late = [argument for argument in trainers if _name(argument) in own_names - trainers_names]
-    problems = [_problem(argument, "stands before --", "give it behind --, with the trainer's flags") for argument in early]
-    problems += [_problem(argument, "stands behind --", "give it before --, with the launcher's flags") for argument in late]
+    problems = [
+        _problem(argument, "stands before --", "give it behind --, with the trainer's flags") for argument in early
+    ]
+    problems += [
+        _problem(argument, "stands behind --", "give it before --, with the launcher's flags") for argument in late
+    ]
     return Sides(
         [*(argument for argument in own if argument not in early), *late],
         [*(argument for argument in trainers if argument not in late), *early],

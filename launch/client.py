@@ -1,4 +1,6 @@
-"""The cluster's API on plain objects: apply, get, list, watch, delete, logs. Every failure is one line with its remedy."""
+"""The cluster's API on plain objects: apply, get, list, watch, delete, logs. Every failure is one line with its
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from trainer.errors import EXIT_CONFIG, TrainerError
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-WATCH_SECONDS = 60  # the server ends a watch after so long; whoever watches lists again, so nothing is missed for longer
+WATCH_SECONDS = (
+    60  # the server ends a watch after so long; whoever watches lists again, so nothing is missed for longer
+)
 LOG_IDLE_SECONDS = 300  # a log stream silent for so long is opened again, in case its connection died unseen
 TOO_BUSY = (429, 502, 503, 504)
 # Asks for an object without its content: to learn that a Secret exists, nobody needs to read it.
@@ -57,7 +61,10 @@ def connect() -> Client:
     try:
         kube_config.load_config(client_configuration=settings)
     except (ConfigException, OSError) as error:
-        text = f"no cluster is configured ({_first_line(error)}); set KUBECONFIG or log in so that kubectl cluster-info works"
+        text = (
+            f"no cluster is configured ({_first_line(error)}); set KUBECONFIG or log in so that kubectl "
+            "cluster-info works"
+        )
         raise ClusterError(text) from error
     return Client(settings)
 
@@ -65,8 +72,8 @@ def connect() -> Client:
 class Client:
     """One cluster. Objects are plain dicts as the API gives them; methods may be called from several threads.
 
-    All methods raise ClusterError. A busy server (429, 502, 503, 504) and a connection that breaks are tried again first; that
-    is safe since every request of ours can be repeated.
+    All methods raise ClusterError. A busy server (429, 502, 503, 504) and a connection that breaks are tried again
+    first; that is safe since every request of ours can be repeated.
     """
 
     def __init__(self, settings: Configuration):
@@ -102,11 +109,15 @@ class Client:
         """The first of the versions in which the cluster has this kind; None where it has it in none."""
         return next((version for version in api_versions if self.serves(version, kind)), None)
 
-    def get(self, api_version: str, kind: str, namespace: str | None, name: str, *, only_metadata: bool = False) -> dict[str, Any] | None:
+    def get(
+        self, api_version: str, kind: str, namespace: str | None, name: str, *, only_metadata: bool = False
+    ) -> dict[str, Any] | None:
         """The object, or None where there is none."""
         headers = {"Accept": ONLY_METADATA} if only_metadata else {}
         try:
-            return self._ask("get", f"read {kind} {name}", self._path(api_version, kind, namespace, name), header_params=headers)
+            return self._ask(
+                "get", f"read {kind} {name}", self._path(api_version, kind, namespace, name), header_params=headers
+            )
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -115,16 +126,26 @@ class Client:
     def list(
         self, api_version: str, kind: str, namespace: str, selector: str = "", *, fields: str = ""
     ) -> tuple[list[dict[str, Any]], str]:
-        """The objects that a label selector (and a field selector) matches, and the version from which to watch them."""
+        """The objects that a label selector (and a field selector) matches, and the version from which to watch
+        them.
+        """
         answer = self._ask(
-            "get", f"list {kind}", self._path(api_version, kind, namespace), label_selector=selector or None, field_selector=fields or None
+            "get",
+            f"list {kind}",
+            self._path(api_version, kind, namespace),
+            label_selector=selector or None,
+            field_selector=fields or None,
         )
         # items of a list come without their kind
         items = [{"apiVersion": api_version, "kind": kind, **item} for item in answer["items"]]
         return items, answer["metadata"].get("resourceVersion", "")
 
-    def watch(self, api_version: str, kind: str, namespace: str, selector: str, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields (ADDED, MODIFIED or DELETED, object) until the server ends the watch; raises with status 410 if `version` is too old."""
+    def watch(
+        self, api_version: str, kind: str, namespace: str, selector: str, version: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields (ADDED, MODIFIED or DELETED, object) until the server ends the watch; raises with status 410 if
+        `version` is too old.
+        """
         action = f"watch {kind}"
         with self._failures(action):
             lines = self._stream(
@@ -157,7 +178,9 @@ class Client:
         )
 
     def delete(self, unwanted: Object) -> bool:
-        """Asks for the deletion of an object and, in the background, of what it owns; False where it is gone already."""
+        """Asks for the deletion of an object and, in the background, of what it owns; False where it is gone
+        already.
+        """
         metadata = unwanted["metadata"]
         path = self._path(unwanted["apiVersion"], unwanted["kind"], metadata.get("namespace"), metadata["name"])
         try:
@@ -168,14 +191,18 @@ class Client:
             raise
         return True
 
-    def log_lines(self, namespace: str, pod: str, *, follow: bool = False, since: str = "", tail: int | None = None) -> Iterator[str]:
+    def log_lines(
+        self, namespace: str, pod: str, *, follow: bool = False, since: str = "", tail: int | None = None
+    ) -> Iterator[str]:
         """Yields the lines of a pod's first container, each as `TIME TEXT`; `since` is an RFC 3339 time."""
         query = [("timestamps", "true")]
         query += [("follow", "true")] if follow else []
         query += [("sinceTime", since)] if since else []
         query += [("tailLines", str(tail))] if tail is not None else []
         with self._failures(f"read the log of {pod}"):
-            for line in self._stream(self._path("v1", "Pod", namespace, pod) + "/log", LOG_IDLE_SECONDS, query_params=query):
+            for line in self._stream(
+                self._path("v1", "Pod", namespace, pod) + "/log", LOG_IDLE_SECONDS, query_params=query
+            ):
                 yield line.decode(errors="replace")
 
     def _path(self, api_version: str, kind: str, namespace: str | None = None, name: str | None = None) -> str:
@@ -199,7 +226,12 @@ class Client:
         with self._failures(action):
             parameters.setdefault("header_params", {})
             answer = self._api.request(
-                method, path, query_params=[], _request_timeout=(CONNECT_SECONDS, READ_SECONDS), serialize=False, **parameters
+                method,
+                path,
+                query_params=[],
+                _request_timeout=(CONNECT_SECONDS, READ_SECONDS),
+                serialize=False,
+                **parameters,
             )
             content: dict[str, Any] = json.loads(answer.data)
             return content
@@ -207,7 +239,12 @@ class Client:
     def _stream(self, path: str, idle_seconds: float, **parameters: Any) -> Iterator[bytes]:
         parameters.setdefault("query_params", [])
         answer = self._api.request(
-            "get", path, header_params={}, _request_timeout=(CONNECT_SECONDS, idle_seconds), serialize=False, **parameters
+            "get",
+            path,
+            header_params={},
+            _request_timeout=(CONNECT_SECONDS, idle_seconds),
+            serialize=False,
+            **parameters,
         )
         try:
             rest = b""
@@ -227,23 +264,34 @@ class Client:
             raise ClusterError(_explain(self.host, action, error), error.status or None) from error
         except urllib3.exceptions.HTTPError as error:
             reason = _first_line(getattr(error, "reason", None) or error)
-            text = f"cannot {action}: no answer from {self.host} ({reason}); see that the cluster is up and kubectl cluster-info works"
+            text = (
+                f"cannot {action}: no answer from {self.host} ({reason}); see that the cluster is up and kubectl "
+                "cluster-info works"
+            )
             raise ClusterError(text) from error
 
 
 def _explain(host: str, action: str, error: ApiException) -> str:
-    told = _message(error)
+    reason = _message(error)
     if error.status == 401:
-        return f"cannot {action}: {host} does not know who you are (401 {told}); log in again, then try kubectl get pods"
+        return (
+            f"cannot {action}: {host} does not know who you are (401 {reason}); log in again, then try kubectl get pods"
+        )
     if error.status == 403:
-        return f"cannot {action}: forbidden ({told}); ask for a role that may do it, or name another --namespace"
+        return f"cannot {action}: forbidden ({reason}); ask for a role that may do it, or name another --namespace"
     if error.status == 409:
-        return f"cannot {action}: conflict ({told}); another program set these fields: cancel that run first, or use another --name"
+        return (
+            f"cannot {action}: conflict ({reason}); another program set these fields: cancel that run first, or "
+            "use another --name"
+        )
     if error.status == 422:
-        return f"cannot {action}: refused ({told}); cancel the run of that name first if it had other settings, or use another --name"
+        return (
+            f"cannot {action}: refused ({reason}); cancel the run of that name first if it had other settings, or "
+            "use another --name"
+        )
     if error.status in TOO_BUSY:
-        return f"cannot {action}: {host} is too busy ({error.status} {told}), tried several times; try again later"
-    return f"cannot {action}: {error.status or 'no'} answer of {host} ({told}); see kubectl for more"
+        return f"cannot {action}: {host} is too busy ({error.status} {reason}), tried several times; try again later"
+    return f"cannot {action}: {error.status or 'no'} answer of {host} ({reason}); see kubectl for more"
 
 
 def _message(error: ApiException) -> str:

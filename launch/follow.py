@@ -44,7 +44,8 @@ class Outcome:
 
 
 def follow(client: Client, run: Run, *, hopeless_seconds: float = HOPELESS_SECONDS) -> Outcome:
-    """Tells of a run on stderr until it is over, or until it has waited `hopeless_seconds` for what only a person can mend.
+    """Tells of a run on stderr until it is over, or until it has waited `hopeless_seconds` for what only a person can
+    mend.
 
     Raises:
       ClusterError: the cluster refuses, or has not answered for minutes.
@@ -81,7 +82,9 @@ class _Sight:
         self._events: list[dict[str, Any]] = []
         self._workloads: list[dict[str, Any]] = []
         self._explained = -EXPLAIN_SECONDS
-        self._past: set[str] | None = None  # attempts that were over, and not the last, when this began: nobody wants their logs
+        self._past: set[str] | None = (
+            None  # attempts that were over, and not the last, when this began: nobody wants their logs
+        )
         self.logs = PodLogs(client)
 
     def _mirror(self, kind: tuple[str, str], selector: str) -> Mirror:
@@ -135,7 +138,9 @@ class _Display:
 
     def __enter__(self) -> _Display:
         self._open = contextlib.ExitStack()
-        self._bar = self._open.enter_context(tqdm(file=sys.stderr, disable=not self._terminal, bar_format="{desc}", dynamic_ncols=True))
+        self._bar = self._open.enter_context(
+            tqdm(file=sys.stderr, disable=not self._terminal, bar_format="{desc}", dynamic_ncols=True)
+        )
         if self._terminal:
             self._open.enter_context(logging_redirect_tqdm())
         return self
@@ -169,5 +174,10 @@ def progress_text(name: str, state: RunState, progress: ProgressLine | None) -> 
     if progress is not None:
         of = f"/{progress.total_steps}" if progress.total_steps else ""
         left = datetime.timedelta(seconds=round(progress.seconds_left))
-        parts += [f"step {progress.step}{of}", f"loss {progress.loss:.4f}", f"{progress.steps_per_second:.3g} steps/s", f"ETA {left}"]
+        parts += [
+            f"step {progress.step}{of}",
+            f"loss {progress.loss:.4f}",
+            f"{progress.steps_per_second:.3g} steps/s",
+            f"ETA {left}",
+        ]
     return " | ".join([*parts, f"restarts {state.restarts}"])

@@ -10,7 +10,9 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
-    """The GPUs that CUDA would show to this process, as `CUDA_VISIBLE_DEVICES` names them; empty where there are none."""
+    """The GPUs that CUDA would show to this process, as `CUDA_VISIBLE_DEVICES` names them; empty where there are
+    none.
+    """
     if VARIABLE in environ:
         # CUDA ignores what stands behind the first name that is none
         names = [name.strip() for name in environ[VARIABLE].split(",")]

@@ -1,4 +1,6 @@
-"""The one description of a run: what is to run, where, and with how much. Local processes and Kubernetes objects are made from it."""
+"""The one description of a run: what is to run, where, and with how much. Local processes and Kubernetes objects are
+made from it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from trainer.storage.addresses import is_address
 from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig
 from trainer.training.cluster import batch_problem, batch_shares
 
-COMMANDS: dict[str, type] = {"train": TrainConfig, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "export": ExportConfig}
+COMMANDS: dict[str, type] = {
+    "train": TrainConfig,
+    "prepare": PrepareConfig,
+    "evaluate": EvaluateConfig,
+    "export": ExportConfig,
+}
 OVERLAYS = ("auto", "base", "single-gpu", "multi-gpu", "multi-worker", "gke-spot", "kueue", "jobset")
 EXAMPLE = "--name=NAME --image=IMAGE -- --data_dir=/data/DATA --model_dir=/data/MODEL --epochs=1"
 
@@ -35,18 +42,22 @@ class JobFlags:
     image: str = flag("container image with this trainer, as in registry/recurrent-trainer:gpu")
     namespace: str = flag("Kubernetes namespace", default="default")
     command: str = flag("which of the trainer's commands runs", default="train", choices=tuple(COMMANDS))
-    overlay: str = flag("files of k8s/overlays to start from; auto takes them by workers and GPUs", default="auto", choices=OVERLAYS)
+    overlay: str = flag(
+        "files of k8s/overlays to start from; auto takes them by workers and GPUs", default="auto", choices=OVERLAYS
+    )
     workers: int = flag("pods that train together, or prepare a dataset (as many as --num_tasks)", default=1)
     gpus_per_worker: int = flag("GPUs of a pod; 0 trains on CPUs", default=0)
     gpu_type: str = flag(
-        "kind of GPU: GKE's name for it (nvidia-l4), or the product that NVIDIA's feature discovery tells (NVIDIA-A100-SXM4-80GB)",
+        "kind of GPU: GKE's name for it (nvidia-l4), or the product that NVIDIA's feature discovery tells "
+        "(NVIDIA-A100-SXM4-80GB)",
         default="",
     )
     cpus: str = flag("CPUs of a pod, as in 4 or 500m", default="2")
     memory: str = flag("memory of a pod; shared memory is part of it", default="8Gi")
     shared_memory: str = flag("size of /dev/shm, which NCCL uses between the GPUs of a pod", default="1Gi")
     volumes: tuple[str, ...] = flag(
-        "claims and where they are mounted, as in CLAIM:/path or CLAIM:/path:ro; several workers on several nodes need ReadWriteMany",
+        "claims and where they are mounted, as in CLAIM:/path or CLAIM:/path:ro; several workers on several nodes "
+        "need ReadWriteMany",
         default=("trainer:/data",),
     )
     retries: int = flag("failures of a defect's kind (exit code 1, out of memory) before the job fails", default=3)
@@ -58,7 +69,9 @@ class JobFlags:
     secrets: tuple[str, ...] = flag("Secrets whose keys become environment variables", default=())
     image_pull_secrets: tuple[str, ...] = flag("Secrets with which the image is pulled", default=())
     node_selectors: tuple[str, ...] = flag("labels that a node must have, as in KEY=VALUE", default=())
-    tolerations: tuple[str, ...] = flag("taints that are no obstacle, as in KEY:NoSchedule or KEY=VALUE:NoSchedule", default=())
+    tolerations: tuple[str, ...] = flag(
+        "taints that are no obstacle, as in KEY:NoSchedule or KEY=VALUE:NoSchedule", default=()
+    )
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "workers")
@@ -68,47 +81,60 @@ class JobFlags:
         yield from self._overlay_problems()
         for volume in self.volumes:
             if not names.VOLUME.fullmatch(volume):
-                yield Problem("volumes", volume, "is no volume", "give CLAIM:/path or CLAIM:/path:ro")
+                yield Problem("volumes", volume, "is not a volume", "give CLAIM:/path or CLAIM:/path:ro")
         paths = [volume.split(":")[1] for volume in self.volumes if names.VOLUME.fullmatch(volume)]
         for path in sorted({path for path in paths if paths.count(path) > 1}):
-            yield Problem("volumes", ",".join(self.volumes), f"mounts two claims at {path}", "give every claim a path of its own")
+            yield Problem(
+                "volumes", ",".join(self.volumes), f"mounts two claims at {path}", "give every claim a path of its own"
+            )
 
     def _name_problems(self) -> Iterator[Problem]:
         longest = names.longest_name(self.workers, jobset=self.overlay == "jobset")
         if not names.LABEL.fullmatch(self.name) or not self.name[0].isalpha():
-            wanted = "use small letters, digits and -, first a letter, last no -"
-            yield Problem("name", self.name, "is no name that a Service can have (RFC 1035)", wanted)
+            requested = "use small letters, digits and -, first a letter, last no -"
+            yield Problem("name", self.name, "is not a name that a Service can have (RFC 1035)", requested)
         elif len(self.name) > longest:
-            told = f"has {len(self.name)} characters, too many for the names of its {self.workers} pods"
-            yield Problem("name", self.name, told, f"use {longest} or fewer")
+            reason = f"has {len(self.name)} characters, too many for the names of its {self.workers} pods"
+            yield Problem("name", self.name, reason, f"use {longest} or fewer")
         if not names.LABEL.fullmatch(self.namespace):
-            yield Problem("namespace", self.namespace, "is no RFC 1123 label", "use up to 63 small letters, digits and -")
+            yield Problem(
+                "namespace", self.namespace, "is not an RFC 1123 label", "use up to 63 small letters, digits and -"
+            )
         if not names.IMAGE.fullmatch(self.image):
-            yield Problem("image", self.image, "is no image reference", "give one as in registry/recurrent-trainer:gpu")
+            yield Problem(
+                "image", self.image, "is not an image reference", "give one as in registry/recurrent-trainer:gpu"
+            )
         for field in ("priority_class", "queue", "service_account", "secrets", "image_pull_secrets"):
             value = getattr(self, field)
             for name in (value,) if isinstance(value, str) else value:
                 if name and not names.SUBDOMAIN.fullmatch(name):
-                    yield Problem(field, name, "is no RFC 1123 name", "use small letters, digits, - and .")
+                    yield Problem(field, name, "is not an RFC 1123 name", "use small letters, digits, - and .")
         for pair in self.node_selectors:
             if not names.PAIR.fullmatch(pair):
-                yield Problem("node_selectors", pair, "is no label", "give KEY=VALUE")
+                yield Problem("node_selectors", pair, "is not a label", "give KEY=VALUE")
         for taint in self.tolerations:
             if not names.TOLERATION.fullmatch(taint):
-                told = "give KEY:EFFECT or KEY=VALUE:EFFECT with NoSchedule, PreferNoSchedule or NoExecute"
-                yield Problem("tolerations", taint, "is no taint", told)
+                reason = "give KEY:EFFECT or KEY=VALUE:EFFECT with NoSchedule, PreferNoSchedule or NoExecute"
+                yield Problem("tolerations", taint, "is not a taint", reason)
 
     def _resource_problems(self) -> Iterator[Problem]:
         for field, example in (("cpus", "4 or 500m"), ("memory", "16Gi"), ("shared_memory", "1Gi")):
             if not names.quantity(getattr(self, field)):
-                yield Problem(field, getattr(self, field), "is no quantity above 0", f"give one as in {example}")
+                yield Problem(field, getattr(self, field), "is not a quantity above 0", f"give one as in {example}")
         memory, shared = names.quantity(self.memory), names.quantity(self.shared_memory)
         if memory and shared and shared >= memory:
-            yield Problem("shared_memory", self.shared_memory, f"leaves nothing of --memory={self.memory}", "use less, or more memory")
+            yield Problem(
+                "shared_memory",
+                self.shared_memory,
+                f"leaves nothing of --memory={self.memory}",
+                "use less, or more memory",
+            )
         if self.gpu_type and not self.gpus_per_worker:
-            yield Problem("gpu_type", self.gpu_type, "has no effect with --gpus_per_worker=0", "use --gpus_per_worker=1 or more")
+            yield Problem(
+                "gpu_type", self.gpu_type, "has no effect with --gpus_per_worker=0", "use --gpus_per_worker=1 or more"
+            )
         elif self.gpu_type and not names.LABEL_VALUE.fullmatch(self.gpu_type):
-            yield Problem("gpu_type", self.gpu_type, "is no value of a node label", "give one as in nvidia-l4")
+            yield Problem("gpu_type", self.gpu_type, "is not a value of a node label", "give one as in nvidia-l4")
 
     def _overlay_problems(self) -> Iterator[Problem]:
         fits = {
@@ -118,7 +144,9 @@ class JobFlags:
             "multi-worker": ((2, None), (0, None)),
         }
         if self.command == "prepare" and self.overlay in ("multi-worker", "jobset"):
-            yield Problem("overlay", self.overlay, "is for workers that train together", "leave it out with --command=prepare")
+            yield Problem(
+                "overlay", self.overlay, "is for workers that train together", "leave it out with --command=prepare"
+            )
         if self.overlay not in fits or self.command == "prepare" or self.workers < 1 or self.gpus_per_worker < 0:
             return
         wrong = [
@@ -128,8 +156,8 @@ class JobFlags:
         ]
         if wrong:
             given = " and ".join(f"--{field}={getattr(self, field)}" for field, _ in wrong)
-            wanted = " and ".join(f"--{field}={low}" for field, low in wrong)
-            yield Problem("overlay", self.overlay, f"does not fit {given}", f"use {wanted}, or --overlay=auto")
+            requested = " and ".join(f"--{field}={low}" for field, low in wrong)
+            yield Problem("overlay", self.overlay, f"does not fit {given}", f"use {requested}, or --overlay=auto")
 
     @property
     def layers(self) -> str:
@@ -156,7 +184,9 @@ class Job(JobFlags):
 
     @property
     def grace_seconds(self) -> float | None:
-        """Seconds that a trainer takes at most from SIGTERM to its end; None for commands that save nothing on the way."""
+        """Seconds that a trainer takes at most from SIGTERM to its end; None for commands that save nothing on the
+        way.
+        """
         return getattr(getattr(self.config, "device", None), "grace_seconds", None)
 
 
@@ -181,7 +211,9 @@ def read(flags_class: type[Flags], arguments: Sequence[str]) -> tuple[Flags, Job
     found = parts.problems + settings.problems + config.problems
     if settings.config is not None and config.config is not None:
         job = _job(settings.config, config.config)
-        others = [_job(other, config.config) for other in settings.others] + [_job(settings.config, other) for other in config.others]
+        others = [_job(other, config.config) for other in settings.others] + [
+            _job(settings.config, other) for other in config.others
+        ]
         named = {problem.flag for problem in found}
         found += [problem for problem in flags.lasting(_joint_problems, job, others) if problem.flag not in named]
         if not found:
@@ -210,7 +242,9 @@ def local_command(job: Job) -> list[str]:
         return ["-m", f"trainer.{job.command}", *own]
     devices = job.config.device.devices_per_worker or max(job.gpus_per_worker, 1)
     settings = {"workers": job.workers, "devices_per_worker": devices, "restarts": job.retries}
-    trainers = [line for line in job.trainer_flags if not line.startswith("--devices_per_worker=")]  # launch.local's own flag
+    trainers = [
+        line for line in job.trainer_flags if not line.startswith("--devices_per_worker=")
+    ]  # launch.local's own flag
     return ["-m", "launch.local", *(f"--{name}={value}" for name, value in settings.items()), "--", *trainers]
 
 
@@ -234,37 +268,55 @@ def _joint_problems(job: Job) -> Iterator[Problem]:
 
 def _preparation_problems(job: Job) -> Iterator[Problem]:
     config: PrepareConfig = job.config
-    wanted = 1 if config.finish else config.num_tasks
-    if job.workers != wanted:
-        told = f"does not fit --num_tasks={config.num_tasks}{' --finish' * config.finish}"
-        again = f"use --workers={wanted}" if config.finish or job.workers < 1 else f"use --workers={wanted} or --num_tasks={job.workers}"
-        yield Problem("workers", job.workers, told, again)
+    requested = 1 if config.finish else config.num_tasks
+    if job.workers != requested:
+        reason = f"does not fit --num_tasks={config.num_tasks}{' --finish' * config.finish}"
+        again = (
+            f"use --workers={requested}"
+            if config.finish or job.workers < 1
+            else f"use --workers={requested} or --num_tasks={job.workers}"
+        )
+        yield Problem("workers", job.workers, reason, again)
     if config.task_index is not None:
-        yield Problem("task_index", config.task_index, "would be that of every pod", "leave it out: each pod knows its own")
+        yield Problem(
+            "task_index", config.task_index, "would be that of every pod", "leave it out: each pod knows its own"
+        )
 
 
 def _training_problems(job: Job) -> Iterator[Problem]:
     config: TrainConfig = job.config
     device = config.device
     if device.kernel == "cudnn" and not job.gpus_per_worker:
-        yield Problem("kernel", device.kernel, "needs GPUs, but --gpus_per_worker=0", "use --gpus_per_worker=1 or more, or --kernel=auto")
+        yield Problem(
+            "kernel",
+            device.kernel,
+            "needs GPUs, but --gpus_per_worker=0",
+            "use --gpus_per_worker=1 or more, or --kernel=auto",
+        )
     if job.workers > 1 and device.strategy in ("one_device", "mirrored"):
-        told = f"uses one of --workers={job.workers} only"
-        yield Problem("strategy", device.strategy, told, "leave it out: auto takes all workers")
+        reason = f"uses one of --workers={job.workers} only"
+        yield Problem("strategy", device.strategy, reason, "leave it out: auto takes all workers")
     if job.workers == 1 and device.strategy == "multi_worker":
-        yield Problem("strategy", device.strategy, "needs several workers", "use --workers=2 or more, or --strategy=auto")
-    gpus, wanted = job.gpus_per_worker, device.devices_per_worker
-    if gpus and wanted and wanted != gpus:
-        told = f"does not use --gpus_per_worker={gpus}"
-        yield Problem("devices_per_worker", wanted, told, f"leave it out, or use {gpus}")
+        yield Problem(
+            "strategy", device.strategy, "needs several workers", "use --workers=2 or more, or --strategy=auto"
+        )
+    gpus, requested = job.gpus_per_worker, device.devices_per_worker
+    if gpus and requested and requested != gpus:
+        reason = f"does not use --gpus_per_worker={gpus}"
+        yield Problem("devices_per_worker", requested, reason, f"leave it out, or use {gpus}")
     if gpus > 1 and device.strategy == "one_device":
-        yield Problem("strategy", device.strategy, f"uses one of --gpus_per_worker={gpus}", "use --strategy=auto or --gpus_per_worker=1")
+        yield Problem(
+            "strategy",
+            device.strategy,
+            f"uses one of --gpus_per_worker={gpus}",
+            "use --strategy=auto or --gpus_per_worker=1",
+        )
     (count, what), rows = batch_shares(config, replicas(job)), config.batch_rows
     if rows is not None and rows > 0 and count > 0 and rows % count:
         yield batch_problem(rows, count, what)
     if job.grace_seconds and job.deadline_seconds and job.deadline_seconds <= job.grace_seconds:
-        told = f"is over before --grace_seconds={job.grace_seconds}"
-        yield Problem("deadline_seconds", job.deadline_seconds, told, "use more, or 0")
+        reason = f"is over before --grace_seconds={job.grace_seconds}"
+        yield Problem("deadline_seconds", job.deadline_seconds, reason, "use more, or 0")
 
 
 def _place_problems(job: Job) -> Iterator[Problem]:
@@ -283,18 +335,20 @@ def _place_problem(field: str, place: str, mounts: Sequence[list[str]], *, writt
     if is_address(place):
         return
     if "://" in place:
-        yield Problem(field, place, "is no path in the pods", "give a gs:// address, or a path on one of --volumes")
+        yield Problem(field, place, "is not a path in the pods", "give a gs:// address, or a path on one of --volumes")
         return
     under = [mount for mount in mounts if PurePosixPath(place).is_relative_to(mount[1])]
     if not under:
-        told = (
-            "is on none of --volumes, so it would be gone with the pods" if written else "is on none of --volumes, so pods do not have it"
+        reason = (
+            "is on none of --volumes, so it would be gone with the pods"
+            if written
+            else "is on none of --volumes, so pods do not have it"
         )
         near = (
             f"use a path such as {mounts[0][1].rstrip('/')}/{place.lstrip('./')}, or mount a claim there"
             if mounts
             else "mount a claim there"
         )
-        yield Problem(field, place, told, near)
+        yield Problem(field, place, reason, near)
     elif written and max(under, key=lambda mount: len(mount[1]))[2:] == ["ro"]:
         yield Problem(field, place, "is on a volume that is mounted read-only", "leave out :ro in --volumes")

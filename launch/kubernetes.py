@@ -1,4 +1,6 @@
-"""Runs the trainer on a Kubernetes cluster: shows the objects, submits them, follows, explains, and removes them again."""
+"""Runs the trainer on a Kubernetes cluster: shows the objects, submits them, follows, explains, and removes them
+again.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from launch.run_objects import Run
 
 LAST_LINES = 20
-EXTRA = {"kubernetes": "the package kubernetes", "yaml": "the package PyYAML"}  # of the extra `launch`, by the modules' names
+EXTRA = {
+    "kubernetes": "the package kubernetes",
+    "yaml": "the package PyYAML",
+}  # of the extra `launch`, by the modules' names
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,8 @@ def submit(arguments: Sequence[str]) -> str:
 
     client, run = _connect(job.name, job.namespace)
     done = submission.submit(client, run, objects(job))
-    told = {"name": run.name, "namespace": run.namespace, "objects": done}
-    return _followed(client, run, told) if settings.follow else json.dumps(told)
+    result = {"name": run.name, "namespace": run.namespace, "objects": done}
+    return _followed(client, run, result) if settings.follow else json.dumps(result)
 
 
 def status(arguments: Sequence[str]) -> str:
@@ -98,10 +103,10 @@ def status(arguments: Sequence[str]) -> str:
     client, run = _connect(settings.name, settings.namespace)
     from launch.report import describe
 
-    told = describe(client, run, LAST_LINES)
-    if told is None:
+    description = describe(client, run, LAST_LINES)
+    if description is None:
         raise _no_such_run(run)
-    return json.dumps(told)
+    return json.dumps(description)
 
 
 def logs(arguments: Sequence[str]) -> str:
@@ -114,10 +119,10 @@ def logs(arguments: Sequence[str]) -> str:
     now = look(client, run)
     if now.owner is None and not now.pods:
         raise _no_such_run(run)
-    told: dict[str, Any] = {"name": run.name, "namespace": run.namespace}
+    result: dict[str, Any] = {"name": run.name, "namespace": run.namespace}
     if settings.follow:
-        return _followed(client, run, told)
-    return json.dumps(told | write_logs(client, now, settings.worker))
+        return _followed(client, run, result)
+    return json.dumps(result | write_logs(client, now, settings.worker))
 
 
 def cancel(arguments: Sequence[str]) -> str:
@@ -139,7 +144,9 @@ VERBS: Mapping[str, tuple[Callable[[Sequence[str]], str], type]] = {
 
 
 def _connect(name: str, namespace: str) -> tuple[Client, Run]:
-    from launch.client import connect  # imports the Kubernetes client, which takes a second: only once the flags are right
+    from launch.client import (
+        connect,
+    )  # imports the Kubernetes client, which takes a second: only once the flags are right
     from launch.run_objects import Run
 
     return connect(), Run(name, namespace)
@@ -160,7 +167,9 @@ def _followed(client: Client, run: Run, told: Mapping[str, Any]) -> str:
         return text
     sys.stdout.write(text + "\n")
     state = outcome.state
-    raise RunFailedError(f"{run.name} {state}; see python -m launch.kubernetes status --name={run.name}", outcome.exit_code)
+    raise RunFailedError(
+        f"{run.name} {state}; see python -m launch.kubernetes status --name={run.name}", outcome.exit_code
+    )
 
 
 def _ending(outcome: Outcome) -> dict[str, Any]:
@@ -176,7 +185,16 @@ def _ending(outcome: Outcome) -> dict[str, Any]:
 
 
 def _no_such_run(run: Run) -> ConfigError:
-    return ConfigError([Problem("name", run.name, f"is no run in namespace {run.namespace}", "see kubectl get jobs for those there are")])
+    return ConfigError(
+        [
+            Problem(
+                "name",
+                run.name,
+                f"is not a run in namespace {run.namespace}",
+                "see kubectl get jobs for those there are",
+            )
+        ]
+    )
 
 
 def main(arguments: Sequence[str]) -> str:
@@ -186,20 +204,28 @@ def main(arguments: Sequence[str]) -> str:
     if verb in VERBS and wants_help(own):
         body, flags_class = VERBS[verb]
         after = " -- <flags of the trainer's command>" if issubclass(flags_class, JobFlags) else ""
-        return help_text(f"launch.kubernetes {verb}", f"{body.__doc__}{after and chr(10) + 'Ends in' + after}", flags_class)
+        return help_text(
+            f"launch.kubernetes {verb}", f"{body.__doc__}{after and chr(10) + 'Ends in' + after}", flags_class
+        )
     if wants_help([verb]):
         lines = [f"  {name:<8}{body.__doc__}" for name, (body, _) in VERBS.items()]
         return "\n".join([__doc__ or "", "", "usage: python -m launch.kubernetes VERB --name=value ...", "", *lines])
     if verb not in VERBS:
         if not verb or verb.startswith("-"):
-            raise ConfigError([ArgumentProblem("the verb", None, "is missing", f"give one of {', '.join(VERBS)} first")])
-        raise ConfigError([ArgumentProblem(verb, None, "is no verb of launch.kubernetes", flags.suggestion(verb, list(VERBS)))])
+            raise ConfigError(
+                [ArgumentProblem("the verb", None, "is missing", f"give one of {', '.join(VERBS)} first")]
+            )
+        raise ConfigError(
+            [ArgumentProblem(verb, None, "is not a verb of launch.kubernetes", flags.suggestion(verb, list(VERBS)))]
+        )
     try:
         return VERBS[verb][0](rest)
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
-        raise MissingPackageError(f"launch.kubernetes needs {EXTRA[error.name]}; pip install '{DISTRIBUTION}[launch]'") from None
+        raise MissingPackageError(
+            f"launch.kubernetes needs {EXTRA[error.name]}; pip install '{DISTRIBUTION}[launch]'"
+        ) from None
 
 
 def _run() -> NoReturn:

@@ -1,7 +1,8 @@
 """Reads the kustomizations of k8s/ without kubectl: the part of kustomize that those files use, and no more.
 
-`resources`, `components`, `patches` (strategic merge, from files) and `replacements` of whole fields. tests/test_kustomize.py
-compares it with `kubectl kustomize` on every overlay. https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
+`resources`, `components`, `patches` (strategic merge, from files) and `replacements` of whole fields.
+tests/test_kustomize.py compares it with `kubectl kustomize` on every overlay.
+https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ Object = dict[str, Any]
 
 FILE = "kustomization.yaml"
 KNOWN = {"apiVersion", "kind", "resources", "components", "patches", "replacements"}
-LOCAL = "config.kubernetes.io/local-config"  # an object with this annotation is for other files to read, not for the cluster
+# an object with this annotation is for other files to read, not for the cluster
+LOCAL = "config.kubernetes.io/local-config"
 # Fields whose lists are merged by a key; all other lists are replaced (patchMergeKey in the API's types).
-MERGE_KEYS = {"containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
+MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+}
 
 
 def k8s_files() -> Path:
@@ -36,7 +44,10 @@ def read(directory: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = yaml.safe_load((directory / FILE).read_text(encoding="utf-8"))
     for field in set(found) - KNOWN:
-        raise ValueError(f"{directory / FILE} uses {field}, which only kubectl kustomize knows; use one of {', '.join(sorted(KNOWN))}")
+        raise ValueError(
+            f"{directory / FILE} uses {field}, which only kubectl kustomize knows; use one of "
+            f"{', '.join(sorted(KNOWN))}"
+        )
     return found
 
 
@@ -79,18 +90,22 @@ def _changed(objects: list[Object], layer: dict[str, Any], directory: Path) -> l
 
 
 def _patch(objects: list[Object], change: Object, source: Path) -> None:
-    wanted = (change["kind"], change["metadata"]["name"])
+    requested = (change["kind"], change["metadata"]["name"])
     for position, found in enumerate(objects):
-        if (found["kind"], found["metadata"]["name"]) == wanted:
+        if (found["kind"], found["metadata"]["name"]) == requested:
             objects[position] = merge(found, change)
             return
-    raise ValueError(f"{source} changes {' '.join(wanted)}, which there is none of; name an object of the resources")
+    raise ValueError(f"{source} changes {' '.join(requested)}, which there is none of; name an object of the resources")
 
 
 def merge(base: Any, change: Any, field: str = "") -> Any:
-    """`base` with a strategic merge patch: mappings are merged (null removes), lists by their key (what is new first) or replaced."""
+    """`base` with a strategic merge patch: mappings are merged (null removes), lists by their key (what is new first)
+    or replaced.
+    """
     if isinstance(base, dict) and isinstance(change, dict):
-        merged = {name: merge(base[name], change[name], name) if name in change else value for name, value in base.items()}
+        merged = {
+            name: merge(base[name], change[name], name) if name in change else value for name, value in base.items()
+        }
         merged.update((name, value) for name, value in change.items() if name not in base)
         return {name: value for name, value in merged.items() if value is not None}
     key = MERGE_KEYS.get(field)

@@ -1,4 +1,6 @@
-"""Trains with several worker processes on this host, as a cluster would: `python -m launch.local --workers=2 -- --data_dir=...`."""
+"""Trains with several worker processes on this host, as a cluster would: `python -m launch.local --workers=2 --
+--data_dir=...`.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +68,22 @@ def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> 
     """
     needed = local.workers * local.devices_per_worker
     if gpus and needed > len(gpus):
-        told = f"with --devices_per_worker={local.devices_per_worker} needs {needed} GPUs, this host shows {len(gpus)}"
-        raise ConfigError([Problem("workers", local.workers, told, "use fewer, or CUDA_VISIBLE_DEVICES= to train on CPUs")])
-    return [Worker(command(config), gpu_environment(gpus, index, local.devices_per_worker)) for index in range(local.workers)]
+        reason = (
+            f"with --devices_per_worker={local.devices_per_worker} needs {needed} GPUs, this host shows {len(gpus)}"
+        )
+        raise ConfigError(
+            [Problem("workers", local.workers, reason, "use fewer, or CUDA_VISIBLE_DEVICES= to train on CPUs")]
+        )
+    return [
+        Worker(command(config), gpu_environment(gpus, index, local.devices_per_worker))
+        for index in range(local.workers)
+    ]
 
 
 def command(config: TrainConfig) -> list[str]:
-    """What every worker runs: this very code, whatever lies in the working directory; which worker it is stands in its environment."""
+    """What every worker runs: this very code, whatever lies in the working directory; which worker it is stands in its
+    environment.
+    """
     return [sys.executable, recurrent_trainer.__file__, "trainer.train", *flags.to_arguments(config)]
 
 
@@ -81,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
         text = help_text("launch.local", __doc__ or "", LocalConfig)
         sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
         return EXIT_DONE
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
     for text in recurrent_trainer.mixed_packages():
         logging.getLogger("launch").warning(text)
     try:

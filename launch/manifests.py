@@ -22,7 +22,8 @@ COMPONENTS = ("tasks", "gke-spot", "kueue", "jobset")  # in the order in which t
 def objects(job: Job) -> list[Object]:
     """The objects to apply for a job, in order, those that others refer to first.
 
-    All have the job's name and the labels `app.kubernetes.io/name` and `app.kubernetes.io/instance`, by which they can be deleted.
+    All have the job's name and the labels `app.kubernetes.io/name` and `app.kubernetes.io/instance`, by which they can
+    be deleted.
     """
     found = [_filled(made, job) for made in _template(job)]
     return sorted(found, key=lambda made: made["kind"] in ("Job", "JobSet"))
@@ -37,10 +38,10 @@ def _template(job: Job) -> list[Object]:
     """The overlay's objects, with the components that the job asks for beside the overlay's own."""
     files = kustomize.k8s_files()
     directory = files / ("base" if job.layers == "base" else f"overlays/{job.layers}")
-    wanted = {path.split("/")[-1] for path in kustomize.read(directory).get("components", ())}
+    requested = {path.split("/")[-1] for path in kustomize.read(directory).get("components", ())}
     asked = {"tasks": job.command == "prepare", "gke-spot": job.spot, "kueue": job.queue}
-    wanted |= {name for name, value in asked.items() if value}
-    return kustomize.build(directory, [files / "components" / name for name in COMPONENTS if name in wanted])
+    requested |= {name for name, value in asked.items() if value}
+    return kustomize.build(directory, [files / "components" / name for name in COMPONENTS if name in requested])
 
 
 def _filled(made: Object, job: Job) -> Object:

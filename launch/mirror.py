@@ -20,7 +20,8 @@ NOT_ALLOWED = (401, 403, 404)
 class Mirror:
     """Lists, watches, and when the watch ends or breaks lists again. `objects()` may be called from any thread.
 
-    A cluster that does not answer is asked again for `give_up_seconds`; then, and at once where the cluster refuses, `error` is set.
+    A cluster that does not answer is asked again for `give_up_seconds`; then, and at once where the cluster refuses,
+    `error` is set.
     """
 
     def __init__(

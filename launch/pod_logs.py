@@ -40,7 +40,9 @@ class PodLogs:
         uid = pod["metadata"]["uid"]
         if uid not in self._threads:
             self._ended[uid] = threading.Event()
-            self._threads[uid] = threading.Thread(target=self._run, args=(pod, self._ended[uid]), name="log", daemon=True)
+            self._threads[uid] = threading.Thread(
+                target=self._run, args=(pod, self._ended[uid]), name="log", daemon=True
+            )
             self._threads[uid].start()
         if ended:
             self._ended[uid].set()

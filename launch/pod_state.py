@@ -12,7 +12,14 @@ from trainer.training.exit_status import describe, signal_of
 Object = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
-IMAGE_TROUBLES = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")
+IMAGE_TROUBLES = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+)
 CONFIGURATION_TROUBLES = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 OUT_OF_MEMORY = "OOMKilled"
 
@@ -81,7 +88,10 @@ def how_it_ended(pod: Object) -> str:
         return f"was taken off its node ({disrupted.get('reason', 'disruption')}: {_line(disrupted)})"
     if status.get("reason"):
         return f"was stopped ({status['reason']}: {_line(status)})"
-    if any(container.get("state", {}).get("terminated", {}).get("reason") == OUT_OF_MEMORY for container in _containers(pod)):
+    if any(
+        container.get("state", {}).get("terminated", {}).get("reason") == OUT_OF_MEMORY
+        for container in _containers(pod)
+    ):
         return "ran out of memory and was killed; give it more --memory"
     code = exit_code(pod) or 0
     return f"{describe(code)} and left with {code}" if signal_of(code) else describe(code)
@@ -103,10 +113,16 @@ def not_running_reason(pod: Object, events: Sequence[Object]) -> Reason | None:
             return Reason("image", f"the image {container.get('image', '')} cannot be pulled ({why}: {text})")
         if why in CONFIGURATION_TROUBLES:
             return Reason("configuration", f"its container cannot be made ({why}: {text})")
-    told = [event for event in events if event["involvedObject"].get("uid") == pod["metadata"].get("uid") and _is_volume_trouble(event)]
-    if told:
-        return Reason("volume", f"waits for a volume ({_line(told[-1])})")
-    return Reason("starting", f"starts on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else "waits for the scheduler")
+    troubles = [
+        event
+        for event in events
+        if event["involvedObject"].get("uid") == pod["metadata"].get("uid") and _is_volume_trouble(event)
+    ]
+    if troubles:
+        return Reason("volume", f"waits for a volume ({_line(troubles[-1])})")
+    return Reason(
+        "starting", f"starts on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else "waits for the scheduler"
+    )
 
 
 def _unschedulable(condition: Object) -> Reason:
@@ -116,7 +132,10 @@ def _unschedulable(condition: Object) -> Reason:
     if re.search(r"Insufficient \S*gpu", text):
         return Reason("no_gpu", f"no node has enough free GPUs ({text})")
     if "Insufficient" in text:
-        return Reason("no_node", f"no node has enough free {' or '.join(sorted(set(re.findall(r'Insufficient ([^.,]+)', text))))} ({text})")
+        return Reason(
+            "no_node",
+            f"no node has enough free {' or '.join(sorted(set(re.findall(r'Insufficient ([^.,]+)', text))))} ({text})",
+        )
     if "affinity/selector" in text:
         return Reason("no_node", f"no node has the labels asked for, such as the kind of GPU ({text})")
     return Reason("no_node", f"no node takes it ({text})")

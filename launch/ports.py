@@ -13,8 +13,9 @@ HOST = "127.0.0.1"
 def reserved_ports(count: int) -> Iterator[tuple[int, ...]]:
     """Gives `count` different free ports, and keeps all others off them for as long as the context lasts.
 
-    The port is bound but nothing listens on it. Linux gives such a port to nobody who asks for any free one, and still lets a server
-    that names it bind it beside us, if both set SO_REUSEADDR (gRPC does). So there is no moment at which another program could take it.
+    The port is bound but nothing listens on it. Linux gives such a port to nobody who asks for any free one, and still
+    lets a server that names it bind it beside us, if both set SO_REUSEADDR (gRPC does). So there is no moment at which
+    another program could take it.
     """
     with contextlib.ExitStack() as sockets:
         ports = []

@@ -42,5 +42,8 @@ class Relay:
                     try:
                         sys.stderr.buffer.write(text)
                         sys.stderr.buffer.flush()
-                    except (OSError, ValueError):  # who read our log has left: go on reading, or the worker would stall on a full pipe
+                    except (
+                        OSError,
+                        ValueError,
+                    ):  # who read our log has left: go on reading, or the worker would stall on a full pipe
                         continue

@@ -25,9 +25,10 @@ os.killpg(0, signal.SIGKILL)
 class ProcessGroup:
     """A context with the processes that `start` adds; at its end all of them are gone, with their children.
 
-    They form one process group of their own, so that Ctrl-C on a terminal reaches the launcher alone. The group is led by a guard, a
-    small process that kills the whole group as soon as the pipe from the launcher is closed: so nothing outlives even a launcher that
-    was ended by SIGKILL. Only children that leave the group by themselves (daemons) are out of reach.
+    They form one process group of their own, so that Ctrl-C on a terminal reaches the launcher alone. The group is led
+    by a guard, a small process that kills the whole group as soon as the pipe from the launcher is closed: so nothing
+    outlives even a launcher that was ended by SIGKILL. Only children that leave the group by themselves (daemons) are
+    out of reach.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,9 @@ class ProcessGroup:
         )
         return self
 
-    def start(self, command: Sequence[str], environ: Mapping[str, str], stdout: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Sequence[str], environ: Mapping[str, str], stdout: int | IO[bytes] | None
+    ) -> subprocess.Popen[bytes]:
         """Starts one more process of the group, with stderr as a pipe and nothing to read from stdin.
 
         Call it before any thread is started: the child runs Python code of ours between fork and exec.
@@ -74,16 +77,22 @@ class ProcessGroup:
         for process in self.processes:
             process.wait()
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.kill()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 
 
 def is_stopped(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process is frozen (SIGSTOP, a debugger): no signal but SIGKILL moves it. False where the system cannot tell."""
+    """Whether a process is frozen (SIGSTOP, a debugger): no signal but SIGKILL moves it. False where the system cannot
+    tell.
+    """
     try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         return False
     return fields[0] in ("T", "t")

@@ -21,19 +21,21 @@ LINES_WITH_PROGRESS = 200
 
 
 def describe(client: Client, run: Run, last_lines: int) -> dict[str, Any] | None:
-    """State, reasons, progress and, of a failed run, the last lines of the worker that failed; None where there is no such run."""
+    """State, reasons, progress and, of a failed run, the last lines of the worker that failed; None where there is no
+    such run.
+    """
     now = look(client, run)
     state = now.state
     if now.owner is None:
         return None
     logger.info("%s: %s", run.name, state)
-    told = {"name": run.name, "namespace": run.namespace, **dataclasses.asdict(state)}
+    description = {"name": run.name, "namespace": run.namespace, **dataclasses.asdict(state)}
     progress = _progress(client, now) if state.state == "running" else None
-    told["progress"] = dataclasses.asdict(progress) if progress else None
-    told["last_lines"] = _last_lines(client, now, last_lines) if state.state == "failed" else []
-    for line in told["last_lines"]:
+    description["progress"] = dataclasses.asdict(progress) if progress else None
+    description["last_lines"] = _last_lines(client, now, last_lines) if state.state == "failed" else []
+    for line in description["last_lines"]:
         sys.stderr.write(f"[{state.failing_pod}] {line}\n")
-    return told
+    return description
 
 
 def _progress(client: Client, now: Snapshot) -> ProgressLine | None:
@@ -58,7 +60,9 @@ def _last_lines(client: Client, now: Snapshot, count: int) -> list[str]:
 
 
 def write_logs(client: Client, now: Snapshot, worker: int | None) -> dict[str, Any]:
-    """Writes the logs of the newest pod that has one, of one worker, or of all with a prefix, to stdout; gives how many lines of whom."""
+    """Writes the logs of the newest pod that has one, of one worker, or of all with a prefix, to stdout; gives how many
+    lines of whom.
+    """
     pods = newest([pod for pod in now.pods if has_started(pod)])
     chosen = sorted(pods) if worker is None else [worker] if worker in pods else []
     counts: dict[str, int] = {}

@@ -69,7 +69,11 @@ def look(client: Client, run: Run) -> Snapshot:
 
 
 def snapshot(
-    owners: Sequence[Dict], jobs: Sequence[Dict], pods: Sequence[Dict], events: Sequence[Dict], workloads: Sequence[Dict]
+    owners: Sequence[Dict],
+    jobs: Sequence[Dict],
+    pods: Sequence[Dict],
+    events: Sequence[Dict],
+    workloads: Sequence[Dict],
 ) -> Snapshot:
     owner = owners[0] if owners else None
     return Snapshot(owner, jobs, pods, run_state(owner, pods, jobs, events, workloads))

@@ -1,4 +1,6 @@
-"""What state a run on the cluster is in, and why, read from the objects that the cluster holds. Pure functions, no API calls."""
+"""What state a run on the cluster is in, and why, read from the objects that the cluster holds. Pure functions, no API
+calls.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launch.pod_state import Reason, attempts, exit_code, how_it_ended, is_running, newest, not_running_reason, worker_index
+from launch.pod_state import (
+    Reason,
+    attempts,
+    exit_code,
+    how_it_ended,
+    is_running,
+    newest,
+    not_running_reason,
+    worker_index,
+)
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
 
 Object = Mapping[str, Any]
@@ -49,7 +60,11 @@ class RunState:
 
 
 def run_state(
-    owner: Object | None, pods: Sequence[Object], jobs: Sequence[Object], events: Sequence[Object], workloads: Sequence[Object] = ()
+    owner: Object | None,
+    pods: Sequence[Object],
+    jobs: Sequence[Object],
+    events: Sequence[Object],
+    workloads: Sequence[Object] = (),
 ) -> RunState:
     """The state of a run.
 
@@ -89,17 +104,24 @@ def worker_count(owner: Object) -> int:
     spec = owner["spec"]
     if owner["kind"] != "JobSet":
         return int(spec.get("completions") or 1)
-    return sum(int(job.get("replicas", 1)) * int(job["template"]["spec"].get("completions") or 1) for job in spec["replicatedJobs"])
+    return sum(
+        int(job.get("replicas", 1)) * int(job["template"]["spec"].get("completions") or 1)
+        for job in spec["replicatedJobs"]
+    )
 
 
 def _restarts(owner: Object, pods: Sequence[Object]) -> int:
-    """A group restarts as a whole, so the worker that began most often tells; a JobSet deletes its old pods and counts itself."""
+    """A group restarts as a whole, so the worker that began most often tells; a JobSet deletes its old pods and counts
+    itself.
+    """
     again = max((len(tries) - 1 for tries in attempts(pods).values()), default=0)
     return max(again, int(owner.get("status", {}).get("restarts", 0)))
 
 
 def _finished(owner: Object) -> tuple[str, Object] | None:
-    """The end, complete or failed, with the condition that says so. FailureTarget comes before Failed, while the last pods end."""
+    """The end, complete or failed, with the condition that says so. FailureTarget comes before Failed, while the last
+    pods end.
+    """
     for condition in owner.get("status", {}).get("conditions", ()):
         if condition.get("status") == "True":
             if condition["type"] in ("Complete", "Completed", "SuccessCriteriaMet"):
@@ -111,12 +133,14 @@ def _finished(owner: Object) -> tuple[str, Object] | None:
 
 def _failed(condition: Object, pods: Sequence[Object], jobs: Sequence[Object], workers: int, restarts: int) -> RunState:
     inner = [finished[1] for job in jobs if (finished := _finished(job)) is not None and finished[0] == "failed"]
-    told = next((found for message in (condition, *inner) if (found := _FAILING_POD.search(message.get("message", "")))), None)
+    failure = next(
+        (found for message in (condition, *inner) if (found := _FAILING_POD.search(message.get("message", "")))), None
+    )
     ended = [pod for pod in pods if how_it_ended(pod)]
     failing: str | None = None
     code: int | None = None
-    if told:
-        failing, code = told[1], int(told[2])
+    if failure:
+        failing, code = failure[1], int(failure[2])
     elif ended:
         # Workers that lost their peer leave with 75, so the one with another code is the cause.
         pod = max(ended, key=lambda pod: (exit_code(pod) != EXIT_RESTART, _finished_at(pod)))
@@ -130,7 +154,10 @@ def _failed(condition: Object, pods: Sequence[Object], jobs: Sequence[Object], w
 
 def _finished_at(pod: Object) -> str:
     """When a pod ended, as the text that the API gives, which sorts by time."""
-    ends = [status.get("state", {}).get("terminated", {}).get("finishedAt") or "" for status in pod["status"].get("containerStatuses", ())]
+    ends = [
+        status.get("state", {}).get("terminated", {}).get("finishedAt") or ""
+        for status in pod["status"].get("containerStatuses", ())
+    ]
     return max([*ends, pod["metadata"].get("creationTimestamp") or ""])
 
 
@@ -164,18 +191,23 @@ def _reasons(
 
 def _queue_messages(workload: Object) -> Iterable[str]:
     for condition in workload.get("status", {}).get("conditions", ()):
-        if condition["type"] in ("QuotaReserved", "Admitted") and condition.get("status") == "False" and condition.get("message"):
+        if (
+            condition["type"] in ("QuotaReserved", "Admitted")
+            and condition.get("status") == "False"
+            and condition.get("message")
+        ):
             yield condition["message"]
 
 
 def _creation_refused(jobs: Sequence[Object], events: Sequence[Object]) -> str:
     names = {(job["kind"], job["metadata"]["name"]) for job in jobs}
-    told = [
+    refusals = [
         event
         for event in events
-        if event.get("reason") == "FailedCreate" and (event["involvedObject"].get("kind"), event["involvedObject"].get("name")) in names
+        if event.get("reason") == "FailedCreate"
+        and (event["involvedObject"].get("kind"), event["involvedObject"].get("name")) in names
     ]
-    last = max(told, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
+    last = max(refusals, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
     return "" if last is None else " ".join(last.get("message", "").split())
 
 

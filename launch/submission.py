@@ -14,7 +14,8 @@ from trainer.errors import ConfigError, Problem
 
 logger = logging.getLogger(__name__)
 
-# What a run names and does not bring along: kind -> (API version, flag that names it, whether it lies in the namespace).
+# What a run names and does not bring along: kind -> (API version, flag that names it, whether it lies in the
+# namespace).
 NAMED = {
     "Secret": ("v1", "secrets", True),
     "ServiceAccount": ("v1", "service_account", True),
@@ -23,7 +24,12 @@ NAMED = {
     "PriorityClass": ("scheduling.k8s.io/v1", "priority_class", False),
     "LocalQueue": ("", "queue", True),  # its API version is the newest of `KUEUE_VERSIONS` that the cluster has
 }
-REFERENCES = {"secretRef": "Secret", "secretKeyRef": "Secret", "configMapRef": "ConfigMap", "configMapKeyRef": "ConfigMap"}
+REFERENCES = {
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+}
 DEFAULT_GRACE_SECONDS = 30
 MARGIN_SECONDS = 30
 
@@ -34,20 +40,21 @@ def submit(client: Client, run: Run, objects: Sequence[Object]) -> list[dict[str
     """Applies the objects in their order and tells of each what was done: created, changed or unchanged.
 
     Raises:
-      ConfigError: things that the run names are missing, or the cluster finds fault with the objects: all told, nothing made.
+      ConfigError: things that the run names are missing, or the cluster finds fault with the objects: all told, nothing
+        made.
       ClusterError: not allowed, no answer, or an older run of that name is in the way.
     """
     _check_names(client, run, objects)
-    before = [_existing(client, wanted) for wanted in objects]
-    objects = [_as_queued(wanted, old) for wanted, old in zip(objects, before)]
+    before = [_existing(client, requested) for requested in objects]
+    objects = [_as_queued(requested, old) for requested, old in zip(objects, before)]
     _rehearse(client, objects)
     done = []
-    for wanted, old in zip(objects, before):
-        new = client.apply(wanted)
+    for requested, old in zip(objects, before):
+        new = client.apply(requested)
         versions = (old or {}).get("metadata", {}).get("resourceVersion"), new["metadata"].get("resourceVersion")
         change = "created" if old is None else "unchanged" if versions[0] == versions[1] else "changed"
-        done.append({"kind": wanted["kind"], "name": wanted["metadata"]["name"], "change": change})
-        logger.info("%s %s %s", wanted["kind"], wanted["metadata"]["name"], change)
+        done.append({"kind": requested["kind"], "name": requested["metadata"]["name"], "change": change})
+        logger.info("%s %s %s", requested["kind"], requested["metadata"]["name"], change)
     return done
 
 
@@ -55,7 +62,9 @@ def _existing(client: Client, wanted: Object) -> dict[str, Any] | None:
     metadata = wanted["metadata"]
     found = client.get(wanted["apiVersion"], wanted["kind"], metadata.get("namespace"), metadata["name"])
     if found is not None and found["metadata"].get("deletionTimestamp"):
-        raise ClusterError(f"an older {wanted['kind']} {metadata['name']} is still being deleted; submit again when it is gone")
+        raise ClusterError(
+            f"an older {wanted['kind']} {metadata['name']} is still being deleted; submit again when it is gone"
+        )
     return found
 
 
@@ -69,22 +78,31 @@ def _as_queued(wanted: Object, old: Object | None) -> Object:
 def _rehearse(client: Client, objects: Sequence[Object]) -> None:
     """Lets the cluster check all objects (its admission rules too) without keeping them, and tells all complaints."""
     complaints = []
-    for wanted in objects:
+    for requested in objects:
         try:
-            client.apply(wanted, dry_run=True)
+            client.apply(requested, dry_run=True)
         except ClusterError as error:
             if error.status is None:
                 raise
             complaints.append(error)
     if complaints:
-        raise ClusterError("\n".join(str(error) for error in complaints), max(error.status or 0 for error in complaints))
+        raise ClusterError(
+            "\n".join(str(error) for error in complaints), max(error.status or 0 for error in complaints)
+        )
 
 
 def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
     namespace = _found(client, "v1", "Namespace", None, run.namespace)
     if not namespace:
         raise ConfigError(
-            [Problem("namespace", run.namespace, "is not there", f"kubectl create namespace {run.namespace}, or name another")]
+            [
+                Problem(
+                    "namespace",
+                    run.namespace,
+                    "is not there",
+                    f"kubectl create namespace {run.namespace}, or name another",
+                )
+            ]
         )
     own = {(each["kind"], each["metadata"]["name"]) for each in objects}
     problems = []
@@ -93,7 +111,11 @@ def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
         version = version or client.newest(KUEUE_VERSIONS, kind) or KUEUE_VERSIONS[0]
         if not _found(client, version, kind, run.namespace if namespaced else None, name):
             where = f" in namespace {run.namespace}" if namespaced else ""
-            problems.append(Problem(flag, name, f"names a {kind} that is not there{where}", "create it first, or name one that exists"))
+            problems.append(
+                Problem(
+                    flag, name, f"names a {kind} that is not there{where}", "create it first, or name one that exists"
+                )
+            )
     if problems:
         raise ConfigError(problems)
 
@@ -152,7 +174,8 @@ def _pod_references(spec: Object) -> Iterator[tuple[str, str]]:
 
 
 def cancel(client: Client, run: Run) -> list[dict[str, str]]:
-    """Deletes everything that `submit` made for a run and waits until its pods have ended, for as long as they may take.
+    """Deletes everything that `submit` made for a run and waits until its pods have ended, for as long as they may
+    take.
 
     Raises:
       ClusterError: not allowed, no answer, or pods that do not end.
@@ -187,7 +210,9 @@ def _wait_for_pods(client: Client, run: Run) -> None:
         waited = time.monotonic() - started
         if waited > grace + MARGIN_SECONDS:
             names = ", ".join(sorted(pod["metadata"]["name"] for pod in pods)[:5])
-            raise ClusterError(f"{len(pods)} pods have not ended after {waited:.0f} s ({names}); see kubectl describe pod")
+            raise ClusterError(
+                f"{len(pods)} pods have not ended after {waited:.0f} s ({names}); see kubectl describe pod"
+            )
         if waited < 1:
             logger.info("waiting for %d pods to save and end, at most %d s", len(pods), grace + MARGIN_SECONDS)
         time.sleep(1.0)

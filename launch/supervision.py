@@ -25,7 +25,8 @@ POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0  # for workers to leave after a failure of another one, or after a second signal
 LAST_LINES_SECONDS = 1.0  # for what a dead worker wrote to arrive
 MARGIN_SECONDS = 5.0  # beyond the trainer's own grace period
-# How a process ends that somebody took away: the machine ran out of memory, or a scheduler wanted it back. A crash is none of these.
+# How a process ends that somebody took away: the machine ran out of memory, or a scheduler wanted it back. A crash is
+# none of these.
 LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,8 +41,8 @@ class Worker:
 def supervise(workers: Sequence[Worker], restarts: int, grace_seconds: float) -> int:
     """Runs all workers until they are done, and gives the exit code for the whole group.
 
-    Each gets its place in the cluster as TF_CONFIG, with new ports at every start. Worker 0 writes on our stdout; what all others write,
-    and the logs of all, goes to stderr behind `[worker 1] `.
+    Each gets its place in the cluster as TF_CONFIG, with new ports at every start. Worker 0 writes on our stdout; what
+    all others write, and the logs of all, goes to stderr behind `[worker 1] `.
 
     Args:
       workers: what to run, in the order of their index.
@@ -87,11 +88,14 @@ class Signals:
 
 def tf_config(ports: Sequence[int], index: int) -> str:
     """Worker `index`'s place in a cluster on this host, as TF_CONFIG tells it."""
-    return json.dumps({"cluster": {"worker": [f"{HOST}:{port}" for port in ports]}, "task": {"type": "worker", "index": index}})
+    return json.dumps(
+        {"cluster": {"worker": [f"{HOST}:{port}" for port in ports]}, "task": {"type": "worker", "index": index}}
+    )
 
 
 def verdict(codes: Sequence[int]) -> int:
-    """What the exit codes of all workers mean together: 0 all done, 75 start again, else the code of the first that failed.
+    """What the exit codes of all workers mean together: 0 all done, 75 start again, else the code of the first that
+    failed.
 
     Codes are those of `subprocess`: negative ones are signals, as are those from 129 on, by the shells' convention.
     """
@@ -160,7 +164,9 @@ class _Watch:
             self._told.add(index)
             if code == EXIT_DONE:
                 continue
-            logger.warning("worker %d %s%s", index, describe(code), self._last_words(index) if died_by_itself(code) else "")
+            logger.warning(
+                "worker %d %s%s", index, describe(code), self._last_words(index) if died_by_itself(code) else ""
+            )
             if is_failure(code):
                 self._group.send(signal.SIGTERM)
                 self._leave_within(STOP_SECONDS)

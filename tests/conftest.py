@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from trainer.tasks.configurations import TrainConfig
-from trainer.tasks.forecast.data.segments import Segment
+from trainer.tasks.forecast.data.series_slices import SeriesSlice
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that a test starts and interrupts.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that a test starts
+# and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,9 @@ def tf():
 
 @pytest.fixture(scope="session", autouse=True)
 def devices_of_a_worker(request):
-    """A worker of pytest-xdist takes files in any order, and devices can only be made before TensorFlow is first used."""
+    """A worker of pytest-xdist takes files in any order, and devices can only be made before TensorFlow is first
+    used.
+    """
     if "PYTEST_XDIST_WORKER" in os.environ:
         request.getfixturevalue("tf")
 
@@ -105,11 +108,17 @@ def write_series_csv(path: Path, rows: int, columns: int = 2, seed: int = 0, mis
     random = np.random.default_rng(seed)
     hours = np.arange(rows)
     times = np.datetime64("2021-01-01T00:00:00") + hours.astype("timedelta64[h]")
-    values = 10 + 3 * np.sin(2 * np.pi * hours / 24)[:, None] * np.arange(1, columns + 1) + random.normal(0, 0.3, (rows, columns))
+    values = (
+        10
+        + 3 * np.sin(2 * np.pi * hours / 24)[:, None] * np.arange(1, columns + 1)
+        + random.normal(0, 0.3, (rows, columns))
+    )
     gone = random.random((rows, columns)) < missing
     lines = ["date," + ",".join(f"s{i}" for i in range(columns))]
     for time, row, gaps in zip(times, values, gone):
-        lines.append(f"{str(time).replace('T', ' ')}," + ",".join("" if gap else f"{value:.4f}" for value, gap in zip(row, gaps)))
+        lines.append(
+            f"{str(time).replace('T', ' ')}," + ",".join("" if gap else f"{value:.4f}" for value, gap in zip(row, gaps))
+        )
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -120,7 +129,14 @@ def prepare_csv(path: Path, output_dir: Path, *more: str):
     from trainer.cli import flags
     from trainer.tasks.configurations import PrepareConfig
 
-    arguments = ["--task=forecast", "--source=csv", f"--input={path}", f"--output_dir={output_dir}", "--num_processes=1", *more]
+    arguments = [
+        "--task=forecast",
+        "--source=csv",
+        f"--input={path}",
+        f"--output_dir={output_dir}",
+        "--num_processes=1",
+        *more,
+    ]
     prepare.prepare(flags.parse(PrepareConfig, arguments))
     return output_dir
 
@@ -173,19 +189,22 @@ def windows_with_gaps(seed: int, lookback: int) -> tuple[np.ndarray, np.ndarray,
     return past, observed, filled
 
 
-def noisy_waves(seed: int, gaps: float, rows: int = 160) -> tuple[Segment, Segment]:
+def noisy_waves(seed: int, gaps: float, rows: int = 160) -> tuple[SeriesSlice, SeriesSlice]:
     """Training and validation part of two noisy waves."""
     rng = np.random.default_rng(seed)
     values = (np.sin(np.arange(rows)[:, None] * [0.3, 0.5]) + rng.normal(size=(rows, 2)) * 0.3).astype(np.float32)
     observed = rng.random(values.shape) >= gaps
     values[~observed] = 0
-    return Segment(values, observed, 0, 120, (0, 1)), Segment(values, observed, 120, rows, (0, 1))
+    return SeriesSlice(values, observed, 0, 120, (0, 1)), SeriesSlice(values, observed, 120, rows, (0, 1))
 
 
 @pytest.fixture(scope="session")
-def etth1_parts(etth1: Path) -> list[Segment]:
+def etth1_parts(etth1: Path) -> list[SeriesSlice]:
     """Training, validation and test part, standardised by the training part as published results are."""
     raw = np.loadtxt(etth1, delimiter=",", skiprows=1, usecols=range(1, 8))[:14400]
     values = ((raw - raw[:8640].mean(0)) / raw[:8640].std(0)).astype(np.float32)
     observed = np.ones(values.shape, bool)
-    return [Segment(values, observed, begin, end, tuple(range(7))) for begin, end in ((0, 8640), (8640, 11520), (11520, 14400))]
+    return [
+        SeriesSlice(values, observed, begin, end, tuple(range(7)))
+        for begin, end in ((0, 8640), (8640, 11520), (11520, 14400))
+    ]

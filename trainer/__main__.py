@@ -31,12 +31,16 @@ def main(arguments: Sequence[str]) -> str:
     """
     if not arguments or wants_help(arguments):
         lines = [f"  {script_of(module):<29}python -m {module:<19}{text}" for module, text in COMMANDS.items()]
-        return "\n".join([f"{DISTRIBUTION} {__version__}: its commands, as scripts and as modules, each with --help", "", *lines])
+        return "\n".join(
+            [f"{DISTRIBUTION} {__version__}: its commands, as scripts and as modules, each with --help", "", *lines]
+        )
     if list(arguments) == ["--version"]:
         return f"{DISTRIBUTION} {__version__}"
     module = f"trainer.{arguments[0]}"
-    told = f"and --version are all that python -m trainer takes, not {' '.join(arguments)}"
-    raise ConfigError([Problem("help", None, told, f"run python -m {module if module in COMMANDS else 'trainer --help'}")])
+    reason = f"and --version are all that python -m trainer takes, not {' '.join(arguments)}"
+    raise ConfigError(
+        [Problem("help", None, reason, f"run python -m {module if module in COMMANDS else 'trainer --help'}")]
+    )
 
 
 def script_of(module: str) -> str:

@@ -14,7 +14,9 @@ EXIT_RESTART = 75
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: `--flag=value reason; remedy`. A name in capitals is an environment variable."""
+    """One thing wrong with a configuration: `--flag=value reason; remedy`. A name in capitals is an environment
+    variable.
+    """
 
     flag: str
     value: object
@@ -28,16 +30,20 @@ class Problem:
 
 
 class ArgumentProblem(Problem):
-    """One thing wrong with an argument that is no flag, which is told as it is: `argument reason; remedy`."""
+    """One thing wrong with an argument that is not a flag, which is told as it is: `argument reason; remedy`."""
 
     def __str__(self) -> str:
         return f"{self.flag} {self.reason}; {self.remedy}"
 
 
 def one_line(text: object, most: int = 200) -> str:
-    """Foreign text as a part of an error: one line, nothing in it that a terminal would not show, at most `most` characters of it."""
+    """Foreign text as a part of an error: one line, nothing in it that a terminal would not show, at most `most`
+    characters of it.
+    """
     shown = str(text)
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown[:most]) + "…" * (len(shown) > most)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown[:most]) + "…" * (
+        len(shown) > most
+    )
 
 
 class TrainerError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.cli.command import run_command
@@ -10,7 +11,8 @@ from trainer.cli.lean_imports import without_matplotlib
 from trainer.cli.quiet import banner_hidden
 from trainer.config.splits import splits_through
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.reports.tables import write_tables
+from trainer.reports.summary import summary_of
+from trainer.reports.tables import SCORES_FILE, write_tables
 from trainer.storage.workspace import Workspace
 from trainer.tasks import datasets
 from trainer.tasks.configurations import EvaluateConfig
@@ -30,13 +32,17 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         local = dataclasses.replace(
             config,
             model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
-            data_dir=space.dataset(config.data_dir, splits_through(config.split), own.cache_gigabytes, stream=own.gcs == "stream"),
+            data_dir=space.dataset(
+                config.data_dir, splits_through(config.split), own.cache_gigabytes, stream=own.gcs == "stream"
+            ),
             report_dir=space.write(config.report_dir, "report_dir"),
         )
-        if config.scores_split:  # what `_evaluate` leaves beside the model
-            space.write(f"{config.model_dir.rstrip('/')}/{run_files.EVALUATION_FILE.format(config.split)}", "model_dir")
+        # what `_evaluate` leaves beside the model
+        space.write(
+            run_files.evaluation_file(config.model_dir, config.split, whole_split=config.scores_split), "model_dir"
+        )
         space.begin()
-        result: dict[str, Any] = space.told(_evaluate(local))
+        result: dict[str, Any] = space.to_addresses(_evaluate(local))
     return result
 
 
@@ -47,11 +53,15 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise ConfigError(problems)
     manifest = datasets.read(config.data_dir)
     if manifest.task != trained_on.task:
-        raise DataError(f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another")
+        raise DataError(
+            f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another"
+        )
     if reason_against := trained_on.facts.difference(manifest.facts):
         raise DataError(f"{config.data_dir} {reason_against}")
     if config.split not in manifest.splits:
-        raise ConfigError([Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")])
+        raise ConfigError(
+            [Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")]
+        )
     with banner_hidden(), without_matplotlib():
         from trainer.reports.learning_curves import learning_curves
         from trainer.reports.page import write_report
@@ -71,15 +81,16 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     else:
         evaluation = task.evaluate(model, config)
     result = {"split": config.split, "step": step, "weights": weights_checksum(model), **evaluation.scores}
+    scores = run_files.evaluation_file(config.model_dir, config.split, whole_split=config.scores_split)
+    run_files.note_evaluation(scores, manifest, result)
     write_tables(result, config.report_dir)
-    if config.scores_split:
-        run_files.note_evaluation(config.model_dir, manifest, result)
     if config.report_dir:
         curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)
         sections = [*evaluation.sections(), *([curves] if curves else [])]
         facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))
         write_report(config.report_dir, result, evaluation.headline, sections, facts)
-    return result
+    shown = str(Path(config.report_dir) / SCORES_FILE) if config.report_dir else scores
+    return summary_of(result, evaluation.headline.metric, shown)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(config: ExportConfig) -> dict[str, Any]:
         )
         for version in versions_among(space.names(config.export_dir, "export_dir")):  # the new one gets a number above
             (Path(local.export_dir) / str(version)).mkdir(parents=True)
-        result: dict[str, Any] = space.told(_export(local, space))
+        result: dict[str, Any] = space.to_addresses(_export(local, space))
     return result
 
 
@@ -43,7 +43,7 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
     data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone
     if reading := config.reading_groups(run_config):
         data_dir = config.data_dir or run_config.data_dir
-        read, written = {"data_dir": data_dir}, {"export_dir": space.told(config.export_dir)}
+        read, written = {"data_dir": data_dir}, {"export_dir": space.to_addresses(config.export_dir)}
         if problems := list(places.problems(Places(read_directories=read, written_directories=written))):
             raise ConfigError(problems)
         data_dir = space.dataset(data_dir, SPLITS, CACHE_GIGABYTES)
@@ -58,11 +58,18 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
         from trainer.training.restore import restored_model, weights_checksum
 
     run_config = dataclasses.replace(run_config, data_dir=data_dir)
-    task, model, step = restored_model(run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints)
+    task, model, step = restored_model(
+        run_config, manifest, config.model_dir, config.checkpoint, config.average_checkpoints
+    )
     weights = weights_checksum(model)
     facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))
     card = model_card(
-        task, step, weights, run_files.read_metrics(config.model_dir), run_files.read_evaluations(config.model_dir, weights), facts
+        task,
+        step,
+        weights,
+        run_files.read_metrics(config.model_dir),
+        run_files.read_evaluations(config.model_dir, weights),
+        facts,
     )
     serving = with_fixed_batch(task.serving(model, config), config.batch_size)
     return {**export(serving, config.export_dir, {CARD_FILE: card}), "step": step}

@@ -1,4 +1,6 @@
-"""Tells what a dataset holds: splits, counts, lengths, vocabulary or statistics, decoded examples; --verify checks every shard."""
+"""Tells what a dataset holds: splits, counts, lengths, vocabulary or statistics, decoded examples; --verify checks
+every shard.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def main(config: InspectConfig) -> dict[str, Any]:
     with Workspace() as space:
         data_dir = space.dataset(config.data_dir, SPLITS, config.cache_gigabytes)
         space.begin()
-        result: dict[str, Any] = space.told(_inspect(dataclasses.replace(config, data_dir=data_dir)))
+        result: dict[str, Any] = space.to_addresses(_inspect(dataclasses.replace(config, data_dir=data_dir)))
     sys.stdout.write("\n".join(_lines(result)) + "\n")
     return result
 
@@ -70,7 +72,9 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
 def _vocabularies(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     found = result.get("vocabulary", {})
     if "source" in found:
-        yield from ((f"{side} vocabulary", found[side]) for side in (("source",) if found["joint"] else ("source", "target")))
+        yield from (
+            (f"{side} vocabulary", found[side]) for side in (("source",) if found["joint"] else ("source", "target"))
+        )
     elif found:
         yield "vocabulary", found
 
@@ -91,7 +95,10 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         cells = [list(column) for column in zip(*cells)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for line in cells:
-        head, *rest = (cell.ljust(width) if not index else cell.rjust(width) for index, (cell, width) in enumerate(zip(line, widths)))
+        head, *rest = (
+            cell.ljust(width) if not index else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths))
+        )
         yield "  ".join([head, *rest]).rstrip()
 
 

@@ -1,4 +1,6 @@
-"""Predicts with an exported model alone: forecasts for CSV files with history, completions for prompts, translations."""
+"""Predicts with an exported model alone: forecasts for CSV files with history, completions for prompts,
+translations.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,22 @@ def main(config: PredictConfig) -> dict[str, Any]:
             output=space.write(config.output, "output"),
             plot=space.write(config.plot, "plot"),
         )
-        result: dict[str, Any] = space.told(_predict(local, space.told))
+        result: dict[str, Any] = space.to_addresses(_predict(local, space.to_addresses))
     return result
 
 
-def _predict(config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+def _predict(config: PredictConfig, to_addresses: Callable[[str], str]) -> dict[str, Any]:
     path = find_version(config.export_dir)
     contract = read_contract(path)
     if contract.get("task") not in packages():
-        raise DataError(f"{path} was exported for {contract.get('task')}, which this version cannot predict; use the version that wrote it")
-    reason = f"has no effect with {told(config.export_dir)}, a {contract['task']} model"
+        raise DataError(
+            f"{path} was exported for {contract.get('task')}, which this version cannot predict; use the version that "
+            "wrote it"
+        )
+    reason = f"has no effect with {to_addresses(config.export_dir)}, a {contract['task']} model"
     if problems := list(config.foreign_problems(contract["task"], reason)):
         raise ConfigError(problems)
-    result = part(contract["task"], "predict").run(partial(load, str(path), contract), contract, config, told)
+    result = part(contract["task"], "predict").run(partial(load, str(path), contract), contract, config, to_addresses)
     return {**result, "output": config.output or None, "model": str(path)}
 
 

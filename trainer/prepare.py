@@ -16,7 +16,7 @@ from trainer.cli.command import run_command
 from trainer.config.prepare import INPUTS
 from trainer.config.splits import SPLITS
 from trainer.dataset import manifest
-from trainer.dataset.handoff import Task
+from trainer.dataset.handoff import PreparationTask
 from trainer.dataset.input_files import find_split_files
 from trainer.dataset.output_directory import check_new
 from trainer.dataset.preparation import make_dataset
@@ -32,12 +32,12 @@ from trainer.tasks.registry import part
 SUMMARY = """
 Turns raw series, text or pairs of texts into a dataset directory for trainer.train.
 
-Each file of --input is split in its order by --splits. Files of --validation_input and --test_input lie wholly in that split;
---input then has no part in it, and its share of --splits goes to train.
+Each file of --input is split in its order by --splits. Files of --validation_input and --test_input lie wholly in
+that split; --input then has no part in it, and its share of --splits goes to train.
 
-Several tasks, on hosts that share the output directory or its gs:// address: the same command with --num_tasks=N and --task_index=0 to
-N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish does the same by hand and names the
-tasks that are missing.
+Several tasks, on hosts that share the output directory or its gs:// address: the same command with --num_tasks=N and
+--task_index=0 to N-1, in any order or at once. The one that ends last completes the dataset; --num_tasks=N --finish
+does the same by hand and names the tasks that are missing.
 """
 # Flags that change no record: places, which may differ between hosts, and who does the work.
 NOT_OF_THE_DATA = (*INPUTS.values(), "tfds_dir", "output_dir", "num_processes", "num_tasks", "task_index", "finish")
@@ -58,7 +58,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         else:
             directory, address = space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE), None
         place = SharedBucket(Path(directory), address) if address is not None else None
-        result: dict[str, Any] = space.told(_prepare(_local(config, directory, space), place))
+        result: dict[str, Any] = space.to_addresses(_prepare(_local(config, directory, space), place))
         _log.info("wrote %s: %d shards, %.1f MB", result["output_dir"], result["shards"], result["bytes"] / 1e6)
     return result
 
@@ -83,13 +83,22 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     preparation = part(config.task, "prepare")
     sizes = _sizes(config)
     sources = preparation.find_sources(config)
-    pays = sum(sizes.values()) > POOL_BYTES or (config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS))
+    pays = sum(sizes.values()) > POOL_BYTES or (
+        config.source == "tfds" and tfds_source.total_pieces(config) > len(SPLITS)
+    )
     processes = (config.num_processes or available_cores()) if pays else 1
     name = dataset_name(config)
     request = _request(config, name, tfds_source.described(config) if config.source == "tfds" else sizes)
     facts = part(config.task, "facts").FACTS
     outcome = make_dataset(
-        config.output_dir, name, request, partial(preparation.plan, sources, config), processes, task, place, facts=facts
+        config.output_dir,
+        name,
+        request,
+        partial(preparation.plan, sources, config),
+        processes,
+        task,
+        place,
+        facts=facts,
     )
     shards = [shard for split in outcome.splits.values() for shard in split.shards]
     size, seconds = sum(shard.bytes for shard in shards), time.perf_counter() - started
@@ -108,8 +117,9 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
     }
 
 
-def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:
-    """Which task of several this process is, by --task_index or an Indexed Job's JOB_COMPLETION_INDEX; None where there is one only.
+def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> PreparationTask | None:
+    """Which task of several this process is, by --task_index or an Indexed Job's JOB_COMPLETION_INDEX; None where there
+    is one only.
 
     Raises:
       ConfigError: neither tells it, or it is none of --num_tasks.
@@ -117,18 +127,31 @@ def task_of(config: PrepareConfig, environ: Mapping[str, str]) -> Task | None:
     if config.num_tasks == 1:
         return None
     if config.finish:
-        return Task(None, config.num_tasks)
+        return PreparationTask(None, config.num_tasks)
     flag, text = "task_index", str(config.task_index)
     if config.task_index is None:
         flag, text = "JOB_COMPLETION_INDEX", environ.get("JOB_COMPLETION_INDEX", "")
     if not text:
         remedy = f"give 0 to {config.num_tasks - 1}, or --finish once all tasks have run"
         raise ConfigError(
-            [Problem("task_index", None, f"is missing, as is JOB_COMPLETION_INDEX, with --num_tasks={config.num_tasks}", remedy)]
+            [
+                Problem(
+                    "task_index",
+                    None,
+                    f"is missing, as is JOB_COMPLETION_INDEX, with --num_tasks={config.num_tasks}",
+                    remedy,
+                )
+            ]
         )
     if not text.isdigit() or int(text) >= config.num_tasks:
-        raise ConfigError([Problem(flag, text, f"is no task of --num_tasks={config.num_tasks}", f"use 0 to {config.num_tasks - 1}")])
-    return Task(int(text), config.num_tasks)
+        raise ConfigError(
+            [
+                Problem(
+                    flag, text, f"is not a task of --num_tasks={config.num_tasks}", f"use 0 to {config.num_tasks - 1}"
+                )
+            ]
+        )
+    return PreparationTask(int(text), config.num_tasks)
 
 
 def _sizes(config: PrepareConfig) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Loaded by every Python process of a soak: writes once a second how many memory blocks of Python's objects are in use.
 
-`sys.getallocatedblocks` costs a microsecond where a walk over all objects costs a tenth of a second. The thread starts with the import of
-TensorFlow, which only the process that trains imports: the ones that watch it stay without threads, as they fork.
+`sys.getallocatedblocks` costs a microsecond where a walk over all objects costs a tenth of a second. The thread starts
+with the import of TensorFlow, which only the process that trains imports: the ones that watch it stay without threads,
+as they fork.
 """
 
 import os

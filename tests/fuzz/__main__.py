@@ -4,9 +4,9 @@
     python -m tests.fuzz --target=csv --seconds=60
     python -m tests.fuzz --target=csv --input=FILE      one input again, as a finding tells
 
-A finding is a traceback, a hang, a result that an independent reader does not confirm, or a message that is no line for people.
-Inputs that reach new code are kept in runs/fuzz/TARGET, those that found something in runs/fuzz/findings. The last line on stdout is
-one JSON object.
+A finding is a traceback, a hang, a result that an independent reader does not confirm, or a message that is not a line
+for people. Inputs that reach new code are kept in runs/fuzz/TARGET, those that found something in runs/fuzz/findings.
+The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ MOST_MEMORY_MB = 3072
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--target", default="all")
     parser.add_argument("--seconds", type=int, default=60, help="of all targets together")
     parser.add_argument("--input", type=Path, help="a file to check once")
@@ -61,7 +63,9 @@ def main() -> int:
 
 
 def _fuzz(name: str, target: Target, seconds: int, place: Path) -> None:
-    """Fuzzes one target until the time is up or something is found; libFuzzer then ends the process (77 for a finding)."""
+    """Fuzzes one target until the time is up or something is found; libFuzzer then ends the process (77 for a
+    finding).
+    """
     logging.disable(logging.CRITICAL)
     corpus = PLACE / name
     corpus.mkdir(parents=True, exist_ok=True)
@@ -106,7 +110,9 @@ def _fuzz_each(names: list[str], seconds: int) -> int:
         if done.returncode:
             found[name] = done.returncode
             sys.stderr.write(done.stdout[-6000:] + "\n")
-        sys.stderr.write(f"{name}: {iterations[name]} inputs in {share} s{', and a FINDING' if done.returncode else ''}\n")
+        sys.stderr.write(
+            f"{name}: {iterations[name]} inputs in {share} s{', and a FINDING' if done.returncode else ''}\n"
+        )
     sys.stdout.write(json.dumps({"inputs": iterations, "findings": found}) + "\n")
     return 1 if found else 0
 

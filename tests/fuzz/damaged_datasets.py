@@ -1,7 +1,7 @@
 """Fuzz targets over dataset directories: a file that is not as it was written is refused when it is read.
 
-The first byte of an input chooses dataset and file, the rest is the file. Where the byte asks for it the checksums are made to fit
-again: such a file may be read, but never end in a traceback.
+The first byte of an input chooses dataset and file, the rest is the file. Where the byte asks for it the checksums are
+made to fit again: such a file may be read, but never end in a traceback.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from unittest import mock
 
 import google_crc32c
-from configured import prepare_config
 
+from tests.support.configured import prepare_config
 from trainer.dataset import manifest as manifests
 from trainer.dataset import tfrecord
 from trainer.errors import EXIT_DATA, TrainerError
@@ -30,7 +30,10 @@ from trainer.text.tokenizer import checksum
 from .outcome import LONGEST_MESSAGE, demand, inspected, numbers_checked
 
 INPUTS: Mapping[str, tuple[str, bytes]] = {
-    "forecast": ("csv", b"date,a,b\n" + b"".join(b"2020-01-%02d,%d,%d.5\n" % (day, day, day * day) for day in range(1, 12) if day != 5)),
+    "forecast": (
+        "csv",
+        b"date,a,b\n" + b"".join(b"2020-01-%02d,%d,%d.5\n" % (day, day, day * day) for day in range(1, 12) if day != 5),
+    ),
     "language_model": ("text", b"one two\ntwo\nthree one one\nfour\none five\n"),
     "seq2seq": ("pairs", b"ab\txx\nb\ty\n\tz\ncab\tyx\n"),
 }
@@ -58,7 +61,16 @@ def original(task: str) -> Original:
         settings: dict[str, Any] = {} if source == "csv" else {"tokenizer": "word" if source == "text" else "char"}
         settings |= {"documents": "lines"} if source == "text" else {}
         prepare(
-            prepare_config(task, source, str(out), input=(str(path),), splits=("0.5", "0.5"), num_shards=2, num_processes=1, **settings)
+            prepare_config(
+                task,
+                source,
+                str(out),
+                input=(str(path),),
+                splits=("0.5", "0.5"),
+                num_shards=2,
+                num_processes=1,
+                **settings,
+            )
         )
         files = {file.name: file.read_bytes() for file in out.iterdir()}
         return Original(files, inspected(out))
@@ -91,7 +103,9 @@ def check_vocabulary(data: bytes, place: Path) -> None:
     _check("vocabulary", data, place)
 
 
-def _check(part: str, data: bytes, place: Path, read: Callable[[Path, str], str] = lambda directory, name: inspected(directory)) -> None:
+def _check(
+    part: str, data: bytes, place: Path, read: Callable[[Path, str], str] = lambda directory, name: inspected(directory)
+) -> None:
     choice, content = (data[:1] or b"\0")[0], data[1:]
     task = TASKS[(choice & 3) % len(TASKS)]
     sound = original(task)
@@ -171,7 +185,12 @@ def _framed(content: bytes) -> bytes:
         length = struct.unpack_from("<Q", content, at)[0]
         record = content[at + 12 : at + 12 + length]
         header = struct.pack("<Q", len(record))
-        out += header + struct.pack("<I", tfrecord.masked_crc32c(header)) + record + struct.pack("<I", tfrecord.masked_crc32c(record))
+        out += (
+            header
+            + struct.pack("<I", tfrecord.masked_crc32c(header))
+            + record
+            + struct.pack("<I", tfrecord.masked_crc32c(record))
+        )
         at += 12 + length + 4
     return out
 

@@ -1,4 +1,6 @@
-"""Changes bytes as files go wrong in life: what readers stumble over put in, lines lost or doubled, other encodings and line ends."""
+"""Changes bytes as files go wrong in life: what readers stumble over put in, lines lost or doubled, other encodings and
+line ends.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,18 @@ import random
 from collections.abc import Callable
 
 POISON = (
-    *(b"\x00", b"\xff", b"\xc3", b"\x1a", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa8", b"\xc2\x85"),
+    *(
+        b"\x00",
+        b"\xff",
+        b"\xc3",
+        b"\x1a",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xe2\x80\xa8",
+        b"\xc2\x85",
+    ),
     *(
         b"\r",
         b"\r\n",
@@ -29,10 +42,58 @@ POISON = (
         b"]",
         b"}",
     ),
-    *(b"inf", b"-Infinity", b"nan", b"-nan", b"NaN", b"null", b"1,5", b'"1,5"', b"1.000,5", b"1e400", b"1e-400", b"1_000", b"--", b"0x10"),
-    *(b"-0", b"+1", b".5", b"5.", b"3.5e38", b"16777217", b"9" * 400, b"\xd9\xa1", b"\xef\xbc\x91", b"true", b"-1", b"0", b"99999999999"),
-    *(b"2020-01-01", b"2020-02-30", b"1969-12-31 23:59:59", b"0000-00-00", b"9999-12-31", b"2020-01-01T00:00:00+14:00", b"2020/1/2 3:04"),
-    *(b"\xe2\x96\x81", b"<unknown>", b"<pad>", b"<s>", b"\\ud800", b"\\u0000", b"e\xcc\x81", b"\xf0\x9f\x98\x80", b" " * 3000, b"[" * 3000),
+    *(
+        b"inf",
+        b"-Infinity",
+        b"nan",
+        b"-nan",
+        b"NaN",
+        b"null",
+        b"1,5",
+        b'"1,5"',
+        b"1.000,5",
+        b"1e400",
+        b"1e-400",
+        b"1_000",
+        b"--",
+        b"0x10",
+    ),
+    *(
+        b"-0",
+        b"+1",
+        b".5",
+        b"5.",
+        b"3.5e38",
+        b"16777217",
+        b"9" * 400,
+        b"\xd9\xa1",
+        b"\xef\xbc\x91",
+        b"true",
+        b"-1",
+        b"0",
+        b"99999999999",
+    ),
+    *(
+        b"2020-01-01",
+        b"2020-02-30",
+        b"1969-12-31 23:59:59",
+        b"0000-00-00",
+        b"9999-12-31",
+        b"2020-01-01T00:00:00+14:00",
+        b"2020/1/2 3:04",
+    ),
+    *(
+        b"\xe2\x96\x81",
+        b"<unknown>",
+        b"<pad>",
+        b"<s>",
+        b"\\ud800",
+        b"\\u0000",
+        b"e\xcc\x81",
+        b"\xf0\x9f\x98\x80",
+        b" " * 3000,
+        b"[" * 3000,
+    ),
 )
 MOST_STEPS = 4
 
@@ -88,7 +149,9 @@ def _move_a_line(content: bytes, chance: random.Random) -> bytes:
 
 def _reencode(content: bytes, chance: random.Random) -> bytes:
     text = content.decode("utf-8", "replace")
-    return text.encode(chance.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "utf-8-sig")), "replace")
+    return text.encode(
+        chance.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "utf-8-sig")), "replace"
+    )
 
 
 def _other_ends(content: bytes, chance: random.Random) -> bytes:
@@ -101,5 +164,18 @@ def _other_separators(content: bytes, chance: random.Random) -> bytes:
 
 
 _CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    *(_insert, _insert, _overwrite, _flip, _flip, _cut, _delete, _repeat, _move_a_line, _reencode, _other_ends, _other_separators),
+    *(
+        _insert,
+        _insert,
+        _overwrite,
+        _flip,
+        _flip,
+        _cut,
+        _delete,
+        _repeat,
+        _move_a_line,
+        _reencode,
+        _other_ends,
+        _other_separators,
+    ),
 )

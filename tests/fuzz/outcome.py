@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from configured import prepare_config
-
+from tests.support.configured import prepare_config
 from trainer import inspect
 from trainer.config.inspect import InspectConfig
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, TrainerError
@@ -39,7 +38,9 @@ def numbers_checked() -> Iterator[None]:
 
 
 def prepared(output_dir: Path, **settings: object) -> TrainerError | None:
-    """Runs prepare in this process on the files of `settings["input"]`; gives its refusal, checked, or None where it wrote a dataset."""
+    """Runs prepare in this process on the files of `settings["input"]`; gives its refusal, checked, or None where it
+    wrote a dataset.
+    """
     shutil.rmtree(output_dir, ignore_errors=True)
     config = prepare_config(output_dir=str(output_dir), num_processes=1, **settings)  # type: ignore[arg-type]
     demand(not list(config.problems()), f"the fuzzer's own configuration is wrong: {list(config.problems())}")
@@ -56,7 +57,9 @@ def prepared(output_dir: Path, **settings: object) -> TrainerError | None:
 
 
 def inspected(directory: Path) -> str:
-    """What `trainer.inspect` prints, less the directory; every record is read, checksums of whole files are not looked at."""
+    """What `trainer.inspect` prints, less the directory; every record is read, checksums of whole files are not looked
+    at.
+    """
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), numbers_checked():
         result = inspect.main(InspectConfig(str(directory), examples=1000))

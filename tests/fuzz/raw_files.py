@@ -1,6 +1,7 @@
 """Fuzz targets over raw data: what prepare makes of any CSV, array, text or pairs is right, or refused.
 
-The first byte of an input chooses the flags, the rest is the file (of pairs: one file with tabs, or two with SEPARATOR between).
+The first byte of an input chooses the flags, the rest is the file (of pairs: one file with tabs, or two with SEPARATOR
+between).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "-"}
 NO_PIECES = ("<s>", "</s>", "<unk>", "<pad>", "\x1f")  # sentencepiece trains on what lies between them
 
 CSV_SEEDS = (
-    b"\x00date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,\n2020-01-01 04:00:00,0.25,NA\n",
+    b"\x00date,a,b\n2020-01-01 00:00:00,1,2\n2020-01-01 01:00:00,3.5,-4e2\n2020-01-01 02:00:00, 5 ,\n2020-01-01 "
+    b"04:00:00,0.25,NA\n",
     b'\x01a,"b, c"\n1,2\n\n3,4\n5,6\n-7,"8"\n9,10\n',
     b"\x00date,a\n2020-01-31,1\n2020-02-29,2\n2020-03-31,3\n2020-06-30,4\n",
     b"\x02when,a\r\n2020-01-01T00:00:00Z,1\r\n2020-01-02T00:00:00Z,2\r\n2020-01-03T02:00:00+02:00,3\r\n",
@@ -72,16 +74,25 @@ def check_csv(data: bytes, place: Path) -> None:
     splits = SPLITS[choice[0] & 1]
     wanted = ("auto", "none", "when", "auto")[choice[0] >> 1 & 3]
     out = place / "out"
-    if prepared(out, task="forecast", source="csv", input=(str(path),), splits=splits, date_column=wanted, num_shards=2):
+    if prepared(
+        out, task="forecast", source="csv", input=(str(path),), splits=splits, date_column=wanted, num_shards=2
+    ):
         return
-    header, *rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if row]
+    header, *rows = [
+        row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if row
+    ]
     names = [name.strip() for name in header]
     told = stored.manifest_of(out)["series"]
     left = [index for index, name in enumerate(names) if name not in told["columns"]]
-    demand(len(left) <= 1 and [name for name in names if name in told["columns"]] == told["columns"], f"{names} became {told['columns']}")
+    demand(
+        len(left) <= 1 and [name for name in names if name in told["columns"]] == told["columns"],
+        f"{names} became {told['columns']}",
+    )
     demand(wanted != "when" or (bool(left) and names[left[0]] == "when"), f"--date_column=when, but {left}")
     demand({len(row) for row in rows} == {len(names)}, "ragged rows were read")
-    expected = np.array([[_number(row[index]) for index in range(len(names)) if index not in left] for row in rows], np.float32)
+    expected = np.array(
+        [[_number(row[index]) for index in range(len(names)) if index not in left] for row in rows], np.float32
+    )
     values, times = stored.table(out)
     demand((times is not None) == (bool(left) and wanted != "none"), "dates were read, or not")
     if times is None:
@@ -131,7 +142,10 @@ def _check_statistics(out: Path, values: np.ndarray) -> None:
         scale = max(map(abs, own), default=0.0)
         told = (group["mean"][column], group["std"][column])
         demand(math.isclose(told[0], mean, rel_tol=1e-9, abs_tol=1e-12 * scale), f"mean {told[0]}, expected {mean}")
-        demand(told[1] > 0 and math.isclose(told[1], std or 1.0, rel_tol=1e-4, abs_tol=1e-12 * scale), f"std {told[1]}, expected {std}")
+        demand(
+            told[1] > 0 and math.isclose(told[1], std or 1.0, rel_tol=1e-4, abs_tol=1e-12 * scale),
+            f"std {told[1]}, expected {std}",
+        )
 
 
 def check_npy(data: bytes, place: Path) -> None:
@@ -148,7 +162,9 @@ def check_npy(data: bytes, place: Path) -> None:
     demand(found is not None, "no number type in the header")
     dtype = np.dtype(found[1].decode())  # type: ignore[index]
     values, times = stored.table(out)
-    demand(times is None and len(body) == values.size * dtype.itemsize, f"{len(body)} bytes became {values.shape} values")
+    demand(
+        times is None and len(body) == values.size * dtype.itemsize, f"{len(body)} bytes became {values.shape} values"
+    )
     order = "F" if re.search(rb"['\"]fortran_order['\"]\s*:\s*True", data) and values.shape[1] > 1 else "C"
     with np.errstate(invalid="ignore"):
         expected = np.frombuffer(body, dtype).reshape(values.shape, order=order).astype(np.float32)
@@ -171,7 +187,11 @@ def check_text(data: bytes, place: Path) -> None:
     entries: list[str] | str = [line for line in text.split("\n") if line.strip()] if by_lines else text
     found = {split: stored.documents(out, split) for split in stored.manifest_of(out)["splits"]}
     demand(list(found) == ["train", "validation", "test"][: len(splits)], f"splits {list(found)}")
-    borders = [0, *(math.floor(len(entries) * share) for share in ((0.5, 0.75) if len(splits) > 1 else ())), len(entries)]
+    borders = [
+        0,
+        *(math.floor(len(entries) * share) for share in ((0.5, 0.75) if len(splits) > 1 else ())),
+        len(entries),
+    ]
     training = "".join(entries[: borders[1]])
     for split, first, end in zip(found, borders, borders[1:]):
         part = entries[first:end]
@@ -189,7 +209,12 @@ def check_pairs(data: bytes, place: Path) -> None:
     for path, side in zip(paths, sides):
         path.write_bytes(side)
     out = place / "out"
-    settings = {"drop_pairs": rules, "joint_vocabulary": bool(choice & 4), "input": tuple(map(str, paths)), "splits": splits}
+    settings = {
+        "drop_pairs": rules,
+        "joint_vocabulary": bool(choice & 4),
+        "input": tuple(map(str, paths)),
+        "splits": splits,
+    }
     if _prepared_tokens(out, tokenizer, choice, task="seq2seq", source="pairs", num_shards=3, **settings):
         return
     lines = [side.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n") for side in sides]
@@ -202,7 +227,11 @@ def check_pairs(data: bytes, place: Path) -> None:
     borders = [0, *(math.floor(len(both) * share) for share in ((0.5, 0.75) if len(splits) > 1 else ())), len(both)]
     training: list[str] = ["", ""]
     for split, first, end in zip(("train", "validation", "test"), borders, borders[1:]):
-        numbered = [entry for entry in enumerate(both[first:end]) if "empty" not in rules or all(text.strip() for text in entry[1])]
+        numbered = [
+            entry
+            for entry in enumerate(both[first:end])
+            if "empty" not in rules or all(text.strip() for text in entry[1])
+        ]
         texts, decoded = stored.pairs(out, split)
         demand(texts == numbered, f"{numbered} became {texts}")
         part = [pair for _, pair in numbered]
@@ -215,7 +244,9 @@ def check_pairs(data: bytes, place: Path) -> None:
 
 
 def _prepared_tokens(out: Path, tokenizer: str, choice: int, **settings: object) -> bool:
-    """Whether prepare refused; where only the size of the vocabulary was wrong, the one that the message tells is tried."""
+    """Whether prepare refused; where only the size of the vocabulary was wrong, the one that the message tells is
+    tried.
+    """
     size = 40 if tokenizer == "sentencepiece" else None
     for _ in range(2):
         error = prepared(out, tokenizer=tokenizer, vocab_size=size, **settings)

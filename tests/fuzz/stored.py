@@ -33,7 +33,9 @@ def records(directory: Path, split: str) -> list[Record]:
 
 
 def table(directory: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values of the one group of a forecasting dataset over all splits, [T, D] with NaN where missing, and times [T]."""
+    """Values of the one group of a forecasting dataset over all splits, [T, D] with NaN where missing, and times
+    [T].
+    """
     told = manifest_of(directory)
     columns = len(told["series"]["columns"])
     values, times, rows = [], [], 0
@@ -68,7 +70,8 @@ def pairs(directory: Path, split: str) -> tuple[list[tuple[int, tuple[str, str]]
     told = manifest_of(directory)
     features = {feature["name"]: feature for feature in told["features"] if feature["unit"] == "id"}
     own: dict[str, Tokenizer] = {
-        side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"]) for side in features
+        side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"])
+        for side in features
     }
     texts, decoded = [], []
     for record in records(directory, split):

@@ -17,7 +17,9 @@ from trainer.cli import flags, recipe
 from trainer.cli.flag_help import help_text, wants_help
 from trainer.errors import EXIT_DEFECT, EXIT_DONE, StorageError, TrainerError
 
-check_packages("trainer")  # at the import: with a foreign `trainer/__init__.py`, modules that commands import later fail in obscure ways
+check_packages(
+    "trainer"
+)  # at the import: with a foreign `trainer/__init__.py`, modules that commands import later fail in obscure ways
 
 EXIT_INTERRUPTED = 130
 
@@ -26,11 +28,14 @@ Config = TypeVar("Config")
 _log = logging.getLogger("trainer.cli.command")
 
 
-def run_command(name: str, summary: str, config_class: type[Config], body: Callable[[Config], Mapping[str, Any]]) -> NoReturn:
+def run_command(
+    name: str, summary: str, config_class: type[Config], body: Callable[[Config], Mapping[str, Any]]
+) -> NoReturn:
     """Runs one command and ends the process with its exit code.
 
-    Parses the flags of `config_class` from sys.argv, calls `body` with them and prints what it gives as one JSON object, the last
-    line of stdout. Foreseen failures become `error: ` lines on stderr, everything else a traceback and exit code 1.
+    Parses the flags of `config_class` from sys.argv, calls `body` with them and prints what it gives as one JSON
+    object, the last line of stdout. Foreseen failures become `error: ` lines on stderr, everything else a traceback and
+    exit code 1.
 
     Args:
       name: the module, as in `trainer.prepare`.
@@ -58,14 +63,16 @@ def line_of(result: Mapping[str, Any]) -> str:
 
 
 def answer(text: str) -> None:
-    """Puts text on stdout. Whoever read our output may have left: the work is done, so that is no error."""
+    """Puts text on stdout. Whoever read our output may have left: the work is done, so that is not an error."""
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
 def finish(body: Callable[[], str]) -> NoReturn:
-    """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit code."""
+    """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit
+    code.
+    """
     _log_to_stderr()
     for text in mixed_packages():
         _log.warning(text)
@@ -90,7 +97,9 @@ def finish(body: Callable[[], str]) -> NoReturn:
 
 def _log_to_stderr() -> None:
     """Our own messages from INFO, those of libraries from WARNING, as `time level message`."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
     for package in ("trainer", "launch"):
         logging.getLogger(package).setLevel(logging.INFO)
 
@@ -119,7 +128,9 @@ def _tell(text: str) -> None:
 
 
 def _flush_stdout() -> None:
-    """Flushes now; where that fails, the interpreter's own flush at exit goes nowhere instead of changing the exit code."""
+    """Flushes now; where that fails, the interpreter's own flush at exit goes nowhere instead of changing the exit
+    code.
+    """
     try:
         sys.stdout.flush()
     except OSError:

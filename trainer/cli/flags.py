@@ -1,8 +1,8 @@
 """Flags <-> frozen dataclasses. The one place that touches absl flags.
 
-A configuration is a frozen dataclass whose fields carry their help text (`config.flag`). Each field is a flag of the same
-name; a field that is itself a dataclass is a group of flags. Parsing gathers every problem instead of stopping at the first, and
-leaves out what only follows from another one.
+A configuration is a frozen dataclass whose fields carry their help text (`config.flag`). Each field is a flag of the
+same name; a field that is itself a dataclass is a group of flags. Parsing gathers every problem instead of stopping at
+the first, and leaves out what only follows from another one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ _WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def flag_specs(config_class: type) -> Iterator[FlagSpec]:
-    """Yields the flags that the fields of `config_class` (and of the dataclasses inside it) declare; those of tasks before other groups."""
+    """Yields the flags that the fields of `config_class` (and of the dataclasses inside it) declare; those of tasks
+    before other groups.
+    """
     title: str = getattr(config_class, "GROUP", "")
     hints = typing.get_type_hints(config_class)
     tasks = {kind for kinds in getattr(config_class, "TASK_GROUPS", {}).values() for kind in kinds}
@@ -104,7 +106,7 @@ class _Parser(absl_flags.ArgumentParser):  # type: ignore[type-arg]
 
 def _define(specs: Sequence[FlagSpec]) -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
-    values.set_gnu_getopt(True)  # go on behind an argument that is no flag
+    values.set_gnu_getopt(True)  # go on behind an argument that is not a flag
     for spec in specs:
         default = None if spec.default is dataclasses.MISSING else spec.default
         if spec.kind is bool:
@@ -123,7 +125,8 @@ class Reading(Generic[Config]):
     Attributes:
         config: flags with a problem have a right value in it; None where a required flag is absent.
         problems: of the arguments.
-        others: what `config` would be with other right values of the flags that have a problem, one flag changed in each.
+        others: what `config` would be with other right values of the flags that have a problem, one flag changed in
+          each.
         values: every flag's value, those in `config` or where it is None all that is known.
     """
 
@@ -137,8 +140,9 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """Builds a `config_class` from command-line arguments (without the program's name).
 
     Raises:
-      ConfigError: unknown flags, values that do not parse, required flags that are absent, choices that do not exist: all of
-        them in one error, together with what the dataclass's own `problems()` finds, and outputs that are inputs (`places()`).
+      ConfigError: unknown flags, values that do not parse, required flags that are absent, choices that do not exist:
+        all of them in one error, together with what the dataclass's own `problems()` finds, and outputs that are inputs
+        (`places()`).
     """
     reading = read(config_class, arguments)
     if reading.problems or reading.config is None:
@@ -179,15 +183,21 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config
     others = tuple(build(config_class, settings | change) for change in changes)
     named = {problem.flag for problem in found} | wrong
     check = getattr(config_class, "problems", None)
-    if check is not None and recipe.FLAG not in named:  # of a recipe that there is not, nobody knows what it would have set
+    if (
+        check is not None and recipe.FLAG not in named
+    ):  # of a recipe that there is not, nobody knows what it would have set
         found.extend(problem for problem in lasting(check, config, others) if problem.flag not in named)
     if hasattr(config, "places"):
-        found.extend(problem for problem in places.problems(config.places(), _flag_files(arguments)) if problem.flag not in named)
+        found.extend(
+            problem for problem in places.problems(config.places(), _flag_files(arguments)) if problem.flag not in named
+        )
     return Reading(config, found, others, settings)
 
 
 def lasting(check: Callable[[Config], Iterable[Problem]], config: Config, others: Iterable[Config]) -> list[Problem]:
-    """What `check` finds in `config` and in all `others`: what one of them is without only follows from a problem that is told already."""
+    """What `check` finds in `config` and in all `others`: what one of them is without only follows from a problem that
+    is told already.
+    """
     found = list(check(config))
     for other in others:
         again = set(check(other))
@@ -208,7 +218,9 @@ def _with_flag_files(arguments: Sequence[str]) -> tuple[list[str] | None, list[P
 
 
 def _given(specs: Sequence[FlagSpec], lines: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
-    """The flags' values, or `_Invalid`, or None for those that are absent and have no default; arguments that are none; problems."""
+    """The flags' values, or `_Invalid`, or None for those that are absent and have no default; arguments that are none;
+    problems.
+    """
     found: list[Problem] = []
     left = list(lines)
     while True:
@@ -223,7 +235,9 @@ def _given(specs: Sequence[FlagSpec], lines: Sequence[str]) -> tuple[dict[str, A
             argument = str(error).removesuffix(" does not take an argument")
             left.remove(argument)
             name, _, value = argument.lstrip("-").partition("=")
-            found.append(Problem(name, value, "takes no value", f"use --{name}, or --{name.removeprefix('no')}={value}"))
+            found.append(
+                Problem(name, value, "takes no value", f"use --{name}, or --{name.removeprefix('no')}={value}")
+            )
 
 
 def _unreadable(arguments: Sequence[str], error: Exception) -> Problem:
@@ -232,7 +246,7 @@ def _unreadable(arguments: Sequence[str], error: Exception) -> Problem:
     if isinstance(cause, OSError):
         return Problem("flagfile", cause.filename, f"cannot be read ({cause.strerror})", "give an existing file")
     files = ",".join(_flag_files(arguments))
-    return Problem("flagfile", files, "is no UTF-8 text", "write one --name=value a line")
+    return Problem("flagfile", files, "is not UTF-8 text", "write one --name=value a line")
 
 
 def _flag_files(arguments: Sequence[str]) -> list[str]:
@@ -243,9 +257,9 @@ def _flag_files(arguments: Sequence[str]) -> list[str]:
 
 
 def _unknown(argument: str, names: Sequence[str]) -> tuple[Problem, str | None]:
-    """What is wrong with an argument that is no flag, and the flag that was meant, if one is close."""
+    """What is wrong with an argument that is not a flag, and the flag that was meant, if one is close."""
     if not argument.startswith("-"):
-        return ArgumentProblem(argument, None, "is no flag", "every setting is given as --name=value"), None
+        return ArgumentProblem(argument, None, "is not a flag", "every setting is given as --name=value"), None
     name, _, value = argument.lstrip("-").partition("=")
     close = difflib.get_close_matches(name, names, n=1)
     remedy = f"did you mean --{close[0]}?" if close else "see --help for the flags there are"
@@ -257,7 +271,9 @@ def _default(spec: FlagSpec) -> Any:
 
 
 def _checked(spec: FlagSpec, value: Any) -> tuple[Any, Problem | None]:
-    """A right value of a flag, the given one if it is right, and else what is wrong; None is a required flag that is absent."""
+    """A right value of a flag, the given one if it is right, and else what is wrong; None is a required flag that is
+    absent.
+    """
     if isinstance(value, _Invalid):
         return _default(spec), Problem(spec.name, value.text, "does not parse", f"give {value.wanted}")
     if value is None and not spec.optional:
@@ -286,7 +302,9 @@ def build(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
     """A configuration from the value of every flag, unchecked."""
     hints = typing.get_type_hints(config_class)
     arguments = {
-        field.name: build(hints[field.name], settings) if dataclasses.is_dataclass(hints[field.name]) else settings[field.name]
+        field.name: build(hints[field.name], settings)
+        if dataclasses.is_dataclass(hints[field.name])
+        else settings[field.name]
         for field in dataclasses.fields(typing.cast(Any, config_class))
     }
     return config_class(**arguments)
@@ -298,7 +316,9 @@ def to_arguments(config: Any) -> list[str]:
 
 
 def default_settings(config: Any, left_out: Collection[Any]) -> dict[str, str]:
-    """The flags of `config` that have their defaults, which may be empty texts, without groups that are left out: `--name` -> value."""
+    """The flags of `config` that have their defaults, which may be empty texts, without groups that are left out:
+    `--name` -> value.
+    """
     return {f"--{spec.name}": _text(spec, value) for spec, value in values(config, left_out) if value == spec.default}
 
 

@@ -12,7 +12,9 @@ PLOTTING = "matplotlib"
 
 @contextlib.contextmanager
 def without_matplotlib() -> Iterator[None]:
-    """Makes `import matplotlib` an ImportError, which Keras takes for its absence; afterwards it can be imported again."""
+    """Makes `import matplotlib` an ImportError, which Keras takes for its absence; afterwards it can be imported
+    again.
+    """
     if PLOTTING in sys.modules:
         yield
         return

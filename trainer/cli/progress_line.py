@@ -1,4 +1,6 @@
-"""The line by which a run without a terminal tells how far it is, and by which others read it: `launch.kubernetes` does."""
+"""The line by which a run without a terminal tells how far it is, and by which others read it: `launch.kubernetes`
+does.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(
-    r"progress: step=(?P<step>\d+)(?: of=(?P<of>\d+))? loss=(?P<loss>\S+) steps_per_second=(?P<rate>\S+) seconds_left=(?P<left>\S+)"
+    r"progress: step=(?P<step>\d+)(?: of=(?P<of>\d+))? loss=(?P<loss>\S+) steps_per_second=(?P<rate>\S+) "
+    r"seconds_left=(?P<left>\S+)"
 )
 
 
@@ -33,6 +36,12 @@ def find(line: str) -> ProgressLine | None:
         return None
     try:
         of = found["of"]
-        return ProgressLine(int(found["step"]), int(of) if of else None, float(found["loss"]), float(found["rate"]), float(found["left"]))
+        return ProgressLine(
+            int(found["step"]),
+            int(of) if of else None,
+            float(found["loss"]),
+            float(found["rate"]),
+            float(found["left"]),
+        )
     except ValueError:  # a line cut short
         return None

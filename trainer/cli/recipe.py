@@ -52,7 +52,8 @@ def listing_wanted(config_class: type, arguments: Sequence[str]) -> bool:
 def expanded(config_class: type, arguments: Sequence[str]) -> tuple[list[str], list[Problem]]:
     """The arguments without --recipe, behind those of the recipe that they do not replace; and problems.
 
-    An argument replaces the recipe's flag of that name, and those that it is an alternative to (one budget of training for another).
+    An argument replaces the recipe's flag of that name, and those that it is an alternative to (one budget of training
+    for another).
     """
     rest: list[str] = []
     name, left = "", list(arguments)
@@ -70,8 +71,10 @@ def expanded(config_class: type, arguments: Sequence[str]) -> tuple[list[str], l
         return rest, []
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"python -m trainer.train --{FLAG}={HELP} lists those there are"
-        return rest, [Problem(FLAG, name, "is no recipe", hint)]
+        hint = (
+            f"did you mean {close[0]}?" if close else f"python -m trainer.train --{FLAG}={HELP} lists those there are"
+        )
+        return rest, [Problem(FLAG, name, "is not a recipe", hint)]
     replaced = {_flag_name(argument) for argument in rest}
     replaced |= {flag for group in _alternatives(config_class) if replaced.intersection(group) for flag in group}
     lines = Path(path_of(name)).read_text(encoding="utf-8").splitlines()

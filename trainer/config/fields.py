@@ -49,7 +49,8 @@ class FlagGroup:
 
 
 class Configuration:
-    """Base of the frozen dataclasses of the commands: flags of the command itself, and groups of flags, some of which tasks bring.
+    """Base of the frozen dataclasses of the commands: flags of the command itself, and groups of flags, some of which
+    tasks bring.
 
     Attributes:
         GROUP: the title of the command's own flags in `--help`.
@@ -73,7 +74,8 @@ class Configuration:
         """The group of this class.
 
         Raises:
-          LookupError: the configuration has none: it was made without the groups of the tasks (`trainer/tasks/configurations.py`).
+          LookupError: the configuration has none: it was made without the groups of the tasks
+            (`trainer/tasks/configurations.py`).
         """
         for group in self.groups:
             if isinstance(group, kind):
@@ -130,7 +132,8 @@ def _foreign_fields(config: Configuration, task: str) -> set[str]:
 
 
 def from_dict(config_class: type[Config], values: dict[str, Any], path: str = "") -> Config:
-    """Rebuilds a configuration from `to_dict`'s result (or its JSON). Groups of tasks may be absent: they get their defaults.
+    """Rebuilds a configuration from `to_dict`'s result (or its JSON). Groups of tasks may be absent: they get their
+    defaults.
 
     Raises:
       ValueError: a field is missing or unknown; the text names it.

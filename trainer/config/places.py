@@ -27,7 +27,8 @@ class Places:
         read_directories: directories that hold what is read, in folders of theirs or right in them.
         filled_directories: flags of those that hold nothing else: an output file may not lie right in them either.
         written_files: files that are replaced.
-        written_directories: directories that get files with names of the command's own; they may lie in one that is read.
+        written_directories: directories that get files with names of the command's own; they may lie in one that is
+          read.
     """
 
     read_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -49,10 +50,11 @@ class Places:
 
 
 def problems(places: Places, flag_files: Sequence[str] = ()) -> Iterator[Problem]:
-    """Yields a problem for each output that is an input, by whatever path or link, lies above one, or is another output too.
+    """Yields a problem for each output that is an input, by whatever path or link, lies above one, or is another output
+    too.
 
-    Paths are looked up, and nothing is read. An output file may not lie in a folder of a directory that is read either: it could be one of
-    the files there.
+    Paths are looked up, and nothing is read. An output file may not lie in a folder of a directory that is read either:
+    it could be one of the files there.
 
     Args:
         places: of a command.
@@ -67,7 +69,9 @@ def problems(places: Places, flag_files: Sequence[str] = ()) -> Iterator[Problem
         if reason is None and twice is not None:
             reason = f"is what --{twice}={before[twice]} writes"
         if reason is not None:
-            yield Problem(flag, path, reason, f"write to another {'file' if flag in places.written_files else 'directory'}")
+            yield Problem(
+                flag, path, reason, f"write to another {'file' if flag in places.written_files else 'directory'}"
+            )
         before[flag] = path
 
 
@@ -76,14 +80,18 @@ def _reasons(places: Places, flag: str, path: str, flag_files: Sequence[str]) ->
     folder = _Spot(frozenset(name.rpartition("/")[0] for name in written.names))
     is_file = flag in places.written_files
     for other, text in places.read:
-        told = f"what --{other}={text} reads"
+        reason = f"what --{other}={text} reads"
         for spot in _spots(text) if other in places.read_files else [_spot(text)]:
             if written.is_same(spot):
-                yield f"is {told}"
+                yield f"is {reason}"
             if written.is_above(spot):
-                yield f"lies above {told}"
-            if is_file and other in places.read_directories and spot.is_above(written if other in places.filled_directories else folder):
-                yield f"lies in {told}"
+                yield f"lies above {reason}"
+            if (
+                is_file
+                and other in places.read_directories
+                and spot.is_above(written if other in places.filled_directories else folder)
+            ):
+                yield f"lies in {reason}"
         if is_file and other in places.read_files and _would_be_read(written, text):
             yield f"fits --{other}={text}, which would read it the next time"
     for name in flag_files if is_file else ():

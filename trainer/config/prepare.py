@@ -23,9 +23,12 @@ class TfdsFlags(FlagGroup):
     FIELD: ClassVar[str] = "tfds"
 
     tfds_name: str = flag("name of the dataset, as in NAME, NAME/CONFIG or NAME:VERSION", default="")
-    tfds_dir: str = flag("directory of TFDS's datasets, or of one version of one (then without --tfds_name)", default="")
+    tfds_dir: str = flag(
+        "directory of TFDS's datasets, or of one version of one (then without --tfds_name)", default=""
+    )
     feature_map: tuple[str, ...] = flag(
-        "features to read where several fit: values=NAME (forecast), text=NAME (language_model), source=NAME,target=NAME (seq2seq)",
+        "features to read where several fit: values=NAME (forecast), text=NAME (language_model), "
+        "source=NAME,target=NAME (seq2seq)",
         default=(),
     )
 
@@ -41,10 +44,12 @@ class TfdsFlags(FlagGroup):
         features = config.TASKS[config.task].tfds
         entries = [entry.partition("=") for entry in self.feature_map]
         roles = features.roles if features is not None else ()
-        if entries and (sorted(role for role, _, _ in entries) != sorted(roles) or not all(name for _, _, name in entries)):
+        if entries and (
+            sorted(role for role, _, _ in entries) != sorted(roles) or not all(name for _, _, name in entries)
+        ):
             right = ",".join(f"{role}=NAME" for role in roles)
-            told = f"does not fit --task={config.task}"
-            yield Problem("feature_map", ",".join(self.feature_map), told, f"give --feature_map={right}")
+            reason = f"does not fit --task={config.task}"
+            yield Problem("feature_map", ",".join(self.feature_map), reason, f"give --feature_map={right}")
 
 
 @dataclass(frozen=True)
@@ -58,29 +63,40 @@ class PrepareConfig(Configuration):
     source: str = flag("where they come from")
     output_dir: str = flag("directory of the dataset; must not hold another one")
     name: str = flag(
-        "what the dataset is called, in reports, on model cards and in the names of its files; without it the files' common name, or that"
+        "what the dataset is called, in reports, on model cards and in the names of its files; without it the files' "
+        "common name, or that"
         " of TFDS",
         default="",
     )
     input: tuple[str, ...] = flag(
-        "path, glob or comma list of files; pairs: source_file,target_file (line-aligned), or one file with a tab between;"
+        "path, glob or comma list of files; pairs: source_file,target_file (line-aligned), or one file with a tab "
+        "between;"
         " tfds: split to train on, as in train[:90%], instead of the splits by their names",
         default=(),
     )
-    validation_input: tuple[str, ...] = flag("files that are the validation split, instead of a part of --input", default=())
+    validation_input: tuple[str, ...] = flag(
+        "files that are the validation split, instead of a part of --input", default=()
+    )
     test_input: tuple[str, ...] = flag("files that are the test split, instead of a part of --input", default=())
     splits: tuple[str, ...] = flag(
-        "sizes of train, validation, test in the source's order: fractions (0.7,0.1,0.2) or counts (8640,2880,2880) of rows,"
+        "sizes of train, validation, test in the source's order: fractions (0.7,0.1,0.2) or counts (8640,2880,2880) "
+        "of rows,"
         " characters of a stream, documents, or pairs",
         default=("0.7", "0.1", "0.2"),
     )
     num_shards: int = flag("TFRecord shards a split", default=8)
     num_processes: int = flag("processes that read and write; 0 is one a core", default=0)
-    num_tasks: int = flag("tasks that prepare this dataset together, on hosts that share --output_dir or its gs:// address", default=1)
-    task_index: int | None = flag(
-        "which of the tasks this is, from 0; without it the index of the pod in an Indexed Job (JOB_COMPLETION_INDEX)", default=None
+    num_tasks: int = flag(
+        "tasks that prepare this dataset together, on hosts that share --output_dir or its gs:// address", default=1
     )
-    finish: bool = flag("make nothing, but complete the dataset if all --num_tasks have run; else name those that have not", default=False)
+    task_index: int | None = flag(
+        "which of the tasks this is, from 0; without it the index of the pod in an Indexed Job (JOB_COMPLETION_INDEX)",
+        default=None,
+    )
+    finish: bool = flag(
+        "make nothing, but complete the dataset if all --num_tasks have run; else name those that have not",
+        default=False,
+    )
     seed: int = flag("seed of --source=sample", default=0)
     tfds: TfdsFlags = dataclasses.field(default_factory=TfdsFlags)
 
@@ -124,22 +140,31 @@ class PrepareConfig(Configuration):
         if self.num_tasks == 1:
             for name, value in (("task_index", self.task_index), ("finish", self.finish or None)):
                 if value is not None:
-                    yield Problem(name, value, "has no effect with --num_tasks=1", "leave it out, or use --num_tasks=2 or more")
+                    yield Problem(
+                        name, value, "has no effect with --num_tasks=1", "leave it out, or use --num_tasks=2 or more"
+                    )
             return
         if self.finish and self.task_index is not None:
             yield Problem("task_index", self.task_index, "has no effect with --finish", "leave one of them out")
         elif self.task_index is not None and self.task_index >= self.num_tasks > 1:
-            yield Problem("task_index", self.task_index, f"is none of --num_tasks={self.num_tasks}", f"use 0 to {self.num_tasks - 1}")
+            yield Problem(
+                "task_index",
+                self.task_index,
+                f"is none of --num_tasks={self.num_tasks}",
+                f"use 0 to {self.num_tasks - 1}",
+            )
         if self.num_tasks > self.num_shards > 0:
-            told = f"is more than --num_shards={self.num_shards}, so some have nothing to write"
-            yield Problem("num_tasks", self.num_tasks, told, f"use --num_shards={self.num_tasks} or more")
+            reason = f"is more than --num_shards={self.num_shards}, so some have nothing to write"
+            yield Problem("num_tasks", self.num_tasks, reason, f"use --num_shards={self.num_tasks} or more")
 
     def _split_problems(self) -> Iterator[Problem]:
         shown = ",".join(self.splits)
         try:
             sizes = [float(size) for size in self.splits]
         except ValueError:
-            yield Problem("splits", shown, "does not parse", "give up to three numbers, as in 8640,2880,2880 or 0.7,0.1,0.2")
+            yield Problem(
+                "splits", shown, "does not parse", "give up to three numbers, as in 8640,2880,2880 or 0.7,0.1,0.2"
+            )
             return
         fractions = all(0 <= size <= 1 for size in sizes)
         if not 1 <= len(sizes) <= 3 or not all(math.isfinite(size) and size >= 0 for size in sizes) or sizes[0] == 0:

@@ -24,7 +24,9 @@ class TaskTrainFlags(FlagGroup):
 
     @property
     def rows_from_data(self) -> bool:
-        """Whether `--batch_size` counts something else than rows, so that only the data tells how many rows a batch has."""
+        """Whether `--batch_size` counts something else than rows, so that only the data tells how many rows a batch
+        has.
+        """
         return False
 
     def rows_problem(self, reason: str) -> Problem:
@@ -43,7 +45,9 @@ class ModelFlags(FlagGroup):
     dropout: float = flag("share of activations dropped between layers and before the output", default=0.0)
 
     variational_dropout: bool = flag("drop the same units at all time steps of a sequence", default=False)
-    recurrent_dropout: float = flag("share of the recurrent weights dropped, the same ones at all time steps of a batch", default=0.0)
+    recurrent_dropout: float = flag(
+        "share of the recurrent weights dropped, the same ones at all time steps of a batch", default=0.0
+    )
     residual: bool = flag("add each layer's input to its output, from the second layer on", default=False)
     layer_norm: bool = flag("normalise the output of every layer", default=False)
 
@@ -63,10 +67,16 @@ class OptimizerFlags(FlagGroup):
         choices=("adam", "adamw", "muon", "sgd"),
     )
     learning_rate: float = flag("highest learning rate of the schedule", default=1e-3)
-    schedule: str = flag("course of the learning rate after the warm-up", default="cosine", choices=("constant", "linear", "cosine"))
+    schedule: str = flag(
+        "course of the learning rate after the warm-up", default="cosine", choices=("constant", "linear", "cosine")
+    )
     warmup_steps: int = flag("steps over which the learning rate rises from 0", default=0)
-    clip_norm: float = flag("largest global norm of the gradients, after the reduction over replicas; 0 is no clipping", default=1.0)
-    weight_decay: float = flag("decoupled weight decay a step, times the learning rate (adamw, muon, sgd); matrices only", default=0.0)
+    clip_norm: float = flag(
+        "largest global norm of the gradients, after the reduction over replicas; 0 does not clip", default=1.0
+    )
+    weight_decay: float = flag(
+        "decoupled weight decay a step, times the learning rate (adamw, muon, sgd); matrices only", default=0.0
+    )
     momentum: float = flag("momentum of sgd", default=0.0)
 
     def problems(self) -> Iterator[Problem]:
@@ -75,9 +85,13 @@ class OptimizerFlags(FlagGroup):
         if not 0 < self.learning_rate < math.inf:
             yield Problem("learning_rate", self.learning_rate, "is not a positive number", "use one such as 0.001")
         if self.optimizer == "adam" and self.weight_decay:
-            yield Problem("weight_decay", self.weight_decay, "has no effect with --optimizer=adam", "use --optimizer=adamw")
+            yield Problem(
+                "weight_decay", self.weight_decay, "has no effect with --optimizer=adam", "use --optimizer=adamw"
+            )
         if self.optimizer != "sgd" and self.momentum:
-            yield Problem("momentum", self.momentum, f"has no effect with --optimizer={self.optimizer}", "use --optimizer=sgd")
+            yield Problem(
+                "momentum", self.momentum, f"has no effect with --optimizer={self.optimizer}", "use --optimizer=sgd"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,11 +101,17 @@ class BudgetFlags(FlagGroup):
     ALTERNATIVES: ClassVar[tuple[str, ...]] = ("train_steps", "epochs", "train_seconds")
 
     batch_size: int = flag("examples a step over all replicas (the global batch)", default=32)
-    accumulate_steps: int = flag("parts in which a device computes its share of a step, one after the other, to save memory", default=1)
+    accumulate_steps: int = flag(
+        "parts in which a device computes its share of a step, one after the other, to save memory", default=1
+    )
     train_steps: int | None = flag("stop after this many steps", default=None)
     epochs: float | None = flag("stop after this many passes over the training split", default=None)
-    train_seconds: float | None = flag("stop after this much training time; the schedule is stretched to it", default=None)
-    evaluate_every_steps: int = flag("validate after every so many steps; 0 is once an epoch (at the latest at the end)", default=0)
+    train_seconds: float | None = flag(
+        "stop after this much training time; the schedule is stretched to it", default=None
+    )
+    evaluate_every_steps: int = flag(
+        "validate after every so many steps; 0 is once an epoch (at the latest at the end)", default=0
+    )
     save_every_steps: int = flag("save after every so many steps; 0 is at every validation", default=0)
     keep_checkpoints: int = flag("last checkpoints kept, beside the best", default=3)
     early_stop_patience: int = flag("stop after so many validations without a better score; 0 is never", default=0)
@@ -105,8 +125,10 @@ class BudgetFlags(FlagGroup):
                 yield Problem(name, value, "is not a positive number", "use a number above 0")
         given = [name for name in self.ALTERNATIVES if getattr(self, name) is not None]
         if len(given) != 1:
-            told = "are all given: " + ", ".join(f"--{name}" for name in given) if given else "is missing"
-            yield Problem("train_steps", self.train_steps, told, "give one of --train_steps, --epochs, --train_seconds")
+            reason = "are all given: " + ", ".join(f"--{name}" for name in given) if given else "is missing"
+            yield Problem(
+                "train_steps", self.train_steps, reason, "give one of --train_steps, --epochs, --train_seconds"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,14 +136,24 @@ class DeviceFlags(FlagGroup):
     GROUP: ClassVar[str] = "devices"
     FIELD: ClassVar[str] = "device"
 
-    strategy: str = flag("how devices share the work", default="auto", choices=("auto", "one_device", "mirrored", "multi_worker"))
+    strategy: str = flag(
+        "how devices share the work", default="auto", choices=("auto", "one_device", "mirrored", "multi_worker")
+    )
     devices_per_worker: int = flag("devices of this host to use; 0 is every GPU, or one CPU device", default=0)
-    precision: str = flag("number format of the products", default="float32", choices=("float32", "bfloat16", "float16"))
+    precision: str = flag(
+        "number format of the products", default="float32", choices=("float32", "bfloat16", "float16")
+    )
     jit_compile: bool = flag("compile the loss and its gradients with XLA", default=False)
-    kernel: str = flag("how recurrent layers run; auto takes cudnn on GPUs", default="auto", choices=("auto", "cudnn", "cpu"))
-    deterministic: bool = flag("use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False)
+    kernel: str = flag(
+        "how recurrent layers run; auto takes cudnn on GPUs", default="auto", choices=("auto", "cudnn", "cpu")
+    )
+    deterministic: bool = flag(
+        "use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False
+    )
     grace_seconds: float = flag("longest time from SIGTERM to the exit with 75, in which the run saves", default=25.0)
-    peer_timeout_seconds: float = flag("many workers: longest time without a step, a validation batch or a save", default=300.0)
+    peer_timeout_seconds: float = flag(
+        "many workers: longest time without a step, a validation batch or a save", default=300.0
+    )
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "devices_per_worker")
@@ -133,7 +165,10 @@ class DeviceFlags(FlagGroup):
             yield Problem("kernel", self.kernel, "cannot be compiled by --jit_compile", "leave one of the two out")
         if self.strategy == "one_device" and self.devices_per_worker > 1:
             yield Problem(
-                "strategy", self.strategy, f"does not use --devices_per_worker={self.devices_per_worker}", "use --strategy=mirrored"
+                "strategy",
+                self.strategy,
+                f"does not use --devices_per_worker={self.devices_per_worker}",
+                "use --strategy=mirrored",
             )
 
 
@@ -143,12 +178,16 @@ class DebugFlags(FlagGroup):
     FIELD: ClassVar[str] = "debug"
 
     dry_run: bool = flag("check configuration, data and model, take one step, write nothing", default=False)
-    check_numerics: bool = flag("stop at the first op that makes a NaN or an infinity, and name it (slow)", default=False)
+    check_numerics: bool = flag(
+        "stop at the first op that makes a NaN or an infinity, and name it (slow)", default=False
+    )
     profile_steps: tuple[str, ...] = flag("first and last step of a TensorBoard profile, as in 10,20", default=())
 
     def problems(self) -> Iterator[Problem]:
         if self.profile_steps and self.profile_range() is None:
-            yield Problem("profile_steps", ",".join(self.profile_steps), "is no range of steps", "give first,last as in 10,20")
+            yield Problem(
+                "profile_steps", ",".join(self.profile_steps), "is not a range of steps", "give first,last as in 10,20"
+            )
 
     def profile_range(self) -> tuple[int, int] | None:
         """First and last step to profile; None where none were asked for or they are no range."""

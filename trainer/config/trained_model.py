@@ -1,4 +1,6 @@
-"""Configurations of the commands that use a trained model: `evaluate`, `export` and `predict`. Tasks add groups of flags of their own."""
+"""Configurations of the commands that use a trained model: `evaluate`, `export` and `predict`. Tasks add groups of
+flags of their own.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,12 @@ class EvaluateConfig(Configuration):
     split: str = flag("split to score", default="test", choices=SPLITS)
     batch_size: int = flag("examples scored at once", default=256)
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
-    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
-    report_dir: str = flag("directory for evaluation.json (all scores, by step and by series too) and report.html", default="")
+    average_checkpoints: int = flag(
+        "take the mean weights of the last so many checkpoints instead; 0 does not", default=0
+    )
+    report_dir: str = flag(
+        "directory for evaluation.json (all scores, by step and by series too) and report.html", default=""
+    )
     storage: StorageFlags = dataclasses.field(default_factory=StorageFlags)
 
     @property
@@ -98,11 +104,17 @@ class ExportConfig(Configuration):
     model_dir: str = flag("directory that trainer.train wrote")
     export_dir: str = flag("directory that gets a numbered version")
     checkpoint: str = flag("which weights", default="best", choices=("best", "last"))
-    average_checkpoints: int = flag("take the mean weights of the last so many checkpoints instead; 0 does not", default=0)
-    data_dir: str = flag(
-        "dataset, for exports that read it (forecasts with --conformal or --dependence); empty is where the training run had it", default=""
+    average_checkpoints: int = flag(
+        "take the mean weights of the last so many checkpoints instead; 0 does not", default=0
     )
-    batch_size: int = flag("rows that every request has, for runtimes that want all sizes beforehand; 0 is any number", default=0)
+    data_dir: str = flag(
+        "dataset, for exports that read it (forecasts with --conformal or --copula); empty is where the training run "
+        "had it",
+        default="",
+    )
+    batch_size: int = flag(
+        "rows that every request has, for runtimes that want all sizes beforehand; 0 is any number", default=0
+    )
 
     @property
     def task_groups(self) -> tuple[TaskExportFlags, ...]:
@@ -142,7 +154,9 @@ class PredictConfig(Configuration):
     )
     output: str = flag("file for the predictions: CSV, JSON lines for completions, or a translation a line", default="")
     plot: str = flag("PNG file for a plot of history and forecast, or of the attention over one sentence", default="")
-    batch_size: int | None = flag("examples predicted at once; without it 256, or the batch that the model was exported with", default=None)
+    batch_size: int | None = flag(
+        "examples predicted at once; without it 256, or the batch that the model was exported with", default=None
+    )
     seed: int = flag("seed of what is drawn: the same gives the same text or paths again", default=0)
 
     @property

@@ -18,8 +18,8 @@ def shuffled_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches from `first_step` on.
 
-    The order depends on (seed, step) only, and each of the `count` examples comes once an epoch. Examples after `total_examples` get weight
-    0, so that a run of whole epochs counts each equally often.
+    The order depends on (seed, step) only, and each of the `count` examples comes once an epoch. Examples after
+    `total_examples` get weight 0, so that a run of whole epochs counts each equally often.
     """
 
     def make(step: tf.Tensor) -> Batch:
@@ -40,7 +40,9 @@ def batches_in_order(cut: Cut, count: int, signature: Signature, batch_size: int
     return shaped_batches(tf.data.Dataset.range(-(-count // batch_size)), make, signature, prefetch=4)
 
 
-def shaped_batches(steps: tf.data.Dataset, make: Callable[[tf.Tensor], Batch], signature: Signature, prefetch: int) -> tf.data.Dataset:
+def shaped_batches(
+    steps: tf.data.Dataset, make: Callable[[tf.Tensor], Batch], signature: Signature, prefetch: int
+) -> tf.data.Dataset:
     """The batches that `make` cuts for the steps, in order, with the static shapes of `signature`."""
 
     def shaped(step: tf.Tensor) -> Batch:

@@ -1,9 +1,10 @@
 """What the tasks of one preparation leave for each other, in a directory that they share.
 
-Every step of the work that others need (a count of pieces, a vocabulary, a shard) has a file under a name that says what it is. Who needs
-one that is not there makes it, so no task ever waits for another: tasks may run one after the other, at once, or again after they were
-killed, and each begins at its own share and then helps with what is left. Results depend on inputs and flags alone, so it does not matter
-who makes one, nor that two may make the same; files appear whole.
+Every step of the work that others need (a count of pieces, a vocabulary, a shard) has a file under a name that says
+what it is. Who needs one that is not there makes it, so no task ever waits for another: tasks may run one after the
+other, at once, or again after they were killed, and each begins at its own share and then helps with what is left.
+Results depend on inputs and flags alone, so it does not matter who makes one, nor that two may make the same; files
+appear whole.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
-class Task:
+class PreparationTask:
     """Task `index` of `count`; None is the finishing step, which makes nothing that tasks make."""
 
     index: int | None = 0
@@ -41,7 +42,7 @@ class Task:
         return number % self.count
 
 
-class Parts:
+class Handover:
     """The files of one request: the flags and inputs that decide what the dataset holds.
 
     Attributes:
@@ -49,7 +50,7 @@ class Parts:
         workers: the processes of this task.
     """
 
-    def __init__(self, place: SharedDirectory, request: dict[str, Any], task: Task, workers: Workers):
+    def __init__(self, place: SharedDirectory, request: dict[str, Any], task: PreparationTask, workers: Workers):
         self.place, self.request, self.task, self.workers = place, request, task, workers
         self._folder = f"{PARTS}/{digest(request)}"
         if task.index is not None and REQUEST_FILE not in self.names():
@@ -73,7 +74,11 @@ class Parts:
         return self._read(name)[0]
 
     def together(
-        self, name: str, function: Callable[[Job], Any], jobs: Sequence[Job], files: Callable[[Any], list[str]] = lambda result: []
+        self,
+        name: str,
+        function: Callable[[Job], Any],
+        jobs: Sequence[Job],
+        files: Callable[[Any], list[str]] = lambda result: [],
     ) -> Iterator[Any]:
         """Yields `function(job)`, JSON, of all jobs in order; tasks that run at the same time share them.
 
@@ -102,7 +107,9 @@ class Parts:
             yield result
 
     def make(self, names: Sequence[str], function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[None]:
-        """Makes those shards of `names` that are not there, each by `function(job)`; yields after each, and for those that are there."""
+        """Makes those shards of `names` that are not there, each by `function(job)`; yields after each, and for those
+        that are there.
+        """
         there = self.names()
         missing = [(name, job) for name, job in zip(names, jobs) if f"{name}.json" not in there]
         for _ in range(len(names) - len(missing)):
@@ -151,9 +158,12 @@ class Parts:
         for files, differs in self.others():
             if name in files:
                 raise DataError(
-                    f"the tasks were run with {differs}; run the finishing step with the same flags and inputs, or the tasks again"
+                    f"the tasks were run with {differs}; run the finishing step with the same flags and inputs, or "
+                    "the tasks again"
                 )
-        raise DataError(f"{self.output} lacks {name}, which every task makes; run the tasks of --num_tasks={self.task.count} first")
+        raise DataError(
+            f"{self.output} lacks {name}, which every task makes; run the tasks of --num_tasks={self.task.count} first"
+        )
 
 
 def digest(request: dict[str, Any]) -> str:

@@ -28,10 +28,14 @@ def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
     found: dict[str, None] = {}
     for pattern in patterns:
         if "://" in pattern:
-            raise ConfigError([Problem(flag, pattern, "is no local path and no gs:// address", "copy the file here first")])
+            raise ConfigError(
+                [Problem(flag, pattern, "is not a local path and no gs:// address", "copy the file here first")]
+            )
         path = Path(pattern)
         if path.is_dir():
-            raise DataError(f"--{flag}={pattern} is a directory; name its files, as in --{flag}='{pattern.rstrip('/')}/*.csv'")
+            raise DataError(
+                f"--{flag}={pattern} is a directory; name its files, as in --{flag}='{pattern.rstrip('/')}/*.csv'"
+            )
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
         matches = [pattern] if path.exists() else sorted(name for name in names if Path(name).is_file())
         if not matches:
@@ -64,31 +68,44 @@ def readable(path: str) -> str:
 
 
 def not_utf8(path: str) -> DataError:
-    """The error that tells of a file that is no UTF-8 text: its encoding where its start tells it, else the line."""
-    return _other_encoding(path) or DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8")
+    """The error that tells of a file that is not UTF-8 text: its encoding where its start tells it, else the line."""
+    return _other_encoding(path) or DataError(
+        f"{path} line {undecodable_line(path)}: is not UTF-8 text; save the file as UTF-8"
+    )
 
 
 def nul_byte(path: str, position: int) -> DataError:
-    """The error that tells of a file with a NUL byte at `position`, from 0: no text has one, but UTF-16 and UTF-32 are full of them."""
-    told = f"{path} line {line_of(path, position)}: has a NUL byte (byte {position + 1} of the file), which no text has"
+    """The error that tells of a file with a NUL byte at `position`, from 0: no text has one, but UTF-16 and UTF-32 are
+    full of them.
+    """
+    reason = (
+        f"{path} line {line_of(path, position)}: has a NUL byte (byte {position + 1} of the file), which no text has"
+    )
     remedy = "restore the file, or if it is UTF-16 save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
-    return _other_encoding(path) or DataError(f"{told}; {remedy}")
+    return _other_encoding(path) or DataError(f"{reason}; {remedy}")
 
 
 def _other_encoding(path: str) -> DataError | None:
-    """The error that tells of UTF-16 or UTF-32, known by a byte order mark or by NUL bytes in the same half of most characters."""
+    """The error that tells of UTF-16 or UTF-32, known by a byte order mark or by NUL bytes in the same half of most
+    characters.
+    """
     with Path(path).open("rb") as file:
         start = file.read(_START_BYTES)
     for marks, encoding in ((_UTF32_MARKS, "UTF-32"), (_UTF16_MARKS, "UTF-16")):
         if start.startswith(marks):
-            return DataError(f"{path} is {encoding} text, by its byte order mark; save the file as UTF-8 (iconv -f {encoding} -t UTF-8)")
+            return DataError(
+                f"{path} is {encoding} text, by its byte order mark; save the file as UTF-8 (iconv -f {encoding} -t "
+                "UTF-8)"
+            )
     even, odd = start[::2].count(0), start[1::2].count(0)
     if not 0.3 * len(start) < even + odd <= 0.75 * len(start):
         return None
     encoding = f"UTF-{32 if min(even, odd) > len(start) / 8 else 16}{'LE' if odd > even else 'BE'}"
     first = start.index(0)
-    told = f"has NUL bytes (the first is byte {first + 1}) as {encoding} text without a byte order mark has them"
-    return DataError(f"{path} line {line_of(path, first)}: {told}; save the file as UTF-8 (iconv -f {encoding} -t UTF-8)")
+    reason = f"has NUL bytes (the first is byte {first + 1}) as {encoding} text without a byte order mark has them"
+    return DataError(
+        f"{path} line {line_of(path, first)}: {reason}; save the file as UTF-8 (iconv -f {encoding} -t UTF-8)"
+    )
 
 
 def line_of(path: str, position: int) -> int:
@@ -102,7 +119,7 @@ def line_of(path: str, position: int) -> int:
 
 
 def undecodable_line(path: str) -> int:
-    """The first line, from 1, of a file that is no UTF-8 text."""
+    """The first line, from 1, of a file that is not UTF-8 text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
     with Path(path).open("rb") as file:  # by blocks: a line may be longer than the memory

@@ -18,10 +18,10 @@ from trainer.dataset import tfds_files
 from trainer.dataset.manifest_checks import check_manifest
 from trainer.dataset.schema import FORMAT_VERSION, Facts, Manifest
 from trainer.errors import DataError, one_line
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 
 MANIFEST_FILE = "dataset.json"
-CHECKSUM = "crc32c"  # the entry of the file that is no field of the manifest
+CHECKSUM = "crc32c"  # the entry of the file that is not a field of the manifest
 
 FactsTypes = Callable[[str], type[Facts] | None]  # task -> the dataclass of its facts; None where there is no such task
 
@@ -31,7 +31,9 @@ def to_json(manifest: Manifest) -> str:
 
 
 def sealed(values: dict[str, Any]) -> str:
-    """The text of a dataset.json of these values: with their checksum, by which `read` finds that any of them changed."""
+    """The text of a dataset.json of these values: with their checksum, by which `read` finds that any of them
+    changed.
+    """
     return json.dumps({**values, CHECKSUM: _checksum(values)}, indent=1, allow_nan=False) + "\n"
 
 
@@ -50,7 +52,9 @@ def read(data_dir: str, facts_types: FactsTypes) -> Manifest:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{data_dir} is no dataset: it has no {MANIFEST_FILE}; write one with python -m trainer.prepare") from None
+        raise DataError(
+            f"{data_dir} is not a dataset: it has no {MANIFEST_FILE}; write one with python -m trainer.prepare"
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the dataset again") from None
     return parse(content, str(path), facts_types)
@@ -68,10 +72,12 @@ def parse(content: bytes, path: str, facts_types: FactsTypes) -> Manifest:
         raise DataError(f"{path} is damaged ({error}); prepare the dataset again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
-        told = f"has format version {one_line(version)}, this program reads {FORMAT_VERSION}"
-        raise DataError(f"{path} {told}; prepare the dataset again")
+        reason = f"has format version {one_line(version)}, this program reads {FORMAT_VERSION}"
+        raise DataError(f"{path} {reason}; prepare the dataset again")
     if values.pop(CHECKSUM, None) != _checksum(values):
-        raise DataError(f"{path} was changed after it was written (its checksum is wrong); restore it or prepare the dataset again")
+        raise DataError(
+            f"{path} was changed after it was written (its checksum is wrong); restore it or prepare the dataset again"
+        )
     try:
         manifest = decode(values, facts_types)
         check_manifest(manifest)
@@ -81,7 +87,9 @@ def parse(content: bytes, path: str, facts_types: FactsTypes) -> Manifest:
 
 
 def decode(values: dict[str, Any], facts_types: FactsTypes) -> Manifest:
-    """Rebuilds a manifest from its JSON, whatever its checksum; ValueError, KeyError or TypeError where something does not fit."""
+    """Rebuilds a manifest from its JSON, whatever its checksum; ValueError, KeyError or TypeError where something does
+    not fit.
+    """
     task = _decode(str, values.get("task"), "task.")
     kind = facts_types(task)
     if kind is None:
@@ -96,14 +104,18 @@ _type_hints = functools.cache(typing.get_type_hints)  # which takes longer than 
 
 
 def _decode(hint: Any, value: Any, path: str, **decoded: Any) -> Any:
-    """Rebuilds a typed value from JSON, checking types on the way; `decoded` are fields of a dataclass that are decoded already."""
+    """Rebuilds a typed value from JSON, checking types on the way; `decoded` are fields of a dataclass that are decoded
+    already.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
-            raise ValueError(f"{path[:-1] or 'the file'} is no object")
+            raise ValueError(f"{path[:-1] or 'the file'} is not an object")
         hints = _type_hints(typing.cast(type, hint))
         # A field with a default may be missing: the file is of a version that did not know it yet.
-        needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING} - set(decoded)
+        needed = {entry.name for entry in dataclasses.fields(hint) if entry.default is dataclasses.MISSING} - set(
+            decoded
+        )
         if odd := (needed - set(value)) | (set(value) - set(hints)):
             raise ValueError(f"{path}{sorted(odd)[0]} is missing or unknown")
         fields = {name: _decode(hints[name], entry, f"{path}{name}.") for name, entry in value.items()}
@@ -127,13 +139,15 @@ def _decode(hint: Any, value: Any, path: str, **decoded: Any) -> Any:
 
 
 def write(manifest: Manifest, directory: Path) -> None:
-    """Writes dataset_info.json and features.json, by which TFDS reads the directory, then dataset.json; raises OSError."""
+    """Writes dataset_info.json and features.json, by which TFDS reads the directory, then dataset.json; raises
+    OSError.
+    """
     for name, content in (
         ("dataset_info.json", json.dumps(tfds_files.dataset_info(manifest), indent=2)),
         ("features.json", json.dumps(tfds_files.features(manifest.features), indent=2)),
         (MANIFEST_FILE, to_json(manifest)),
     ):
-        with whole_file(directory / name) as path, path.open("w", encoding="utf-8") as file:
+        with atomic_file(directory / name) as path, path.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

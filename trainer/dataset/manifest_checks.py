@@ -23,5 +23,5 @@ def check_manifest(manifest: Manifest) -> None:
         raise ValueError("a feature begins at another number than any does")
     for name, split in manifest.splits.items():
         if not all(is_file_name(shard.file) for shard in split.shards):
-            raise ValueError(f"a shard of {name} is no file of the directory")
+            raise ValueError(f"a shard of {name} is not a file of the directory")
     facts.check(manifest)

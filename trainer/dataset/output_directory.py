@@ -18,18 +18,23 @@ def check_new(output_dir: str) -> None:
     """Raises ConfigError unless `output_dir` can become a new dataset: it must be absent, or an empty directory."""
     target = Path(output_dir)
     if "://" in output_dir:
-        raise ConfigError([Problem("output_dir", output_dir, "is no local path and no gs:// address", "give one")])
+        raise ConfigError([Problem("output_dir", output_dir, "is not a local path and no gs:// address", "give one")])
     if (target / MANIFEST_FILE).exists():
-        raise ConfigError([Problem("output_dir", output_dir, "holds a dataset", "choose another --output_dir, or delete it")])
+        raise ConfigError(
+            [Problem("output_dir", output_dir, "holds a dataset", "choose another --output_dir, or delete it")]
+        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError([Problem("output_dir", output_dir, "exists and is no empty directory", "choose another --output_dir")])
+        raise ConfigError(
+            [Problem("output_dir", output_dir, "exists and is not an empty directory", "choose another --output_dir")]
+        )
     if target.is_mount():
         raise ConfigError([Problem("output_dir", output_dir, "is a mount point", "choose a directory inside it")])
 
 
 @contextlib.contextmanager
 def new_directory(output_dir: str) -> Iterator[Path]:
-    """Gives a temporary sibling of `output_dir` to fill; it becomes `output_dir` by one rename when the context ends well.
+    """Gives a temporary sibling of `output_dir` to fill; it becomes `output_dir` by one rename when the context ends
+    well.
 
     On any error it is removed. What killed runs of this host left behind is removed at the start.
 
@@ -63,7 +68,9 @@ def storage_errors(output_dir: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"{output_dir} cannot be written ({reason}); free the space or choose another --output_dir") from error
+        raise StorageError(
+            f"{output_dir} cannot be written ({reason}); free the space or choose another --output_dir"
+        ) from error
 
 
 def _is_running(process: str) -> bool:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import trainer
 from trainer.dataset import manifest
-from trainer.dataset.handoff import PARTS, Parts, Task, digest
+from trainer.dataset.handoff import PARTS, Handover, PreparationTask, digest
 from trainer.dataset.output_directory import check_new, new_directory, storage_errors
 from trainer.dataset.process_pool import Workers
 from trainer.dataset.schema import Facts, Manifest, Shard, Split
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """What a dataset will hold.
 
     Attributes:
@@ -48,7 +48,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task did: the splits that it wrote (all of the dataset's, where that is complete), and the manifest of a complete one."""
+    """What a task did: the splits that it wrote (all of the dataset's, where that is complete), and the manifest of a
+    complete one.
+    """
 
     splits: dict[str, Split]
     manifest: Manifest | None
@@ -59,18 +61,18 @@ def make_dataset(
     output_dir: str,
     name: str,
     request: dict[str, Any],
-    plan: Callable[[Parts], Plan],
+    plan: Callable[[Handover], DatasetPlan],
     processes: int,
-    task: Task | None = None,
+    task: PreparationTask | None = None,
     place: SharedDirectory | None = None,
     *,
     facts: type[Facts],
 ) -> Outcome:
     """Writes the shards of one task; the task that finds that all are there writes the dataset's description, last.
 
-    A single task fills a temporary directory, which becomes `output_dir` whole or not at all. Several write into `output_dir` itself, or
-    into `place`, where what they leave for each other is under `parts` until the dataset is complete; any of them may be run again at any
-    time.
+    A single task fills a temporary directory, which becomes `output_dir` whole or not at all. Several write into
+    `output_dir` itself, or into `place`, where what they leave for each other is under `parts` until the dataset is
+    complete; any of them may be run again at any time.
 
     Args:
       output_dir: directory to make.
@@ -84,14 +86,14 @@ def make_dataset(
 
     Raises:
       ConfigError: `output_dir` holds something else.
-      DataError: the finishing step finds that parts are missing or were made by another request; all that is wrong is told. Errors of the
-        plan and of the contents are handed on.
+      DataError: the finishing step finds that parts are missing or were made by another request; all that is wrong is
+        told. Errors of the plan and of the contents are handed on.
       StorageError: the file system refused.
     """
     with _place(output_dir, task is None, place) as shared, Workers(processes) as workers:
         if (made := _made_before(shared, output_dir, request, facts)) is not None:
             return Outcome(made.splits, made, {})
-        parts = Parts(shared, request, task or Task(), workers)
+        parts = Handover(shared, request, task or PreparationTask(), workers)
         try:
             return _run(parts, plan(parts), name)
         except FileNotFoundError:  # another task was faster: it has completed the dataset and removed the parts
@@ -111,29 +113,38 @@ def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Itera
     names = place.names()
     if not names & {PARTS, manifest.MANIFEST_FILE}:
         if names:
-            raise ConfigError([Problem("output_dir", output_dir, "holds something else", "choose another --output_dir")])
+            raise ConfigError(
+                [Problem("output_dir", output_dir, "holds something else", "choose another --output_dir")]
+            )
         check_new(output_dir)
     with storage_errors(output_dir):
         yield place
 
 
-def _made_before(place: SharedDirectory, output_dir: str, request: dict[str, Any], facts: type[Facts]) -> Manifest | None:
+def _made_before(
+    place: SharedDirectory, output_dir: str, request: dict[str, Any], facts: type[Facts]
+) -> Manifest | None:
     """The dataset that is there, where it was made by this very request: a task that is run again has nothing to do."""
     if manifest.MANIFEST_FILE not in place.names():
         return None
-    made = manifest.parse(place.read(manifest.MANIFEST_FILE)[0], f"{output_dir}/{manifest.MANIFEST_FILE}", lambda _: facts)
+    made = manifest.parse(
+        place.read(manifest.MANIFEST_FILE)[0], f"{output_dir}/{manifest.MANIFEST_FILE}", lambda _: facts
+    )
     if made.prepared_from != digest(request):
-        told = "holds a dataset of other flags or inputs"
-        raise ConfigError([Problem("output_dir", output_dir, told, "choose another --output_dir, or delete it")])
+        reason = "holds a dataset of other flags or inputs"
+        raise ConfigError([Problem("output_dir", output_dir, reason, "choose another --output_dir, or delete it")])
     _log.info("%s is complete", output_dir)
     place.delete_folder(PARTS)
     return made
 
 
-def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
+def _run(parts: Handover, plan: DatasetPlan, name: str) -> Outcome:
     task = parts.task
     prefix = file_prefix(name)
-    files = {split: [shard_file(prefix, split, number, len(own)) for number in range(len(own))] for split, own in plan.shards.items()}
+    files = {
+        split: [shard_file(prefix, split, number, len(own)) for number in range(len(own))]
+        for split, own in plan.shards.items()
+    }
     own = [
         ShardJob(parts.output / file, content)
         for split, contents in plan.shards.items()
@@ -149,11 +160,16 @@ def _run(parts: Parts, plan: Plan, name: str) -> Outcome:
     if task.index is None:
         raise DataError("\n".join(missing))
     _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
-    shards = {split: [read_result(made)[0] for made in parts.read(own[task.index :: task.count])] for split, own in files.items()}
-    return Outcome({split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {})
+    shards = {
+        split: [read_result(made)[0] for made in parts.read(own[task.index :: task.count])]
+        for split, own in files.items()
+    }
+    return Outcome(
+        {split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {}
+    )
 
 
-def _missing(parts: Parts, files: Mapping[str, Sequence[str]]) -> list[str]:
+def _missing(parts: Handover, files: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each task that has not written its part, or wrote one of another request."""
     there, others, lines = parts.names(), list(parts.others()), {}
     for own in files.values():
@@ -161,10 +177,12 @@ def _missing(parts: Parts, files: Mapping[str, Sequence[str]]) -> list[str]:
             task = parts.task.owner(number)
             if f"{file}.json" in there or task in lines:
                 continue
-            differs = next((difference for names, difference in others if _same_part(file) in map(_same_part, names)), None)
-            told = f"was run with {differs}" if differs else "has not written it"
+            differs = next(
+                (difference for names, difference in others if _same_part(file) in map(_same_part, names)), None
+            )
+            reason = f"was run with {differs}" if differs else "has not written it"
             again = f"run it with --num_tasks={parts.task.count} --task_index={task}"
-            lines[task] = f"{parts.output / file} is missing: task {task} of {parts.task.count} {told}; {again}"
+            lines[task] = f"{parts.output / file} is missing: task {task} of {parts.task.count} {reason}; {again}"
     return [lines[task] for task in sorted(lines)]
 
 
@@ -173,7 +191,7 @@ def _same_part(file: str) -> str:
     return file.removesuffix(".json").partition("-")[2]
 
 
-def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
+def _finished(parts: Handover, plan: DatasetPlan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
     splits, counts, there = {}, {}, parts.place.sizes()
     for split, own in files.items():
         results = [read_result(made) for made in parts.read(own)]
@@ -182,7 +200,7 @@ def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[
         shards = tuple(shard for shard, _ in results)
         splits[split] = Split(sum(shard.records for shard in shards), shards)
         counts[split] = total(each for _, each in results)
-    described, told = plan.describe(name, splits, counts)
+    described, counted = plan.describe(name, splits, counts)
     plan.save(parts.output)
     described = replace(described, prepared_from=digest(parts.request), created_by=f"trainer {trainer.__version__}")
     manifest.write(described, parts.output)
@@ -194,18 +212,20 @@ def _finished(parts: Parts, plan: Plan, name: str, files: Mapping[str, Sequence[
                 parts.place.delete(stale)
         for leftover in parts.output.glob(f".{file_prefix(name)}-*"):  # of killed tasks
             leftover.unlink(missing_ok=True)
-    return Outcome(splits, described, told)
+    return Outcome(splits, described, counted)
 
 
-def _check(parts: Parts, shard: Shard, found: tuple[int, str | None] | None) -> None:
-    """Raises DataError unless the shard is as it was written; its part is then forgotten, so that its task can make it again."""
+def _check(parts: Handover, shard: Shard, found: tuple[int, str | None] | None) -> None:
+    """Raises DataError unless the shard is as it was written; its part is then forgotten, so that its task can make it
+    again.
+    """
     if found is None:
-        told = "is missing"
+        reason = "is missing"
     elif found[0] != shard.bytes:
-        told = f"has {found[0]} bytes, {shard.bytes} were written"
+        reason = f"has {found[0]} bytes, {shard.bytes} were written"
     elif found[1] not in (None, shard.crc32c):
-        told = f"has the checksum {found[1]}, {shard.crc32c} was written"
+        reason = f"has the checksum {found[1]}, {shard.crc32c} was written"
     else:
         return
     parts.forget(shard.file)
-    raise DataError(f"{parts.output / shard.file} {told}; run the tasks again")
+    raise DataError(f"{parts.output / shard.file} {reason}; run the tasks again")

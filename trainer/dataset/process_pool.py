@@ -29,9 +29,11 @@ def available_cores() -> int:
 
 
 def keep_memory() -> None:
-    """Has the C library keep freed memory for the next block of the size, up to 64 MB, where it gave it back and took it anew each time.
+    """Has the C library keep freed memory for the next block of the size, up to 64 MB, where it gave it back and took
+    it anew each time.
 
-    It raises its thresholds once a large block is freed (mallopt, M_MMAP_THRESHOLD); pages that were never touched cost nothing.
+    It raises its thresholds once a large block is freed (mallopt, M_MMAP_THRESHOLD); pages that were never touched cost
+    nothing.
     """
     bytes(31 << 20)
 
@@ -44,7 +46,8 @@ class Workers:
         self._pool: ProcessPoolExecutor | None = None
 
     def run(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-        """Yields `function(job)` in order, from the pool where there are processes; `function` must be importable by name.
+        """Yields `function(job)` in order, from the pool where there are processes; `function` must be importable by
+        name.
 
         Raises:
           StorageError: a process of the pool was killed. Whatever `function` raises is raised here.
@@ -55,23 +58,31 @@ class Workers:
             return
         if self._pool is None:
             # Workers leave Ctrl-C to the parent, and end with it.
-            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context(_start_method()), initializer=_start_worker)
+            self._pool = ProcessPoolExecutor(
+                self.processes, multiprocessing.get_context(_start_method()), initializer=_start_worker
+            )
         try:
             yield from self._pool.map(function, jobs)
         except BrokenProcessPool:
-            raise StorageError("a worker process was killed, most likely for want of memory; use fewer --num_processes") from None
+            raise StorageError(
+                "a worker process was killed, most likely for want of memory; use fewer --num_processes"
+            ) from None
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
             with contextlib.suppress(OSError):
                 self._pool.shutdown(cancel_futures=True)
 
 
 def _start_method() -> str:
-    """`fork`, which is quick, unless there are threads: they would be missing in the new processes, with the locks that they hold."""
+    """`fork`, which is quick, unless there are threads: they would be missing in the new processes, with the locks that
+    they hold.
+    """
     threads = threading.active_count() > 1 or not sys.modules.keys().isdisjoint(_THREADED)
     return "fork" if sys.platform == "linux" and not threads else "spawn"
 

@@ -18,8 +18,12 @@ def record_shards(paths: list[str]) -> tf.data.Dataset:
     """Serialized records of all shards, read in parallel (each record's checksum is verified by the reader)."""
     files = tf.data.Dataset.from_tensor_slices(paths)
     if any(map(staging.is_coming, paths)):  # one is read while those after it are on their way
-        files = tf.data.Dataset.from_generator(lambda: map(staging.arrived, paths), output_signature=tf.TensorSpec([], tf.string))
-    return files.interleave(tf.data.TFRecordDataset, cycle_length=PARALLEL_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        files = tf.data.Dataset.from_generator(
+            lambda: map(staging.arrived, paths), output_signature=tf.TensorSpec([], tf.string)
+        )
+    return files.interleave(
+        tf.data.TFRecordDataset, cycle_length=PARALLEL_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
 
 
 def read_checked(dataset: tf.data.Dataset, paths: list[str]) -> Iterator[dict[str, tf.Tensor]]:
@@ -37,10 +41,14 @@ def read_checked(dataset: tf.data.Dataset, paths: list[str]) -> Iterator[dict[st
             _find_damage(path)
         streamed = is_address(paths[0])
         if streamed and isinstance(error, tf.errors.DataLossError):
-            raise RestartError(f"{paths[0]} or a sibling arrived damaged, and whole when read again; run the same command again") from None
+            raise RestartError(
+                f"{paths[0]} or a sibling arrived damaged, and whole when read again; run the same command again"
+            ) from None
         if not isinstance(error, tf.errors.DataLossError | tf.errors.InvalidArgumentError):
             raise
-        raise DataError(f"{paths[0]} and its siblings hold records of another kind ({error.message}); prepare the dataset again") from None
+        raise DataError(
+            f"{paths[0]} and its siblings hold records of another kind ({error.message}); prepare the dataset again"
+        ) from None
 
 
 def _find_damage(path: str) -> None:
@@ -54,7 +62,9 @@ def _find_damage(path: str) -> None:
         for _ in tf.data.TFRecordDataset(path):
             record += 1
     except tf.errors.DataLossError:
-        raise DataError(f"{path} record {record} is truncated or damaged; prepare the dataset again, or copy the file again") from None
+        raise DataError(
+            f"{path} record {record} is truncated or damaged; prepare the dataset again, or copy the file again"
+        ) from None
     except tf.errors.OpError as error:
         raise _stream_failure(path, error) from None
 

@@ -43,7 +43,9 @@ class Split:
 
 
 class Facts:
-    """Base of the frozen dataclasses of what a task's datasets tell of themselves. Kept in dataset.json, so all values are plain."""
+    """Base of the frozen dataclasses of what a task's datasets tell of themselves. Kept in dataset.json, so all values
+    are plain.
+    """
 
     TASK: ClassVar[str]
 
@@ -55,7 +57,9 @@ class Facts:
           DataError: the dataset is of another task.
         """
         if not isinstance(manifest.facts, cls):
-            raise DataError(f"{manifest.name!r} is a {manifest.task} dataset; give one that was prepared with --task={cls.TASK}")
+            raise DataError(
+                f"{manifest.name!r} is a {manifest.task} dataset; give one that was prepared with --task={cls.TASK}"
+            )
         return manifest.facts
 
     @property
@@ -82,7 +86,9 @@ class Facts:
         """Raises ValueError where the facts do not fit together, or not to the rest of the manifest."""
 
     def difference(self, other: Facts) -> str | None:
-        """Why a model that was trained on a dataset with these facts cannot be scored on one with others of this task; None if it can."""
+        """Why a model that was trained on a dataset with these facts cannot be scored on one with others of this task;
+        None if it can.
+        """
         return None
 
     def described(self) -> dict[str, str]:
@@ -108,6 +114,12 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when the content of any shard does, or what else the task counts; names do not count."""
-        parts = [f"{split} {shard.bytes} {shard.crc32c}" for split in sorted(self.splits) for shard in self.splits[split].shards]
+        """Sixteen hexadecimal digits that differ when the content of any shard does, or what else the task counts;
+        names do not count.
+        """
+        parts = [
+            f"{split} {shard.bytes} {shard.crc32c}"
+            for split in sorted(self.splits)
+            for shard in self.splits[split].shards
+        ]
         return hashlib.sha256("\n".join([*parts, *self.facts.fingerprint_parts]).encode()).hexdigest()[:16]

@@ -23,7 +23,10 @@ def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> l
             if (size := staging.size_of(path)) is None:
                 raise DataError(f"{path} is missing; restore it or prepare the dataset again")
             if size != shard.bytes:
-                raise DataError(f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset again")
+                raise DataError(
+                    f"{path} has {size} bytes, {shard.bytes} were written: truncated or replaced; prepare the dataset "
+                    "again"
+                )
             paths.append(staging.source_of(path))
     return paths
 
@@ -47,8 +50,8 @@ def verify_files(data_dir: str, manifest: Manifest) -> int:
             wrong.append(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again")
             continue
         if found != shard.crc32c:
-            told = f"has the checksum {found}, {shard.crc32c} was written: damaged or replaced"
-            wrong.append(f"{path} {told}; restore it or prepare the dataset again")
+            reason = f"has the checksum {found}, {shard.crc32c} was written: damaged or replaced"
+            wrong.append(f"{path} {reason}; restore it or prepare the dataset again")
     if wrong:
         raise DataError("\n".join(wrong))
     return len(shards)

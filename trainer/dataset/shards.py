@@ -10,14 +10,16 @@ from typing import Any, Protocol
 
 from trainer.dataset.schema import Shard
 from trainer.dataset.tfrecord import FeatureValue, RecordWriter, encode_example
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 
 
 class Content(Protocol):
     """What a shard holds. Instances can be sent to other processes."""
 
     def records(self, counts: Counter[str]) -> Iterator[Mapping[str, FeatureValue]]:
-        """Yields the records; adds what it counts on the way, which is summed over the shards of a split (`longest_...`: the largest)."""
+        """Yields the records; adds what it counts on the way, which is summed over the shards of a split
+        (`longest_...`: the largest).
+        """
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,11 @@ def shard_file(prefix: str, split: str, number: int, count: int) -> str:
 
 
 def write_shard(job: ShardJob) -> dict[str, Any]:
-    """Writes one shard, a `tf.train.Example` a record; gives what `read_result` reads. Raises OSError where the file system refuses."""
+    """Writes one shard, a `tf.train.Example` a record; gives what `read_result` reads. Raises OSError where the file
+    system refuses.
+    """
     counts: Counter[str] = Counter()
-    with whole_file(job.path) as path, RecordWriter(path) as writer:
+    with atomic_file(job.path) as path, RecordWriter(path) as writer:
         for features in job.content.records(counts):
             writer.write(encode_example(features))
     shard = Shard(job.path.name, writer.records, writer.bytes, writer.crc32c)

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.dataset.manifest import MANIFEST_FILE
 from trainer.storage import bucket
 from trainer.storage.addresses import Address
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 
 
 class SharedDirectory:
@@ -23,7 +23,9 @@ class SharedDirectory:
         self.directory = directory
 
     def names(self, folder: str = "") -> set[str]:
-        """The files and folders right in a folder. (Listed: a file system over the network may remember for long that one was missing.)"""
+        """The files and folders right in a folder. (Listed: a file system over the network may remember for long that
+        one was missing.)
+        """
         path = self.directory / folder
         return set(os.listdir(path)) if path.is_dir() else set()  # noqa: PTH208
 
@@ -38,7 +40,7 @@ class SharedDirectory:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file, which appears whole."""
-        with whole_file(self.directory / name) as path:
+        with atomic_file(self.directory / name) as path:
             path.write_bytes(content)
 
     def share(self, *names: str) -> None:
@@ -62,7 +64,9 @@ class SharedDirectory:
 
 
 class SharedBucket(SharedDirectory):
-    """The objects in `address`; `directory` is a place on this host for files on their way there. Errors as those of `bucket`."""
+    """The objects in `address`; `directory` is a place on this host for files on their way there. Errors as those of
+    `bucket`.
+    """
 
     def __init__(self, directory: Path, address: Address):
         super().__init__(directory)
@@ -71,7 +75,9 @@ class SharedBucket(SharedDirectory):
 
     def names(self, folder: str = "") -> set[str]:
         address = self._address.inside(folder)
-        return {found.address.name.removeprefix(address.prefix).partition("/")[0] for found in bucket.list_objects(address)}
+        return {
+            found.address.name.removeprefix(address.prefix).partition("/")[0] for found in bucket.list_objects(address)
+        }
 
     def sizes(self) -> dict[str, tuple[int, str | None]]:
         found = {one.address.name.removeprefix(self._address.prefix): one for one in bucket.list_objects(self._address)}

@@ -13,7 +13,9 @@ from trainer.errors import DataError
 _log = logging.getLogger(__name__)
 
 
-def split_borders(count: int, splits: Sequence[str], source: str, unit: str, elsewhere: Collection[str] = ()) -> dict[str, tuple[int, int]]:
+def split_borders(
+    count: int, splits: Sequence[str], source: str, unit: str, elsewhere: Collection[str] = ()
+) -> dict[str, tuple[int, int]]:
     """Borders of train, validation and test in a source of `count` entries, in order; empty splits are absent.
 
     A border at a fraction is rounded down, so that 0.9 of 1,115,394 characters are 1,003,854.
@@ -34,8 +36,8 @@ def split_borders(count: int, splits: Sequence[str], source: str, unit: str, els
         sizes["train"] += sizes.pop(name, 0)
     shown = ",".join(splits)
     if not fractions and sum(sizes.values()) > count:
-        wanted = f"--splits={shown} needs {int(sum(sizes.values()))}"
-        raise DataError(f"{source} has {count} {unit}, {wanted}; ask for fewer, or for fractions")
+        requested = f"--splits={shown} needs {int(sum(sizes.values()))}"
+        raise DataError(f"{source} has {count} {unit}, {requested}; ask for fewer, or for fractions")
     borders: dict[str, tuple[int, int]] = {}
     first, total = 0, Fraction(0)
     for name, size in sizes.items():
@@ -43,7 +45,8 @@ def split_borders(count: int, splits: Sequence[str], source: str, unit: str, els
         end = min(count, int(count * total)) if fractions else int(total)
         if size and end == first:
             raise DataError(
-                f"{source} has {count} {unit}, too few for the {name} split of --splits={shown}; give more data or other --splits"
+                f"{source} has {count} {unit}, too few for the {name} split of --splits={shown}; give more data or "
+                "other --splits"
             )
         if size:
             borders[name] = (first, end)

@@ -1,4 +1,6 @@
-"""TFRecord files and `tf.train.Example` records, written, checked and read without TensorFlow (whose import takes 5 s)."""
+"""TFRecord files and `tf.train.Example` records, written, checked and read without TensorFlow (whose import takes 5
+s).
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,8 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
     """Serialises a `tf.train.Example`.
 
     Args:
-      features: bytes or a sequence of bytes becomes a BytesList; an int or a sequence of ints (64 bits, signed) an Int64List.
-        An empty sequence is an Int64List without entries.
+      features: bytes or a sequence of bytes becomes a BytesList; an int or a sequence of ints (64 bits, signed) an
+        Int64List. An empty sequence is an Int64List without entries.
     """
     entries = [_field(1, *_field(1, name.encode()), *_field(2, *_feature(features[name]))) for name in sorted(features)]
     return b"".join(_field(1, *chain.from_iterable(entries)))
@@ -130,8 +132,9 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 class RecordWriter:
     """Writes one TFRecord file; on leaving the context without an error the file is flushed to the disk.
 
-    `records`, `bytes` and `crc32c` (eight hexadecimal digits) describe the file as written so far. Writing raises OSError
-    where the file system refuses. A thread flushes what is written of a large file, so that the disk does not begin when all is done.
+    `records`, `bytes` and `crc32c` (eight hexadecimal digits) describe the file as written so far. Writing raises
+    OSError where the file system refuses. A thread flushes what is written of a large file, so that the disk does not
+    begin when all is done.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -169,7 +172,9 @@ class RecordWriter:
     def __enter__(self) -> RecordWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._file.flush()

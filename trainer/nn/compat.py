@@ -1,4 +1,6 @@
-"""What TensorFlow 2.21 has no public way for. Each entry says why; `tests/test_compat.py` fails when TensorFlow no longer needs it."""
+"""What TensorFlow 2.21 has no public way for. Each entry says why; `tests/test_compat.py` fails when TensorFlow no
+longer needs it.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,18 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 
 def inside_xla() -> bool:
-    """Whether what is traced here and now will be compiled by XLA, which has no cuDNN kernels; TensorFlow tells its own layers alone."""
+    """Whether what is traced here and now will be compiled by XLA, which has no cuDNN kernels; TensorFlow tells its own
+    layers alone.
+    """
     return not tf.executing_eagerly() and bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def number_collectives_once() -> None:
     """Gives each collective its instance key when its function is traced, not anew at every call.
 
-    TensorFlow keeps a record of every key for ever, in C++ on each worker and as a tensor in Python: some kilobytes a call. Keys of the
-    trace are safe where all workers trace the same functions in the same order, as ours do: they run one program on one data set.
+    TensorFlow keeps a record of every key for ever, in C++ on each worker and as a tensor in Python: some kilobytes a
+    call. Keys of the trace are safe where all workers trace the same functions in the same order, as ours do: they run
+    one program on one data set.
     """
     CollectiveReplicaLauncher._prefer_unique_instance_key = False
 

@@ -19,7 +19,9 @@ class Kept(NamedTuple):
     products: Steps
 
 
-def forward(projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, recurrent_bias: tf.Tensor) -> tuple[tf.Tensor, Kept]:
+def forward(
+    projected: tf.Tensor, h: tf.Tensor, recurrent_kernel: tf.Tensor, recurrent_bias: tf.Tensor
+) -> tuple[tf.Tensor, Kept]:
     """Runs the cell (Cho et al. 2014, reset after the product as in cuDNN) over all steps.
 
     Args:
@@ -71,11 +73,14 @@ def backward(
       recurrent_kernel: [H, 3H].
 
     Returns:
-      Gradients of the projected inputs [T, B, 3H], of the recurrent products [T, B, 3H] and of the initial state [B, H].
+      Gradients of the projected inputs [T, B, 3H], of the recurrent products [T, B, 3H] and of the initial state [B,
+      H].
     """
     steps, wide, narrow = length_of(d_outputs), accumulator(d_outputs.dtype), d_outputs.dtype
     rows, states = elements(d_outputs), elements(before)
-    transposed = tf.transpose(recurrent_kernel)  # once: a product with a transposed right side runs at a third of the speed
+    transposed = tf.transpose(
+        recurrent_kernel
+    )  # once: a product with a transposed right side runs at a third of the speed
     last_h = d_h
 
     def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:

@@ -1,7 +1,7 @@
 """LSTM and GRU over whole sequences for CPUs, with the gradient written by hand.
 
-Automatic differentiation forms the weights' gradient at every step; here the backward loop gives the gates' gradients only, and one product
-over all steps gives the weights'. Letters: B batch, T time, D features, H hidden.
+Automatic differentiation forms the weights' gradient at every step; here the backward loop gives the gates' gradients
+only, and one product over all steps gives the weights'. Letters: B batch, T time, D features, H hidden.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def gru(
     return outputs, h
 
 
-def _in_parts(run: Callable[..., tuple[tf.Tensor, ...]], count: int, *arguments: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+def _in_parts(
+    run: Callable[..., tuple[tf.Tensor, ...]], count: int, *arguments: tf.Tensor | None
+) -> tuple[tf.Tensor, ...]:
     """Runs `run` on `count` equal shares of the rows of its arguments, side by side, and joins what comes out."""
     if count == 1:
         return run(*arguments)
@@ -101,10 +103,14 @@ def _in_parts(run: Callable[..., tuple[tf.Tensor, ...]], count: int, *arguments:
     return tuple(tf.concat(pieces, axis=0) for pieces in zip(*(run(*share) for share in shares)))
 
 
-def _lstm_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool) -> Callable[..., tuple[Any, Gradient]]:
+def _lstm_recurrence(
+    lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool
+) -> Callable[..., tuple[Any, Gradient]]:
     """The loop as a function of its differentiable arguments that gives results and their gradient."""
 
-    def recurrence(projected: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[Any, Gradient]:
+    def recurrence(
+        projected: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, recurrent_kernel: tf.Tensor
+    ) -> tuple[Any, Gradient]:
         wide = accumulator(projected.dtype)
         forward: Callable[..., Any] = cpu_lstm.compiled_forward if compiled else cpu_lstm.forward
         backward = cpu_lstm.compiled_backward if compiled else cpu_lstm.backward
@@ -125,10 +131,14 @@ def _lstm_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled
     return recurrence
 
 
-def _gru_recurrence(lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool) -> Callable[..., tuple[Any, Gradient]]:
+def _gru_recurrence(
+    lengths: tf.Tensor | None, mask: tf.Tensor | None, compiled: bool
+) -> Callable[..., tuple[Any, Gradient]]:
     """The loop as a function of its differentiable arguments that gives results and their gradient."""
 
-    def recurrence(projected: tf.Tensor, h0: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor) -> tuple[Any, Gradient]:
+    def recurrence(
+        projected: tf.Tensor, h0: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[Any, Gradient]:
         forward = cpu_gru.compiled_forward if compiled else cpu_gru.forward
         backward = cpu_gru.compiled_backward if compiled else cpu_gru.backward
         outputs, kept = forward(projected, h0, recurrent_kernel, bias)
@@ -155,7 +165,9 @@ def _time_major_mask(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor | Non
 
 
 def _zero_past_end(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    return x if mask is None else tf.where(mask, x, tf.zeros([], x.dtype))  # not a product: padding may be anything, NaN too
+    return (
+        x if mask is None else tf.where(mask, x, tf.zeros([], x.dtype))
+    )  # not a product: padding may be anything, NaN too
 
 
 def _project(x: tf.Tensor, mask: tf.Tensor | None, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -167,8 +179,12 @@ def _project(x: tf.Tensor, mask: tf.Tensor | None, kernel: tf.Tensor, bias: tf.T
     return projected
 
 
-def _finish(outputs: tf.Tensor, mask: tf.Tensor | None, lengths: tf.Tensor | None, h0: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Outputs without what follows the end of each row, and the final state. The loops run on past it, on zeros: that is harmless."""
+def _finish(
+    outputs: tf.Tensor, mask: tf.Tensor | None, lengths: tf.Tensor | None, h0: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Outputs without what follows the end of each row, and the final state. The loops run on past it, on zeros: that
+    is harmless.
+    """
     if lengths is None:
         return outputs, outputs[-1]
     return _zero_past_end(outputs, mask), _state_at_end(outputs, lengths, h0)
@@ -187,4 +203,6 @@ def _before(outputs: tf.Tensor, h0: tf.Tensor) -> tf.Tensor:
 
 def _weights_gradient(inputs: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Sum of the outer products over all steps and rows: [T, B, M], [T, B, N] -> [M, N]."""
-    return tf.matmul(tf.reshape(inputs, [-1, inputs.shape[2]]), tf.reshape(gradients, [-1, gradients.shape[2]]), transpose_a=True)
+    return tf.matmul(
+        tf.reshape(inputs, [-1, inputs.shape[2]]), tf.reshape(gradients, [-1, gradients.shape[2]]), transpose_a=True
+    )

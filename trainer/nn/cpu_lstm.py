@@ -13,14 +13,18 @@ from trainer.nn.scan import Steps, accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
-    """What the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of the one after [B, H]."""
+    """What the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of the one
+    after [B, H].
+    """
 
     gates: Steps
     cells: Steps
     squashed: Steps
 
 
-def forward(projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Kept]:
+def forward(
+    projected: tf.Tensor, h: tf.Tensor, c: tf.Tensor, recurrent_kernel: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, Kept]:
     """Runs the cell (Hochreiter and Schmidhuber 1997, with Gers' forget gate) over all steps.
 
     Args:
@@ -73,7 +77,9 @@ def backward(
     """
     steps, wide, narrow = length_of(d_outputs), accumulator(d_outputs.dtype), d_outputs.dtype
     rows = elements(d_outputs)
-    transposed = tf.transpose(recurrent_kernel)  # once: a product with a transposed right side runs at a third of the speed
+    transposed = tf.transpose(
+        recurrent_kernel
+    )  # once: a product with a transposed right side runs at a third of the speed
     last_h, last_c = d_h, d_c
 
     def step(s: tf.Tensor, state: tuple[tf.Tensor, ...], out: list[Steps]) -> tuple[tuple[tf.Tensor, ...], list[Steps]]:

@@ -1,4 +1,5 @@
-"""LSTM and GRU over whole sequences on NVIDIA GPUs: same arguments, weights and results as `cpu_kernels`, by one cuDNN op.
+"""LSTM and GRU over whole sequences on NVIDIA GPUs: same arguments, weights and results as `cpu_kernels`, by one cuDNN
+op.
 
 Letters: B batch, T time, D features, H hidden.
 """
@@ -36,7 +37,9 @@ def gru(
 
 
 def packed_lstm(kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Packs cuDNN's one vector: transposed matrices of i, f, c, o (input, then recurrent), then both sets of biases, the first 0."""
+    """Packs cuDNN's one vector: transposed matrices of i, f, c, o (input, then recurrent), then both sets of biases,
+    the first 0.
+    """
     matrices = [*tf.split(kernel, 4, axis=1), *tf.split(recurrent_kernel, 4, axis=1)]
     return _flat(matrices, [tf.zeros_like(bias), bias])
 
@@ -59,7 +62,9 @@ def _flat(matrices: list[tf.Tensor], biases: list[tf.Tensor]) -> tf.Tensor:
 def _run(
     x: tf.Tensor, lengths: tf.Tensor | None, h0: tf.Tensor, c0: tf.Tensor | None, packed: tf.Tensor, mode: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Runs the op on rows of at least one step, since cuDNN refuses empty ones, and gives those their initial state afterwards."""
+    """Runs the op on rows of at least one step, since cuDNN refuses empty ones, and gives those their initial state
+    afterwards.
+    """
     full = tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
     steps = full if lengths is None else tf.maximum(tf.cast(lengths, tf.int32), 1)
     first_c = h0 if c0 is None else c0

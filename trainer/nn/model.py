@@ -14,7 +14,8 @@ class SequenceModel(Protocol):
     """What training, checkpoints and the export ask of a task's model; a `Model` has it all.
 
     Attributes:
-        trainable_variables: what the optimizer updates, always in the same order; their `path` names them in checkpoints' tables.
+        trainable_variables: what the optimizer updates, always in the same order; their `path` names them in
+          checkpoints' tables.
         weights: all variables, those that are not trained too: what a checkpoint holds.
     """
 
@@ -22,10 +23,14 @@ class SequenceModel(Protocol):
     weights: Sequence[keras.Variable]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Computes; only the task calls it, so inputs and outputs are the task's own. State goes in and comes out: a model keeps none."""
+        """Computes; only the task calls it, so inputs and outputs are the task's own. State goes in and comes out: a
+        model keeps none.
+        """
 
     def use_portable_kernels(self) -> None:
-        """Keeps to kernels that every device has, in what is traced from now on; called before an evaluation or export traces anything."""
+        """Keeps to kernels that every device has, in what is traced from now on; called before an evaluation or export
+        traces anything.
+        """
 
 
 class Model(keras.Model):
@@ -35,7 +40,9 @@ class Model(keras.Model):
         super().__init__(autocast=False, name=name)
 
     def use_portable_kernels(self) -> None:
-        """Keeps cuDNN, XLA and hand-written gradients out of what is traced from now on: an exported graph has to run on any device."""
+        """Keeps cuDNN, XLA and hand-written gradients out of what is traced from now on: an exported graph has to run
+        on any device.
+        """
         for layer in self._flatten_layers():
             if isinstance(layer, Recurrent):
                 layer.use_portable_kernels()

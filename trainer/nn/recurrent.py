@@ -16,7 +16,7 @@ import tensorflow as tf
 from trainer.config.train import ModelFlags
 from trainer.nn import cpu_kernels, cudnn_kernels
 from trainer.nn.compat import inside_xla
-from trainer.nn.step_context import Noise, dropout
+from trainer.nn.step_context import StepContext, dropout
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ KERNELS = ("auto", "cudnn", "cpu")
 
 RECURRENT_KERNEL = "/recurrent_kernel"
 
-State = tuple[Any, ...]  # of one layer: (h, c) or (h,), each [B, H]; two of these for both directions
+RecurrentState = tuple[Any, ...]  # of one layer: (h, c) or (h,), each [B, H]; two of these for both directions
 
 
 @functools.cache
@@ -34,7 +34,9 @@ def _log_once(kernel: str) -> None:
 
 
 def chosen_kernel(wanted: str, portable: bool) -> str:
-    """`cudnn` or `cpu` for what is traced here and now: cuDNN where the ops go to a GPU and XLA does not compile them."""
+    """`cudnn` or `cpu` for what is traced here and now: cuDNN where the ops go to a GPU and XLA does not compile
+    them.
+    """
     if portable or wanted == "cpu":
         return "cpu"
     if wanted == "cudnn":
@@ -45,7 +47,9 @@ def chosen_kernel(wanted: str, portable: bool) -> str:
 
 
 def gate_counts(variables: Sequence[keras.Variable]) -> list[int]:
-    """For each variable, how many gates' matrices stand side by side in it: 4 or 3 for the two kernels of a recurrent layer, else 0."""
+    """For each variable, how many gates' matrices stand side by side in it: 4 or 3 for the two kernels of a recurrent
+    layer, else 0.
+    """
     recurrent = {path: variable.shape for variable in variables if (path := variable.path).endswith(RECURRENT_KERNEL)}
     counts = []
     for variable in variables:
@@ -64,13 +68,16 @@ class _UnitForgetBias(keras.initializers.Initializer):
 
 
 class Recurrent(keras.layers.Layer):
-    """One LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho et al. 2014, reset after the product, as cuDNN has it) layer.
+    """One LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho et al. 2014, reset after the product, as cuDNN has it)
+    layer.
 
-    Weights are laid out and initialised as in `keras.layers.LSTM` and `keras.layers.GRU`. `recurrent_dropout` drops entries of the
-    recurrent kernel, the same at all steps of a batch (DropConnect, Merity et al. 2018).
+    Weights are laid out and initialised as in `keras.layers.LSTM` and `keras.layers.GRU`. `recurrent_dropout` drops
+    entries of the recurrent kernel, the same at all steps of a batch (DropConnect, Merity et al. 2018).
     """
 
-    def __init__(self, cell: str, units: int, dtype: str, name: str, recurrent_dropout: float = 0.0, kernel: str = "auto"):
+    def __init__(
+        self, cell: str, units: int, dtype: str, name: str, recurrent_dropout: float = 0.0, kernel: str = "auto"
+    ):
         super().__init__(name=name, dtype=dtype)
         if cell not in CELLS or kernel not in KERNELS:
             raise ValueError(f"cell {cell!r} is not one of {CELLS}, or kernel {kernel!r} is not one of {KERNELS}")
@@ -90,13 +97,22 @@ class Recurrent(keras.layers.Layer):
             self.bias = self.add_weight((2, width), "zeros", name="bias")
 
     def call(
-        self, x: tf.Tensor, noise: Noise | None = None, lengths: tf.Tensor | None = None, state: State | None = None
-    ) -> tuple[tf.Tensor, State]:
-        """Maps `x: [B, T, D]` to outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid step."""
+        self,
+        x: tf.Tensor,
+        context: StepContext | None = None,
+        lengths: tf.Tensor | None = None,
+        state: RecurrentState | None = None,
+    ) -> tuple[tf.Tensor, RecurrentState]:
+        """Maps `x: [B, T, D]` to outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid
+        step.
+        """
         kernel = chosen_kernel(self._kernel, self._portable)
         _log_once(kernel)
-        weights = [tf.cast(tf.convert_to_tensor(weight), self.compute_dtype) for weight in (self.kernel, self.recurrent_kernel, self.bias)]
-        weights[1] = dropout(weights[1], self._recurrent_dropout, noise, f"{self.path}/recurrent_kernel")
+        weights = [
+            tf.cast(tf.convert_to_tensor(weight), self.compute_dtype)
+            for weight in (self.kernel, self.recurrent_kernel, self.bias)
+        ]
+        weights[1] = dropout(weights[1], self._recurrent_dropout, context, f"{self.path}/recurrent_kernel")
         x = tf.cast(x, self.compute_dtype)
         lengths = None if lengths is None else tf.cast(lengths, tf.int32)
         state = self.zero_state(tf.shape(x)[0] if x.shape[0] is None else x.shape[0]) if state is None else state
@@ -109,32 +125,42 @@ class Recurrent(keras.layers.Layer):
             outputs, *last = own(x, lengths, *state, *weights, own_gradient=not self._portable)
         return outputs, tuple(last)
 
-    def zero_state(self, batch: int | tf.Tensor) -> State:
+    def zero_state(self, batch: int | tf.Tensor) -> RecurrentState:
         return tuple(tf.zeros([batch, self.units], self.compute_dtype) for _ in range(2 if self.cell == "lstm" else 1))
 
     def use_portable_kernels(self) -> None:
-        """Keeps cuDNN, XLA and hand-written gradients out of what is traced from now on: an exported graph has to run on any device."""
+        """Keeps cuDNN, XLA and hand-written gradients out of what is traced from now on: an exported graph has to run
+        on any device.
+        """
         self._portable = True
 
 
 class Bidirectional(keras.layers.Layer):
-    """Two recurrent layers, one of which reads each row from its end (Schuster and Paliwal 1997); outputs stand side by side."""
+    """Two recurrent layers, one of which reads each row from its end (Schuster and Paliwal 1997); outputs stand side by
+    side.
+    """
 
-    def __init__(self, cell: str, units: int, dtype: str, name: str, recurrent_dropout: float = 0.0, kernel: str = "auto"):
+    def __init__(
+        self, cell: str, units: int, dtype: str, name: str, recurrent_dropout: float = 0.0, kernel: str = "auto"
+    ):
         super().__init__(name=name, dtype=dtype)
         self.ahead = Recurrent(cell, units, dtype, "forward", recurrent_dropout, kernel)
         self.back = Recurrent(cell, units, dtype, "backward", recurrent_dropout, kernel)
 
     def call(
-        self, x: tf.Tensor, noise: Noise | None = None, lengths: tf.Tensor | None = None, state: State | None = None
-    ) -> tuple[tf.Tensor, State]:
+        self,
+        x: tf.Tensor,
+        context: StepContext | None = None,
+        lengths: tf.Tensor | None = None,
+        state: RecurrentState | None = None,
+    ) -> tuple[tf.Tensor, RecurrentState]:
         """Maps `x: [B, T, D]` to outputs [B, T, 2H] and the final states of both directions."""
         ahead, back = (None, None) if state is None else state
-        outputs, ahead = self.ahead(x, noise=noise, lengths=lengths, state=ahead)
-        reverse, back = self.back(_reversed(x, lengths), noise=noise, lengths=lengths, state=back)
+        outputs, ahead = self.ahead(x, context=context, lengths=lengths, state=ahead)
+        reverse, back = self.back(_reversed(x, lengths), context=context, lengths=lengths, state=back)
         return tf.concat([outputs, _reversed(reverse, lengths)], axis=-1), (ahead, back)
 
-    def zero_state(self, batch: int | tf.Tensor) -> State:
+    def zero_state(self, batch: int | tf.Tensor) -> RecurrentState:
         return self.ahead.zero_state(batch), self.back.zero_state(batch)
 
 
@@ -146,8 +172,9 @@ def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 class RecurrentStack(keras.layers.Layer):
     """Recurrent layers, one on another.
 
-    Noise is dropped out of the input of every layer but the first. With `layer_norm` the output of every layer is normalised (Ba et al.
-    2016, between layers, not between steps); with `residual` every layer but the first then adds its input.
+    Noise is dropped out of the input of every layer but the first. With `layer_norm` the output of every layer is
+    normalised (Ba et al. 2016, between layers, not between steps); with `residual` every layer but the first then adds
+    its input.
     """
 
     def __init__(
@@ -169,13 +196,22 @@ class RecurrentStack(keras.layers.Layer):
         super().__init__(name=name, dtype=dtype)
         self._rate, self._same, self._residual = dropout_rate, variational_dropout, residual
         # Its variance is taken in float32 whatever the policy computes in.
-        self._norms = [keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}") for i in range(num_layers if layer_norm else 0)]
+        self._norms = [
+            keras.layers.LayerNormalization(dtype=dtype, name=f"norm_{i}")
+            for i in range(num_layers if layer_norm else 0)
+        ]
         kind = Bidirectional if bidirectional else Recurrent
         self._stacked = [kind(cell, units, dtype, f"{cell}_{i}", recurrent_dropout, kernel) for i in range(num_layers)]
 
     @classmethod
     def of(
-        cls, config: ModelFlags, dtype: str, name: str = "recurrent", *, bidirectional: bool = False, kernel: str = "auto"
+        cls,
+        config: ModelFlags,
+        dtype: str,
+        name: str = "recurrent",
+        *,
+        bidirectional: bool = False,
+        kernel: str = "auto",
     ) -> RecurrentStack:
         """The stack that a configuration describes."""
         return cls(
@@ -194,8 +230,13 @@ class RecurrentStack(keras.layers.Layer):
         )
 
     def run(
-        self, x: tf.Tensor, *, noise: Noise | None = None, lengths: tf.Tensor | None = None, state: State | None = None
-    ) -> tuple[tf.Tensor, State]:
+        self,
+        x: tf.Tensor,
+        *,
+        context: StepContext | None = None,
+        lengths: tf.Tensor | None = None,
+        state: RecurrentState | None = None,
+    ) -> tuple[tf.Tensor, RecurrentState]:
         """Runs all layers.
 
         Args:
@@ -205,31 +246,33 @@ class RecurrentStack(keras.layers.Layer):
           state: what an earlier call gave, or `zero_state`; None stands for zeros.
 
         Returns:
-          Outputs of the last layer [B, T, H] ([B, T, 2H] for both directions), 0 past the end of a row, and the state of every layer after
-          each row's last valid step.
+          Outputs of the last layer [B, T, H] ([B, T, 2H] for both directions), 0 past the end of a row, and the state
+          of every layer after each row's last valid step.
         """
-        outputs, last = self(x, noise=noise, lengths=lengths, state=state, return_state=True)
+        outputs, last = self(x, context=context, lengths=lengths, state=state, return_state=True)
         return outputs, last
 
     def call(
         self,
         x: tf.Tensor,
-        noise: Noise | None = None,
+        context: StepContext | None = None,
         lengths: tf.Tensor | None = None,
-        state: State | None = None,
+        state: RecurrentState | None = None,
         return_state: bool = False,
     ) -> Any:
         """Maps `x: [B, T, D]` to the outputs of the last layer, [B, T, H]; see `run`."""
         last = []
         for index, layer in enumerate(self._stacked):
-            below = dropout(x, self._rate, noise, f"{self.name}/{index}", self._same) if index else x
-            above, reached = layer(below, noise=noise, lengths=lengths, state=None if state is None else state[index])
+            below = dropout(x, self._rate, context, f"{self.name}/{index}", self._same) if index else x
+            above, reached = layer(
+                below, context=context, lengths=lengths, state=None if state is None else state[index]
+            )
             if self._norms:
                 above = self._norms[index](above)
             x = x + above if index and self._residual else above
             last.append(reached)
         return (x, tuple(last)) if return_state else x
 
-    def zero_state(self, batch: int | tf.Tensor) -> State:
+    def zero_state(self, batch: int | tf.Tensor) -> RecurrentState:
         """The state of every layer at the start of a sequence."""
         return tuple(layer.zero_state(batch) for layer in self._stacked)

@@ -19,7 +19,9 @@ class Steps(Protocol):
 
 
 class OneStep:
-    """A series of a single step as a plain tensor: runtimes of exported graphs know lists inside loops only, and this needs none."""
+    """A series of a single step as a plain tensor: runtimes of exported graphs know lists inside loops only, and this
+    needs none.
+    """
 
     def __init__(self, value: tf.Tensor | None = None):
         self._value = value
@@ -72,12 +74,17 @@ def scan(
     """
     if isinstance(steps, int) and steps == 1:
         return step(tf.constant(0), state, [OneStep() for _ in kinds])
-    arrays = [tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False) for dtype, width in kinds]
+    arrays = [
+        tf.TensorArray(dtype, size=steps, element_shape=[batch, width], clear_after_read=False)
+        for dtype, width in kinds
+    ]
 
     def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[Steps]) -> tuple:
         state, arrays = step(t, state, arrays)
         return t + 1, state, arrays
 
     loop = (tf.constant(0), state, arrays)
-    _, state, arrays = tf.while_loop(lambda t, *_: t < steps, body, loop, parallel_iterations=1, maximum_iterations=steps)
+    _, state, arrays = tf.while_loop(
+        lambda t, *_: t < steps, body, loop, parallel_iterations=1, maximum_iterations=steps
+    )
     return state, arrays

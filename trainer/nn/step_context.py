@@ -1,6 +1,8 @@
-"""Noise as a function of (seed, step, replica): the same in every run and on every device. XLA draws other numbers than TensorFlow's ops.
+"""Noise as a function of (seed, step, replica): the same in every run and on every device. XLA draws other numbers than
+TensorFlow's ops.
 
-Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` are for what must not depend on how replicas share a batch.
+Dropout is different on every replica. `normal_of_rows` and `uniform_of_rows` are for what must not depend on how
+replicas share a batch.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 
 ALGORITHM = "philox"  # the same numbers on CPU and GPU
-NoiseTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+ContextTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Noise:
+class StepContext:
     """Keys for stateless random ops; `None` in its place stands for no noise (inference).
 
     Attributes:
@@ -34,18 +36,20 @@ class Noise:
     parts: int
 
     @classmethod
-    def of(cls, seed: int, step: tf.Tensor, part: tf.Tensor, parts: int = 1, progress: tf.Tensor | float = 0.0) -> Noise:
+    def of(
+        cls, seed: int, step: tf.Tensor, part: tf.Tensor, parts: int = 1, progress: tf.Tensor | float = 0.0
+    ) -> StepContext:
         step_key = tf.random.fold_in(tf.constant([seed % 2**31, 0x5EED], tf.int32), tf.cast(step, tf.int32), ALGORITHM)
         part = tf.cast(part, tf.int32)
         key = tf.random.fold_in(step_key, part, ALGORITHM)
         return cls(key, step_key, part, tf.clip_by_value(tf.convert_to_tensor(progress, tf.float32), 0.0, 1.0), parts)
 
     @property
-    def tensors(self) -> NoiseTensors:
+    def tensors(self) -> ContextTensors:
         """All but `parts`, in the order of the attributes."""
         return self.key, self.step_key, self.part, self.progress
 
-    def inside(self, name: str) -> Noise:
+    def inside(self, name: str) -> StepContext:
         """Keys of its own for a network among several, in which names are used again."""
         return replace(self, key=_named(self.key, name), step_key=_named(self.step_key, name))
 
@@ -54,7 +58,9 @@ class Noise:
         return _named(self.key, name)
 
     def uniform_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
-        """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part it is."""
+        """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part
+        it is.
+        """
         return self._own(tf.random.stateless_uniform, rows, shape, name)
 
     def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
@@ -71,13 +77,15 @@ def _named(key: tf.Tensor, name: str) -> tf.Tensor:
     return tf.random.fold_in(key, tf.constant(zlib.crc32(name.encode()) % 2**31, tf.int32), ALGORITHM)
 
 
-def dropout(x: tf.Tensor, rate: float, noise: Noise | None, name: str, same_over_time: bool = False) -> tf.Tensor:
-    """Sets a share `rate` of `x` to 0 and scales the rest up (Srivastava et al. 2014); without noise gives `x` back.
+def dropout(
+    x: tf.Tensor, rate: float, context: StepContext | None, name: str, same_over_time: bool = False
+) -> tf.Tensor:
+    """Sets a share `rate` of `x` to 0 and scales the rest up (Srivastava et al. 2014); without context gives `x` back.
 
     `same_over_time` drops the same units of a row at all time steps of `x: [B, T, D]` (Gal and Ghahramani 2016).
     """
-    if noise is None or rate == 0.0:
+    if context is None or rate == 0.0:
         return x
     if same_over_time:
-        return x * dropout(tf.ones([tf.shape(x)[0], 1, x.shape[2]], x.dtype), rate, noise, name)
-    return tf.nn.experimental.stateless_dropout(x, rate, noise.named(name), rng_alg=ALGORITHM)
+        return x * dropout(tf.ones([tf.shape(x)[0], 1, x.shape[2]], x.dtype), rate, context, name)
+    return tf.nn.experimental.stateless_dropout(x, rate, context.named(name), rng_alg=ALGORITHM)

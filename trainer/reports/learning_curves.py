@@ -32,13 +32,18 @@ def learning_curves(entries: Sequence[Mapping[str, Any]], score_name: str, highe
     charts = [line_chart([Line("training loss", "s1", *_thinned(steps, losses, width))], axes)]
     caption = f"Training loss of {len(steps):,} steps ({each}), each of its own batch."
     if validation:
-        steps, scores = (np.array([entry[name] for entry in validation], np.float64) for name in ("step", f"validation_{score_name}"))
+        steps, scores = (
+            np.array([entry[name] for entry in validation], np.float64) for name in ("step", f"validation_{score_name}")
+        )
         best = int(scores.argmax() if higher_is_better else scores.argmin())
         line = Line(score_name, "s0", steps, scores, marks=len(steps) <= MOST_POINTS)
         axes = Axes("step", f"validation {score_name}", "Validation")
         charts.append(line_chart([line], axes, rule=float(steps[best])))
         times = f"{len(steps):,} step{'' if len(steps) == 1 else 's'}"
-        caption += f" Validation {score_name} at {times}; the dotted line is the best, {scores[best]:.4g} at step {steps[best]:,.0f}."
+        caption += (
+            f" Validation {score_name} at {times}; the dotted line is the best, {scores[best]:.4g} at step "
+            f"{steps[best]:,.0f}."
+        )
     return Section("Learning curves", (Figure("", tuple(charts), caption),))
 
 

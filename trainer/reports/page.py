@@ -10,13 +10,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainer.reports.parts import Cell, Headline, Meaning, Section, Table
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 
 REPORT_FILE = "report.html"
 
 
 def write_report(
-    report_dir: str, result: Mapping[str, Any], headline: Headline, sections: Sequence[Section], facts: Mapping[str, Mapping[str, str]]
+    report_dir: str,
+    result: Mapping[str, Any],
+    headline: Headline,
+    sections: Sequence[Section],
+    facts: Mapping[str, Mapping[str, str]],
 ) -> Path:
     """Writes `REPORT_DIR/report.html`, which appears whole.
 
@@ -28,7 +32,11 @@ def write_report(
       facts: title -> name -> value, at the end of the page.
     """
     environment = Environment(
-        loader=PackageLoader("trainer.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("trainer.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
     page = environment.get_template("report.html.jinja").render(
@@ -41,7 +49,7 @@ def write_report(
         is_table=lambda part: isinstance(part, Table),
     )
     path = Path(report_dir) / REPORT_FILE
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
@@ -49,25 +57,34 @@ def write_report(
 def summary(result: Mapping[str, Any], headline: Headline) -> str:
     """The headline score against the best baseline, in sentences."""
     own = result["metrics"][headline.metric]
-    told = f"{headline.name}: {cell(own)} over {result['count']:,} {headline.counted} of the {result['split']} split."
-    others = {name: scores[headline.metric] for name, scores in result["baselines"].items() if scores.get(headline.metric) is not None}
+    reason = f"{headline.name}: {cell(own)} over {result['count']:,} {headline.counted} of the {result['split']} split."
+    others = {
+        name: scores[headline.metric]
+        for name, scores in result["baselines"].items()
+        if scores.get(headline.metric) is not None
+    }
     if not others:
-        return f"{told} There is no baseline to compare with."
+        return f"{reason} There is no baseline to compare with."
     best = (max if headline.higher_is_better else min)(others, key=lambda name: others[name])
     reached = others[best]
     if own == reached:
-        return f"{told} The best baseline, {best}, has the same."
+        return f"{reason} The best baseline, {best}, has the same."
     better = (own > reached) == headline.higher_is_better
-    told += f" The best baseline, {best}, has {cell(reached)}: the model is {'better' if better else 'worse'}{_compared(own, reached)}."
+    reason += (
+        f" The best baseline, {best}, has {cell(reached)}: the model is "
+        f"{'better' if better else 'worse'}{_compared(own, reached)}."
+    )
     test = result.get("backtest", {}).get("diebold_mariano", {}).get(best)
     if test is not None:
         p = "" if test["p_value"] is None else f" (p = {test['p_value']:.2g})"
-        told += f" Diebold-Mariano test against it: {test['verdict']}{p}."
-    return told
+        reason += f" Diebold-Mariano test against it: {test['verdict']}{p}."
+    return reason
 
 
 def _compared(own: float, reached: float) -> str:
-    """How far two scores are apart: a share up to 100% of the baseline's, else how many times it; nothing of a baseline of 0 or below."""
+    """How far two scores are apart: a share up to 100% of the baseline's, else how many times it; nothing of a baseline
+    of 0 or below.
+    """
     if reached <= 0:
         return ""
     ratio = own / reached
@@ -79,7 +96,10 @@ def scores_table(result: Mapping[str, Any], headline: Headline) -> Table:
     columns = {"model": result["metrics"], **result["baselines"]}
     names = [name for name, value in result["metrics"].items() if isinstance(value, float)]
     rows = tuple((name, *(scores.get(name) for scores in columns.values())) for name in names)
-    caption = [f"{result['count']:,} {headline.counted} of the {result['split']} split.", _explained(names, headline.meanings)]
+    caption = [
+        f"{result['count']:,} {headline.counted} of the {result['split']} split.",
+        _explained(names, headline.meanings),
+    ]
     if result["baselines"]:
         caption.append(headline.baselines)
     return Table("All scores", ("", *columns), rows, " ".join(filter(None, caption)))
@@ -87,12 +107,12 @@ def scores_table(result: Mapping[str, Any], headline: Headline) -> Table:
 
 def _explained(names: Sequence[str], meanings: Sequence[Meaning]) -> str:
     """What the scores of these names are, and nothing of others."""
-    told = []
+    meanings_of = []
     for meaning in meanings:
         fitting = [pattern for pattern in meaning.scores if fnmatch.filter(names, pattern)]
         if fitting:
-            told.append(f"{', '.join(pattern.replace('*', '…') for pattern in fitting)}: {meaning.told}")
-    return "; ".join(told) + "." if told else ""
+            meanings_of.append(f"{', '.join(pattern.replace('*', '…') for pattern in fitting)}: {meaning.told}")
+    return "; ".join(meanings_of) + "." if meanings_of else ""
 
 
 def cell(value: Cell) -> str:

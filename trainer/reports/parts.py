@@ -13,7 +13,9 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts with one legend, pairs of a chart's class and what it stands for, and a caption that says what is shown and counted."""
+    """Charts with one legend, pairs of a chart's class and what it stands for, and a caption that says what is shown
+    and counted.
+    """
 
     title: str
     charts: tuple[Markup, ...]
@@ -48,7 +50,8 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Headline:
-    """The score that sums a model up: its key among the metrics, its name with the unit, what is counted, and its direction.
+    """The score that sums a model up: its key among the metrics, its name with the unit, what is counted, and its
+    direction.
 
     `meanings` are of all scores that the task may tell, `baselines` says what the others are, where there are any.
     """
@@ -65,7 +68,8 @@ class Headline:
 class Evaluation:
     """What a task found out about a model.
 
-    `scores` is JSON: `count`, `metrics`, `baselines` and more. `sections` makes what only a report shows, which may take time.
+    `scores` is JSON: `count`, `metrics`, `baselines` and more. `sections` makes what only a report shows, which may
+    take time.
     """
 
     scores: dict[str, Any]

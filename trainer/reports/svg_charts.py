@@ -1,6 +1,7 @@
 """Charts as inline SVG: text stays text, colours are classes that a page's style sheet gives for light and for dark.
 
-Classes: `s0` to `s6` colour a series (stroke of a line, fill of a band or a bar), `muted` is for history and references.
+Classes: `s0` to `s6` colour a series (stroke of a line, fill of a band or a bar), `muted` is for history and
+references.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ PIXELS_A_TICK = 62
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
 class Line:
-    """`x: [N]`, `y: [N]`, broken where y is NaN; `marks` draws a dot at each point, which tells its value when pointed at."""
+    """`x: [N]`, `y: [N]`, broken where y is NaN; `marks` draws a dot at each point, which tells its value when pointed
+    at.
+    """
 
     label: str
     style: str
@@ -56,8 +59,8 @@ class Band:
 class Axes:
     """What surrounds the lines: quantities with their units, and the title above the plot.
 
-    `size` is width and height in pixels; `from_zero` begins the vertical axis at 0 and `top`, which is above it, ends it: lines are cut off
-    there; `dates` says that x is Unix seconds.
+    `size` is width and height in pixels; `from_zero` begins the vertical axis at 0 and `top`, which is above it, ends
+    it: lines are cut off there; `dates` says that x is Unix seconds.
     """
 
     x_label: str
@@ -89,7 +92,9 @@ def line_chart(lines: Sequence[Line], axes: Axes, bands: Sequence[Band] = (), ru
     return _svg(axes.size, axes.title or f"{axes.y_label} over {axes.x_label}", "".join(parts))
 
 
-def bar_chart(labels: Sequence[str], values: Sequence[float], x_label: str, y_label: str, size: tuple[int, int] = WIDE) -> Markup:
+def bar_chart(
+    labels: Sequence[str], values: Sequence[float], x_label: str, y_label: str, size: tuple[int, int] = WIDE
+) -> Markup:
     """One bar a label, its value above it."""
     heights = np.asarray(values, np.float64)
     plot = _Plot(size, (-0.5, len(labels) - 0.5), _limits(heights, margin=0.1, from_zero=True))
@@ -98,9 +103,12 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], x_label: str, y_la
         left, right, y, zero = plot.x(place - 0.36), plot.x(place + 0.36), plot.y(value), plot.y(0.0)
         middle = (left + right) / 2
         parts.append(
-            f'<rect class="bar s0" x="{left:.1f}" y="{min(y, zero):.1f}" width="{right - left:.1f}" height="{abs(zero - y):.1f}"/>'
+            f'<rect class="bar s0" x="{left:.1f}" y="{min(y, zero):.1f}" width="{right - left:.1f}" '
+            f'height="{abs(zero - y):.1f}"/>'
         )
-        parts.append(f'<text class="value" x="{middle:.1f}" y="{y - 5:.1f}" text-anchor="middle">{_number(value)}</text>')
+        parts.append(
+            f'<text class="value" x="{middle:.1f}" y="{y - 5:.1f}" text-anchor="middle">{_number(value)}</text>'
+        )
         parts.append(f'<text x="{middle:.1f}" y="{plot.bottom + 17}" text-anchor="middle">{escape(label)}</text>')
     return _svg(size, f"{y_label} by {x_label}", "".join(parts))
 
@@ -113,7 +121,10 @@ def heat_map(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], x
     size = (round(left + CELL * len(columns) + 20), round(top + CELL * len(rows) + 12))
     parts = [f'<text class="label" x="{left}" y="14">{escape(x_label)}</text>']
     middle = top + CELL * len(rows) / 2
-    parts.append(f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+    parts.append(
+        f'<text class="label" transform="translate(14 {middle:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>'
+    )
     for column, label in enumerate(columns):
         x = left + CELL * (column + 0.5) + 4
         parts.append(f'<text transform="translate({x:.1f} {top - 7:.1f}) rotate(-90)">{escape(label)}</text>')
@@ -123,7 +134,8 @@ def heat_map(weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], x
         for column, other in enumerate(columns):
             value = float(np.clip(weights[row, column], 0, 1))
             parts.append(
-                f'<rect class="cell" x="{left + CELL * column:.1f}" y="{y:.1f}" width="{CELL}" height="{CELL}" fill-opacity="{value:.3f}">'
+                f'<rect class="cell" x="{left + CELL * column:.1f}" y="{y:.1f}" width="{CELL}" height="{CELL}" '
+                f'fill-opacity="{value:.3f}">'
                 f"<title>{escape(label)} from {escape(other)}: {value:.2f}</title></rect>"
             )
     return _svg(size, f"{y_label} against {x_label}", "".join(parts))
@@ -172,7 +184,10 @@ class _Plot:
         for x, y in zip(line.x, line.y) if line.marks else lonely:
             if math.isfinite(y) and y <= top:
                 place = f'cx="{self.x(x):.1f}" cy="{self.y(y):.1f}"'
-                parts.append(f'<circle class="dot {line.style}" {place} r="3"><title>{escape(line.label)}: {_number(y)}</title></circle>')
+                parts.append(
+                    f'<circle class="dot {line.style}" {place} r="3"><title>{escape(line.label)}: '
+                    f"{_number(y)}</title></circle>"
+                )
         return "".join(parts)
 
     def axes(self, axes: Axes, whole: bool) -> str:
@@ -203,8 +218,13 @@ class _Plot:
             parts.append(f'<text x="{self.left - TICK}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
         parts.append(f'<line class="axis" x1="{self.left}" x2="{self.right}" y1="{self.bottom}" y2="{self.bottom}"/>')
         across, down = (self.left + self.right) / 2, (self.top + self.bottom) / 2
-        parts.append(f'<text class="label" x="{across:.1f}" y="{self.bottom + 38}" text-anchor="middle">{escape(x_label)}</text>')
-        parts.append(f'<text class="label" transform="translate(14 {down:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+        parts.append(
+            f'<text class="label" x="{across:.1f}" y="{self.bottom + 38}" text-anchor="middle">{escape(x_label)}</text>'
+        )
+        parts.append(
+            f'<text class="label" transform="translate(14 {down:.1f}) rotate(-90)" '
+            f'text-anchor="middle">{escape(y_label)}</text>'
+        )
         if title:
             parts.append(f'<text class="title" x="{self.left}" y="15">{escape(title)}</text>')
         return "".join(parts)
@@ -214,7 +234,9 @@ def _svg(size: tuple[int, int], told: str, content: str) -> Markup:
     """`content` is markup whose texts are escaped."""
     width, height = size
     style = f"max-width:{width}px;min-width:{round(LEAST_SCALE * width)}px"
-    return Markup(f'<svg viewBox="0 0 {width} {height}" style="{style}" role="img" aria-label="{escape(told)}">{content}</svg>')
+    return Markup(
+        f'<svg viewBox="0 0 {width} {height}" style="{style}" role="img" aria-label="{escape(told)}">{content}</svg>'
+    )
 
 
 def _limits(values: np.ndarray, margin: float, from_zero: bool = False) -> tuple[float, float]:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
+
+SCORES_FILE = "evaluation.json"
 
 
 def write_tables(result: dict[str, Any], report_dir: str) -> None:
@@ -22,5 +24,5 @@ def write_tables(result: dict[str, Any], report_dir: str) -> None:
         cells = ("-" if metrics.get(name) is None else f"{metrics[name]:.4g}" for name in names)
         sys.stdout.write(label.ljust(first) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) + "\n")
     if report_dir:
-        with whole_file(Path(report_dir) / "evaluation.json") as path:
+        with atomic_file(Path(report_dir) / SCORES_FILE) as path:
             path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

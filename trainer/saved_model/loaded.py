@@ -23,7 +23,9 @@ def find_version(export_dir: str) -> Path:
         return directory
     found = [version for version in versions(directory) if (directory / str(version) / "saved_model.pb").is_file()]
     if not found:
-        raise DataError(f"{export_dir} holds no exported model; write one with python -m trainer.export --export_dir={export_dir}")
+        raise DataError(
+            f"{export_dir} holds no exported model; write one with python -m trainer.export --export_dir={export_dir}"
+        )
     return directory / str(found[-1])
 
 

@@ -1,4 +1,6 @@
-"""`model_card.md`, which travels with an exported model: its data, settings, versions and figures (Mitchell et al. 2019)."""
+"""`model_card.md`, which travels with an exported model: its data, settings, versions and figures (Mitchell et al.
+2019).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ CARD_FILE = "model_card.md"
 
 
 def model_card(
-    task: Task, step: int, weights: str, metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], facts: Facts
+    task: Task,
+    step: int,
+    weights: str,
+    metrics: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
+    facts: Facts,
 ) -> str:
     """The card as Markdown.
 
@@ -56,10 +63,16 @@ def _scores(evaluation: Mapping[str, Any]) -> list[str]:
     """A table of the scores that are single numbers: the model's and each baseline's."""
     columns = {"model": evaluation["metrics"], **evaluation["baselines"]}
     names = [name for name, value in evaluation["metrics"].items() if isinstance(value, float)]
-    rows = [(name, *("–" if scores.get(name) is None else f"{scores[name]:.4g}" for scores in columns.values())) for name in names]
+    rows = [
+        (name, *("–" if scores.get(name) is None else f"{scores[name]:.4g}" for scores in columns.values()))
+        for name in names
+    ]
     data = evaluation["data"]
-    told = f"Scored on the {evaluation['split']} split of {_text(data['name'])} ({data['fingerprint']}), {evaluation['count']:,} counted:"
-    return [told, "", *_table(("", *columns), rows)]
+    reason = (
+        f"Scored on the {evaluation['split']} split of {_text(data['name'])} ({data['fingerprint']}), "
+        f"{evaluation['count']:,} counted:"
+    )
+    return [reason, "", *_table(("", *columns), rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Computes every signature of a SavedModel in both ways in which others load it. Run as a script, it needs nothing but TensorFlow.
+"""Computes every signature of a SavedModel in both ways in which others load it. Run as a script, it needs nothing but
+TensorFlow.
 
-`tf.saved_model.load` links variables by the object graph; TensorFlow Serving, the C API with all that is built on it (Java, Go), and
-`saved_model_cli` restore them in a session, by the SavedModel's own restore op, as `tf.compat.v1.saved_model.load` does. A model may be
-right in the one way and wrong in the other.
+`tf.saved_model.load` links variables by the object graph; TensorFlow Serving, the C API with all that is built on it
+(Java, Go), and `saved_model_cli` restore them in a session, by the SavedModel's own restore op, as
+`tf.compat.v1.saved_model.load` does. A model may be right in the one way and wrong in the other.
 
     python -I reload.py MODEL DIRECTORY [MODULE ...]
 
@@ -61,7 +62,10 @@ def main(path: str, directory: Path) -> None:
             for name, outputs in compute(path, inputs):
                 np.savez(directory / loader / f"{name}.npz", **as_plain(outputs))  # type: ignore[arg-type]
         except Exception as error:  # whatever it is, the model is of no use
-            sys.exit(f"{loader}: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}")
+            sys.exit(
+                f"{loader}: {type(error).__name__}: "
+                f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Writes a SavedModel version for TensorFlow Serving, and believes in it only after a fresh process has computed with it."""
+"""Writes a SavedModel version for TensorFlow Serving, and believes in it only after a fresh process has computed with
+it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def export(serving: Serving, export_dir: str, extra_texts: Mapping[str, str] | N
         extra = model_path / EXTRA_DIRECTORY
         extra.mkdir()
         (extra / CONTRACT_FILE).write_text(
-            json.dumps({**serving.contract, "batch_size": serving.batch_size, "op_modules": serving.op_modules}, indent=1) + "\n",
+            json.dumps(
+                {**serving.contract, "batch_size": serving.batch_size, "op_modules": serving.op_modules}, indent=1
+            )
+            + "\n",
             encoding="utf-8",
         )
         for name, text in (extra_texts or {}).items():
@@ -75,11 +80,14 @@ def _traced(signature: Signature) -> Any:
 def _storage(functions: Iterable[Any], resources: Sequence[tf.Module]) -> tf.Module:
     """A module that owns every variable that the functions read, and nothing of Keras.
 
-    A SavedModel of a module that tracks a Keras 3 model is broken in sessions: Keras makes a second variable beside each, the restore op
-    fills that one, and the functions read the first (https://github.com/keras-team/keras/issues/19274).
+    A SavedModel of a module that tracks a Keras 3 model is broken in sessions: Keras makes a second variable beside
+    each, the restore op fills that one, and the functions read the first
+    (https://github.com/keras-team/keras/issues/19274).
     """
     module = tf.Module()
     variables = {variable.ref(): variable for function in functions for variable in function.graph.variables}
-    module.weights = sorted(variables.values(), key=lambda variable: variable.name)  # the graph's order differs from run to run
+    module.weights = sorted(
+        variables.values(), key=lambda variable: variable.name
+    )  # the graph's order differs from run to run
     module.resources = list(resources)
     return module

@@ -1,4 +1,6 @@
-"""Whether a written SavedModel computes what the model in memory does, in a fresh process and in every way of loading it."""
+"""Whether a written SavedModel computes what the model in memory does, in a fresh process and in every way of loading
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,11 @@ from trainer.tasks.serving import Serving
 TOLERANCE = 1e-4  # of the largest output: the fresh process may sum in another order
 
 
-def largest_difference(serving: Serving, functions: Mapping[str, Callable[..., Any]], model_path: Path, scratch: Path) -> float:
-    """Largest difference over all outputs of all signatures between this process and one without our code, by all loaders.
+def largest_difference(
+    serving: Serving, functions: Mapping[str, Callable[..., Any]], model_path: Path, scratch: Path
+) -> float:
+    """Largest difference over all outputs of all signatures between this process and one without our code, by all
+    loaders.
 
     Args:
       serving: the model.
@@ -41,7 +46,9 @@ def largest_difference(serving: Serving, functions: Mapping[str, Callable[..., A
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise TrainerError(f"the exported model cannot be loaded again ({lines[-1] if lines else 'no message'}); nothing was published")
+        raise TrainerError(
+            f"the exported model cannot be loaded again ({lines[-1] if lines else 'no message'}); nothing was published"
+        )
     largest = 0.0
     for loader in reload.LOADERS:
         for name, outputs in expected.items():

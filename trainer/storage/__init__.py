@@ -1,1 +1,3 @@
-"""Cloud Storage: what comes from `gs://` addresses becomes local files, what a command writes to one is published. No TensorFlow."""
+"""Cloud Storage: what comes from `gs://` addresses becomes local files, what a command writes to one is published. No
+TensorFlow.
+"""

@@ -31,7 +31,7 @@ class Address:
         """Reads `gs://BUCKET/NAME`; ConfigError where it is none."""
         found = _ADDRESS.fullmatch(text)
         if found is None or "//" in (found[2] or "").rstrip("/"):
-            raise ConfigError([Problem(flag, text, "is no address in Cloud Storage", "give gs://BUCKET/NAME")])
+            raise ConfigError([Problem(flag, text, "is not an address in Cloud Storage", "give gs://BUCKET/NAME")])
         return cls(flag, found[1], (found[2] or "").rstrip("/"))
 
     @property

@@ -17,8 +17,8 @@ from typing import IO, Any
 from trainer.errors import DataError
 from trainer.storage import failures
 from trainer.storage.addresses import Address
-from trainer.storage.atomic_file import whole_file
-from trainer.storage.failures import ChecksumError, told
+from trainer.storage.atomic_file import atomic_file
+from trainer.storage.failures import ChecksumError, translate_errors
 from trainer.storage.file_checksum import crc32c_of
 
 PARALLEL_TRANSFERS = 8
@@ -39,10 +39,14 @@ class StoredObject:
 
 
 def list_objects(address: Address, prefix: str | None = None) -> list[StoredObject]:
-    """The objects in `address` (or whose names begin with `prefix`), by name; errors as `failures.told`."""
-    with told(address):
-        found = _client().list_blobs(address.bucket, prefix=address.prefix if prefix is None else prefix, retry=_retry())
-        return [_stored(address, blob) for blob in found if not blob.name.endswith("/")]  # such are folders made by hand
+    """The objects in `address` (or whose names begin with `prefix`), by name; errors as `failures.translate_errors`."""
+    with translate_errors(address):
+        found = _client().list_blobs(
+            address.bucket, prefix=address.prefix if prefix is None else prefix, retry=_retry()
+        )
+        return [
+            _stored(address, blob) for blob in found if not blob.name.endswith("/")
+        ]  # such are folders made by hand
 
 
 def find_object(address: Address) -> StoredObject | None:
@@ -51,11 +55,11 @@ def find_object(address: Address) -> StoredObject | None:
 
 
 def download(found: StoredObject, file: IO[bytes]) -> None:
-    """Writes an object's content to the start of `file`; errors as `failures.told`.
+    """Writes an object's content to the start of `file`; errors as `failures.translate_errors`.
 
     The checksum is compared here: Google's client leaves that out where a transfer was cut off and went on.
     """
-    with told(found.address):
+    with translate_errors(found.address):
         for attempt in range(1, ATTEMPTS + 1):
             file.seek(0)
             _blob(found.address, found.generation).download_to_file(file, checksum=None, retry=_retry())
@@ -68,11 +72,13 @@ def download(found: StoredObject, file: IO[bytes]) -> None:
 
 
 def download_all(wanted: Sequence[tuple[StoredObject, Path]]) -> None:
-    """Writes objects to files, several at once, each whole or not at all; errors as `failures.told`, of the first that fails."""
+    """Writes objects to files, several at once, each whole or not at all; errors as `failures.translate_errors`, of the
+    first that fails.
+    """
 
     def fetch(pair: tuple[StoredObject, Path]) -> None:
         found, path = pair
-        with whole_file(path) as temporary, temporary.open("w+b") as file:
+        with atomic_file(path) as temporary, temporary.open("w+b") as file:
             download(found, file)
 
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
@@ -81,7 +87,8 @@ def download_all(wanted: Sequence[tuple[StoredObject, Path]]) -> None:
 
 
 def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
-    """Writes files to objects, several at once, large ones in resumable sessions; errors as `failures.told`, of the first that fails.
+    """Writes files to objects, several at once, large ones in resumable sessions; errors as
+    `failures.translate_errors`, of the first that fails.
 
     A file that grows meanwhile is written as long as it was at the start.
     """
@@ -91,8 +98,11 @@ def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
     again = (400, 404, 410)  # damaged on the way; a session that the service forgot
     left = list(files)
     for attempt in range(1, ATTEMPTS + 1):
-        with told(left[0][1], writing=True):
-            pairs = [(str(path), _bucket(address).blob(address.name, chunk_size=UPLOAD_CHUNK_BYTES)) for path, address in left]
+        with translate_errors(left[0][1], writing=True):
+            pairs = [
+                (str(path), _bucket(address).blob(address.name, chunk_size=UPLOAD_CHUNK_BYTES))
+                for path, address in left
+            ]
         options = {"checksum": "crc32c", "retry": _retry()}
         results = transfer_manager.upload_many(
             pairs, upload_kwargs=options, worker_type=transfer_manager.THREAD, max_workers=PARALLEL_TRANSFERS
@@ -100,7 +110,7 @@ def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
         failed = [(pair, result) for pair, result in zip(left, results) if isinstance(result, Exception)]
         for (_, address), error in failed:
             if attempt == ATTEMPTS or not (isinstance(error, DataCorruption) or getattr(error, "code", None) in again):
-                with told(address, writing=True):
+                with translate_errors(address, writing=True):
                     raise error
             logger.warning("%s was not written, attempt %d of %d", address, attempt, ATTEMPTS)
         left = [pair for pair, _ in failed]
@@ -109,13 +119,13 @@ def upload_all(files: Sequence[tuple[Path, Address]]) -> None:
 
 
 def write(address: Address, content: bytes) -> None:
-    """Writes a small object; errors as `failures.told`."""
-    with told(address, writing=True):
+    """Writes a small object; errors as `failures.translate_errors`."""
+    with translate_errors(address, writing=True):
         _blob(address).upload_from_string(content, checksum="crc32c", retry=_retry())
 
 
 def read(address: Address) -> bytes | None:
-    """The content of a small object; None where there is none. Errors as `failures.told`."""
+    """The content of a small object; None where there is none. Errors as `failures.translate_errors`."""
     for attempt in range(1, ATTEMPTS + 1):
         found = find_object(address)
         if found is None:
@@ -132,17 +142,19 @@ def read(address: Address) -> bytes | None:
 
 
 def delete_all(addresses: Sequence[Address]) -> None:
-    """Deletes objects, several at once, those that are there; errors as `failures.told`, of the first that fails."""
+    """Deletes objects, several at once, those that are there; errors as `failures.translate_errors`, of the first that
+    fails.
+    """
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
         for _ in pool.map(delete, addresses):
             pass
 
 
 def delete(address: Address) -> None:
-    """Deletes an object, if it is there; errors as `failures.told`."""
+    """Deletes an object, if it is there; errors as `failures.translate_errors`."""
     from google.api_core.exceptions import NotFound
 
-    with told(address, writing=True), contextlib.suppress(NotFound):
+    with translate_errors(address, writing=True), contextlib.suppress(NotFound):
         _blob(address).delete(retry=_retry())
 
 
@@ -168,7 +180,9 @@ def _connected(emulator: str | None) -> Any:
     """Google's client with application default credentials, or without any where it talks to an emulator."""
     from google.cloud import storage
 
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # tells of every retry, and of full pools, which do no harm
+    logging.getLogger("urllib3.connectionpool").setLevel(
+        logging.ERROR
+    )  # tells of every retry, and of full pools, which do no harm
     return storage.Client(project=None)  # objects are found without one
 
 

@@ -12,7 +12,10 @@ from trainer.storage.addresses import Address
 
 RETRY_SECONDS = 120.0  # an answer that may become better (503, a cut connection) is asked for again so long
 
-_LOG_IN = "run `gcloud auth application-default login`, let GOOGLE_APPLICATION_CREDENTIALS name a key file, or use Workload Identity"
+_LOG_IN = (
+    "run `gcloud auth application-default login`, let GOOGLE_APPLICATION_CREDENTIALS name a key file, or use "
+    "Workload Identity"
+)
 
 
 class ChecksumError(Exception):
@@ -20,7 +23,7 @@ class ChecksumError(Exception):
 
 
 @contextlib.contextmanager
-def told(address: Address, *, writing: bool = False) -> Iterator[None]:
+def translate_errors(address: Address, *, writing: bool = False) -> Iterator[None]:
     """Makes errors of Google's libraries ours.
 
     Raises:
@@ -42,9 +45,16 @@ def told(address: Address, *, writing: bool = False) -> Iterator[None]:
     except (ChecksumError, DataCorruption) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"{address} has another checksum each time it is {'written' if writing else 'read'} ({reason}); copy it anew"
+            f"{address} has another checksum each time it is {'written' if writing else 'read'} ({reason}); copy it "
+            "anew"
         ) from None
-    except (auth.TransportError, api.ServerError, api.TooManyRequests, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+    except (
+        auth.TransportError,
+        api.ServerError,
+        api.TooManyRequests,
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+    ) as error:
         raise _no_answer(address, error) from None
     except ConnectionError as error:
         raise _no_answer(address, error) from None
@@ -54,25 +64,34 @@ def told(address: Address, *, writing: bool = False) -> Iterator[None]:
         raise address.problem(f"refuses the credentials ({_reason(error)})", _LOG_IN) from None
     except api.Forbidden as error:
         role = "roles/storage.objectUser" if writing else "roles/storage.objectViewer"
-        raise address.problem(f"may not be {'written' if writing else 'read'} ({_reason(error)})", f"grant {role} on the bucket") from None
+        raise address.problem(
+            f"may not be {'written' if writing else 'read'} ({_reason(error)})", f"grant {role} on the bucket"
+        ) from None
     except api.NotFound as error:
         raise _missing(address, error, writing) from None
     except api.RetryError as error:
         raise _no_answer(address, error.cause or error) from None
     except api.GoogleAPICallError as error:
-        raise StorageError(f"{address} cannot be {'written' if writing else 'read'} ({_reason(error)}); see the reason") from None
+        raise StorageError(
+            f"{address} cannot be {'written' if writing else 'read'} ({_reason(error)}); see the reason"
+        ) from None
 
 
 def _missing(address: Address, error: Any, writing: bool) -> TrainerError:
     if writing or "/o/" not in str(getattr(error.response, "url", "")):
         return address.problem(
-            f"names the bucket {address.bucket}, which does not exist", "check the name, or make it (gcloud storage buckets create)"
+            f"names the bucket {address.bucket}, which does not exist",
+            "check the name, or make it (gcloud storage buckets create)",
         )
-    return DataError(f"{address} is not there, or was replaced while it was read; restore it and run the same command again")
+    return DataError(
+        f"{address} is not there, or was replaced while it was read; restore it and run the same command again"
+    )
 
 
 def _no_answer(address: Address, error: BaseException) -> RestartError:
-    return RestartError(f"{address} gave no answer for {RETRY_SECONDS:g} s ({_reason(error)}); run the same command again when it does")
+    return RestartError(
+        f"{address} gave no answer for {RETRY_SECONDS:g} s ({_reason(error)}); run the same command again when it does"
+    )
 
 
 def _reason(error: BaseException) -> str:

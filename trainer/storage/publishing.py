@@ -1,4 +1,6 @@
-"""A local directory or file, published to a gs:// address: what is new is written, in an order that never leaves half of something."""
+"""A local directory or file, published to a gs:// address: what is new is written, in an order that never leaves half
+of something.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ class Publication:
     Args:
       path: a directory, whose files become objects in `address` (names that begin with a dot are left out), or a file.
       address: where to.
-      last: patterns of names, as `fnmatch`: files that fit the first are written when all that fit none are there, then those that fit
-        the second, and so on. What is gone from `path` is deleted in the opposite order, if it was published or `adopt`ed before.
+      last: patterns of names, as `fnmatch`: files that fit the first are written when all that fit none are there, then
+        those that fit the second, and so on. What is gone from `path` is deleted in the opposite order, if it was
+        published or `adopt`ed before.
       marked: whether `INCOMPLETE` lies in `address` until everything does.
     """
 
@@ -62,7 +65,13 @@ class Publication:
             if self._marked:
                 bucket.delete(self._address.inside(INCOMPLETE))
             size = sum(size for size, _ in changed.values())
-            logger.info("published %s: %d files, %.1f MB in %.2f s", self._address, len(changed), size / 1e6, time.monotonic() - started)
+            logger.info(
+                "published %s: %d files, %.1f MB in %.2f s",
+                self._address,
+                len(changed),
+                size / 1e6,
+                time.monotonic() - started,
+            )
 
     def _files(self) -> Iterator[tuple[str, Stamp]]:
         """Name within `path` (`.` for itself) and stamp of every file; links are no part of it."""
@@ -74,11 +83,15 @@ class Publication:
                 yield name, (status.st_size, status.st_mtime_ns)
 
     def _outdated(self, changed: Mapping[str, Stamp]) -> list[str]:
-        """Published files that belong to one that is about to change: they would tell of content that is no more there."""
+        """Published files that belong to one that is about to change: they would tell of content that is no more
+        there.
+        """
         found = set()
         for name in changed.keys() & self._published.keys():
             stem, rank = name.partition(".")[0], self._rank(name)
-            found |= {other for other in self._published if other.partition(".")[0] == stem and self._rank(other) > rank}
+            found |= {
+                other for other in self._published if other.partition(".")[0] == stem and self._rank(other) > rank
+            }
         return sorted(found, key=self._rank, reverse=True)
 
     def _delete(self, name: str) -> None:

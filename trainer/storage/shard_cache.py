@@ -1,7 +1,9 @@
-"""This host's cache of shards: shared by all its processes, each file fetched once and there as a whole, under a size limit.
+"""This host's cache of shards: shared by all its processes, each file fetched once and there as a whole, under a size
+limit.
 
-An entry is one generation of an object. Who uses it has a hard link to it, so a file with more than one link is in use, and the others
-are removed first, the longest unused before the rest. An unfinished entry is locked by who fetches it; others wait for the lock.
+An entry is one generation of an object. Who uses it has a hard link to it, so a file with more than one link is in use,
+and the others are removed first, the longest unused before the rest. An unfinished entry is locked by who fetches it;
+others wait for the lock.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class ShardCache:
                         continue
                     fetch(found, file)
                     os.link(unfinished, path)  # before it has its name, from when on it may be removed
-                    with locked(self._directory / _LIMIT_LOCK):  # who adds up the files must find it under one of its names
+                    with locked(
+                        self._directory / _LIMIT_LOCK
+                    ):  # who adds up the files must find it under one of its names
                         unfinished.rename(entry)
                 except BaseException:
                     unfinished.unlink(missing_ok=True)
@@ -84,19 +88,35 @@ class ShardCache:
         return True
 
     def _reserve(self, found: StoredObject, file: IO[bytes], unfinished: Path) -> bool:
-        """Gives the file its size, once there is room for it; False where it was removed, before we had its lock, to make room."""
+        """Gives the file its size, once there is room for it; False where it was removed, before we had its lock, to
+        make room.
+        """
         with locked(self._directory / _LIMIT_LOCK):
             if not _is_same(file, unfinished):
                 return False
             file.truncate(0)  # of a killed process
             if (missing := self._make_room(found.bytes)) > 0:
-                told = f"leaves {missing / GIGABYTE:.3g} GB too little for {found.address} beside what is in use on this host"
-                raise ConfigError([Problem("cache_gigabytes", self._gigabytes, told, "use more, or train and evaluate with --gcs=stream")])
+                reason = (
+                    f"leaves {missing / GIGABYTE:.3g} GB too little for {found.address} beside what is in use on "
+                    "this host"
+                )
+                raise ConfigError(
+                    [
+                        Problem(
+                            "cache_gigabytes",
+                            self._gigabytes,
+                            reason,
+                            "use more, or train and evaluate with --gcs=stream",
+                        )
+                    ]
+                )
             file.truncate(found.bytes)
             return True
 
     def _make_room(self, needed: int) -> int:
-        """Removes entries until `needed` bytes fit; gives how many are missing, above 0 where what is left is in use."""
+        """Removes entries until `needed` bytes fit; gives how many are missing, above 0 where what is left is in
+        use.
+        """
         entries = [(path, status) for path in self._directory.glob("[!.]*") if (status := _status(path)) is not None]
         excess = sum(status.st_size for _, status in entries) + needed - self.limit
         for path, status in sorted(entries, key=lambda entry: entry[1].st_mtime):

@@ -1,7 +1,8 @@
-"""The shards of a dataset in a bucket: fetched in the background while the program starts and reads those that have come.
+"""The shards of a dataset in a bucket: fetched in the background while the program starts and reads those that have
+come.
 
-`size_of`, `source_of` and `arrived` tell of shards by the paths that they have, or will have once they are there; of files in directories
-that are not staged they tell what the file system does.
+`size_of`, `source_of` and `arrived` tell of shards by the paths that they have, or will have once they are there; of
+files in directories that are not staged they tell what the file system does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class Staging:
-    """The shards in `objects` (by file name): linked into `directory` out of a cache, or without one read in the bucket."""
+    """The shards in `objects` (by file name): linked into `directory` out of a cache, or without one read in the
+    bucket.
+    """
 
     def __init__(self, directory: Path, objects: dict[str, StoredObject], cache: ShardCache | None):
         self.objects, self.streams = objects, cache is None
@@ -39,7 +42,9 @@ class Staging:
         """Has shards fetched, in this order, after those that were asked for before."""
         with self._lock:
             if not self._futures:
-                for _ in range(bucket.PARALLEL_TRANSFERS):  # daemons, so that a command that fails does not wait for them
+                for _ in range(
+                    bucket.PARALLEL_TRANSFERS
+                ):  # daemons, so that a command that fails does not wait for them
                     threading.Thread(target=self._work, daemon=True, name="staging").start()
             new = [name for name in names if name not in self._futures]
             if not self._left:
@@ -50,7 +55,9 @@ class Staging:
                 self._queue.put(name)
 
     def wait_for(self, name: str) -> None:
-        """Returns when a shard is there; raises what keeps it from coming, as `ShardCache.link` and `bucket.download`."""
+        """Returns when a shard is there; raises what keeps it from coming, as `ShardCache.link` and
+        `bucket.download`.
+        """
         self.ask_for([name])
         self._futures[name].result()
 
@@ -70,8 +77,8 @@ class Staging:
         with self._lock:
             self._left -= 1
             if not self._left:
-                told = (len(self._fetched), sum(self._fetched) / 1e6, time.monotonic() - self._started)
-                logger.info("fetched %d shards, %.1f MB in %.2f s; the others were in the cache", *told)
+                figures = (len(self._fetched), sum(self._fetched) / 1e6, time.monotonic() - self._started)
+                logger.info("fetched %d shards, %.1f MB in %.2f s; the others were in the cache", *figures)
                 self._fetched.clear()
 
     def _fetch(self, found: StoredObject, file: IO[bytes]) -> None:

@@ -31,9 +31,10 @@ logger = logging.getLogger(__name__)
 class Workspace:
     """A context that gives local paths for gs:// addresses, and publishes what was written there when it ends well.
 
-    Paths that are no addresses are given back as they are, at no cost. `flag` is the flag that a path stands in, for errors: the methods
-    raise ConfigError for what is no address, a bucket that does not exist, missing credentials or permissions, DataError for objects that
-    are missing or damaged, and RestartError where the service does not answer.
+    Paths that are no addresses are given back as they are, at no cost. `flag` is the flag that a path stands in, for
+    errors: the methods raise ConfigError for what is not an address, a bucket that does not exist, missing credentials
+    or permissions, DataError for objects that are missing or damaged, and RestartError where the service does not
+    answer.
     """
 
     def __init__(self) -> None:
@@ -62,8 +63,14 @@ class Workspace:
         return str(directory)
 
     def read_files(self, paths: tuple[str, ...], flag: str) -> tuple[str, ...]:
-        """Files for paths and patterns (as of `glob`), the objects that fit a pattern by name; DataError where none does."""
-        return tuple(local for path in paths for local in (self._read_pattern(Address.of(path, flag)) if is_address(path) else [path]))
+        """Files for paths and patterns (as of `glob`), the objects that fit a pattern by name; DataError where none
+        does.
+        """
+        return tuple(
+            local
+            for path in paths
+            for local in (self._read_pattern(Address.of(path, flag)) if is_address(path) else [path])
+        )
 
     def _read_pattern(self, address: Address) -> list[str]:
         found = bucket.list_objects(address, fixed_part(address.name))
@@ -81,7 +88,8 @@ class Workspace:
         Args:
           path: of the dataset.
           splits: those that will be read, in their order; the shards of others come when they are asked for.
-          cache_gigabytes: largest size of this host's cache; ConfigError where the shards of `splits` cannot all be in it.
+          cache_gigabytes: largest size of this host's cache; ConfigError where the shards of `splits` cannot all be in
+            it.
           stream: leaves the shards in the bucket, where TensorFlow reads them.
         """
         if not is_address(path):
@@ -97,8 +105,17 @@ class Workspace:
             self._prefetched = [name for split in splits for name in sorted(shards) if f"-{split}{SHARD_MARK}" in name]
             size = sum(shards[name].bytes for name in self._prefetched)
             if size > cache.limit:
-                told = f"is less than the {size / GIGABYTE:.3g} GB of shards that are read of {path}"
-                raise ConfigError([Problem("cache_gigabytes", cache_gigabytes, told, "use more, or train and evaluate with --gcs=stream")])
+                reason = f"is less than the {size / GIGABYTE:.3g} GB of shards that are read of {path}"
+                raise ConfigError(
+                    [
+                        Problem(
+                            "cache_gigabytes",
+                            cache_gigabytes,
+                            reason,
+                            "use more, or train and evaluate with --gcs=stream",
+                        )
+                    ]
+                )
         self._stagings[directory] = Staging(directory, shards, cache)
         staging.register(directory, self._stagings[directory])
         return str(directory)
@@ -139,14 +156,17 @@ class Workspace:
         return str(self._place(address))
 
     def write_shared(self, path: str, flag: str) -> tuple[str, Address | None]:
-        """A directory on this host for files on their way to an address that several hosts write to, and that address, if it is one."""
+        """A directory on this host for files on their way to an address that several hosts write to, and that address,
+        if it is one.
+        """
         if not is_address(path):
             return path, None
         address = Address.of(path, flag)
         return str(self._place(address)), address
 
     def go_on(self, path: str, flag: str, choice: Choice, last: tuple[str, ...], *, publishes: bool) -> str:
-        """A directory to go on in, with what is there already; published by `publish`, and when the context ends, well or not.
+        """A directory to go on in, with what is there already; published by `publish`, and when the context ends, well
+        or not.
 
         Args:
           path: the directory.
@@ -166,22 +186,24 @@ class Workspace:
         if self._run is not None:
             self._run.publish()
 
-    def told(self, value: Any) -> Any:
+    def to_addresses(self, value: Any) -> Any:
         """A text, or texts in lists and dictionaries, with addresses in the place of the paths that stand for them."""
         if self._root is None:
             return value
         if isinstance(value, str):
             return re.sub(re.escape(str(self._root)) + r"/\w+/", "gs://", value)
         if isinstance(value, dict):
-            return {key: self.told(entry) for key, entry in value.items()}
-        return [self.told(entry) for entry in value] if isinstance(value, list) else value
+            return {key: self.to_addresses(entry) for key, entry in value.items()}
+        return [self.to_addresses(entry) for entry in value] if isinstance(value, list) else value
 
     def __enter__(self) -> Workspace:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, TrainerError):
-            error.args = (self.told(str(error)),)
+            error.args = (self.to_addresses(str(error)),)
         try:
             if error is None:
                 for output in self._outputs:
@@ -205,7 +227,7 @@ class Workspace:
     def _place(self, address: Address) -> Path:
         """The path that stands for an address; DataError where the name would lead elsewhere."""
         if {"", ".", ".."} & set(address.name.split("/")) and address.name:
-            raise DataError(f"{address} has a name that is no path; copy it to another")
+            raise DataError(f"{address} has a name that is not a path; copy it to another")
         if self._root is None:
             self._root, self._lock = _new_root()
         place = self._root / address.flag / address.bucket / address.name
@@ -214,7 +236,9 @@ class Workspace:
 
 
 def _new_root() -> tuple[Path, IO[str]]:
-    """A directory for this process, with the open file whose lock tells that the process lives; those of dead ones are removed."""
+    """A directory for this process, with the open file whose lock tells that the process lives; those of dead ones are
+    removed.
+    """
     works = cache_root() / "work"
     try:
         works.mkdir(parents=True, exist_ok=True)
@@ -228,5 +252,5 @@ def _new_root() -> tuple[Path, IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return root, lock
     except OSError as error:
-        told = f"{works} cannot be written ({error.strerror}), where files of gs:// addresses are kept"
-        raise StorageError(f"{told}; set XDG_CACHE_HOME to a directory that can") from None
+        reason = f"{works} cannot be written ({error.strerror}), where files of gs:// addresses are kept"
+        raise StorageError(f"{reason}; set XDG_CACHE_HOME to a directory that can") from None

@@ -1,4 +1,6 @@
-"""The configurations of the commands with the flags of all tasks. Code that only reads one is annotated with its base in `config`."""
+"""The configurations of the commands with the flags of all tasks. Code that only reads one is annotated with its base
+in `config`.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,12 @@ else:
         TASKS=_TASKS,
     )
     TrainConfig = with_groups(train.TrainConfig, {task: flags.train for task, flags in _TASKS.items()}, __name__)
-    EvaluateConfig = with_groups(trained_model.EvaluateConfig, {task: flags.evaluate for task, flags in _TASKS.items()}, __name__)
-    ExportConfig = with_groups(trained_model.ExportConfig, {task: flags.export for task, flags in _TASKS.items()}, __name__)
-    PredictConfig = with_groups(trained_model.PredictConfig, {task: flags.predict for task, flags in _TASKS.items()}, __name__)
+    EvaluateConfig = with_groups(
+        trained_model.EvaluateConfig, {task: flags.evaluate for task, flags in _TASKS.items()}, __name__
+    )
+    ExportConfig = with_groups(
+        trained_model.ExportConfig, {task: flags.export for task, flags in _TASKS.items()}, __name__
+    )
+    PredictConfig = with_groups(
+        trained_model.PredictConfig, {task: flags.predict for task, flags in _TASKS.items()}, __name__
+    )

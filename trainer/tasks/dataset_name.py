@@ -17,7 +17,8 @@ _WORDS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
 
 
 def dataset_name(config: PrepareConfig) -> str:
-    """--name, or what the source suggests. Paths count by their last part alone: hosts may keep the same files in different places.
+    """--name, or what the source suggests. Paths count by their last part alone: hosts may keep the same files in
+    different places.
 
     Raises:
       DataError, ConfigError: as `find_split_files` and `tfds_source.open_source`.
@@ -30,12 +31,15 @@ def dataset_name(config: PrepareConfig) -> str:
         return tfds_source.dataset_name(config)
     files = find_split_files(config)
     every = [path for own in files.values() for path in own]
-    found = readable(_common(every) or _common(files["train"]) or f"{_stem(files['train'][0])} and {len(files['train']) - 1} more")
+    found = readable(
+        _common(every) or _common(files["train"]) or f"{_stem(files['train'][0])} and {len(files['train']) - 1} more"
+    )
     return "".join(letter if letter.isprintable() else " " for letter in found)[:LONGEST_NAME].strip() or STREAM
 
 
 def _common(paths: Sequence[str]) -> str:
-    """What the names of files begin with, in whole words, without suffixes: `store` of `store_01.csv` and `store_02.csv`; may be empty.
+    """What the names of files begin with, in whole words, without suffixes: `store` of `store_01.csv` and
+    `store_02.csv`; may be empty.
 
     Two languages of one text, `train.en` and `train.de`, are `train.en-de`.
     """

@@ -1,4 +1,6 @@
-"""What `inspect` tells of any dataset: records one by one, sizes, lengths, vocabularies. No TensorFlow, one record in memory at a time."""
+"""What `inspect` tells of any dataset: records one by one, sizes, lengths, vocabularies. No TensorFlow, one record in
+memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,16 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
     """
     shown: dict[str, list[Record]] = {split: [] for split in manifest.splits}
     for split, records in shown.items():
-        read_split(data_dir, manifest, split, lambda record, kept=records: kept.append(record) if len(kept) < examples else None)  # type: ignore[misc]
-    first = {split: [{name: _plain(values) for name, values in record.items()} for record in records] for split, records in shown.items()}
+
+        def keep(record: Record, records: list[Record] = records) -> None:
+            if len(records) < examples:
+                records.append(record)
+
+        read_split(data_dir, manifest, split, keep)
+    first = {
+        split: [{name: _plain(values) for name, values in record.items()} for record in records]
+        for split, records in shown.items()
+    }
     return {"splits": {split: files(manifest, split) for split in manifest.splits}, "examples": first}
 
 
@@ -43,7 +53,9 @@ def _plain(values: list[Any]) -> Any:
 def read_split(data_dir: str, manifest: Manifest, split: str, read: Callable[[Record], None]) -> None:
     """Hands every record of a split to `read`, in order; DataError names the record that does not fit."""
     paths = check_files(data_dir, manifest, (split,))
-    with tqdm(total=manifest.splits[split].records, unit=" records", desc=split, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=manifest.splits[split].records, unit=" records", desc=split, disable=not sys.stderr.isatty()
+    ) as bar:
         for path in paths:
             for number, content in enumerate(tfrecord.scan(staging.arrived(path))):
                 try:
@@ -51,7 +63,9 @@ def read_split(data_dir: str, manifest: Manifest, split: str, read: Callable[[Re
                 except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                     reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
                     remedy = "prepare the dataset again"
-                    raise DataError(f"{path} record {number} is none of a {manifest.task} dataset ({reason}); {remedy}") from None
+                    raise DataError(
+                        f"{path} record {number} is none of a {manifest.task} dataset ({reason}); {remedy}"
+                    ) from None
                 bar.update()
 
 
@@ -72,7 +86,10 @@ def token_counts(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
 def check_total(data_dir: str, split: str, found: int, told: int, unit: str) -> None:
     """Raises DataError where the shards of a split hold another number of units than dataset.json tells."""
     if found != told:
-        raise DataError(f"{data_dir}: the shards of {split} hold {found} {unit}, dataset.json tells {told}; prepare the dataset again")
+        raise DataError(
+            f"{data_dir}: the shards of {split} hold {found} {unit}, dataset.json tells {told}; prepare the dataset "
+            "again"
+        )
 
 
 def files(manifest: Manifest, split: str) -> dict[str, int]:
@@ -96,9 +113,12 @@ def vocabulary(tokenizer: Tokenizer, counts: np.ndarray) -> dict[str, Any]:
     frequent = [index for index, _ in usage.most_common(FREQUENT)]
     ordinary = counts[len(SPECIAL) :]
     return {
-        "tokenizer": tokenizer.kind, "size": tokenizer.size, "sha256": tokenizer.sha256, "unused": int((ordinary == 0).sum()),
+        "tokenizer": tokenizer.kind,
+        "size": tokenizer.size,
+        "sha256": tokenizer.sha256,
+        "unused": int((ordinary == 0).sum()),
         "frequent": [{"token": _token_text(tokenizer, index), "count": usage[index]} for index in frequent],
-    }  # fmt: skip
+    }
 
 
 def _token_text(tokenizer: Tokenizer, index: int) -> str:

@@ -1,11 +1,11 @@
 """The tasks by their names, each a package of the same modules. No other module knows which tasks there are.
 
-A package has `flags` (`FLAGS`), `facts` (`FACTS`), `prepare` (`find_sources`, `plan`), `task` (`TASK`, a `Task`) and `predict` (`run`). It
-may have `inspection` (`inspect`), where more than its files can be told of a dataset, and `evaluate` (`run`), where an evaluation can be
-more than `Task.evaluate`. Commands import what they need.
+A package has `flags` (`FLAGS`), `facts` (`FACTS`), `prepare` (`find_sources`, `plan`), `task` (`TASK`, a `Task`) and
+`predict` (`run`). It may have `inspection` (`inspect`), where more than its files can be told of a dataset, and
+`evaluate` (`run`), where an evaluation can be more than `Task.evaluate`. Commands import what they need.
 
-Packages beyond ours register by an entry point of the group `recurrent_trainer.tasks`, whose name is the task's and whose value is the
-package (see docs/adding_a_task.md).
+Packages beyond ours register by an entry point of the group `recurrent_trainer.tasks`, whose name is the task's and
+whose value is the package (see docs/adding_a_task.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ OURS = ("forecast", "language_model", "seq2seq")
 def packages() -> dict[str, str]:
     """Task -> its package: ours, then the registered ones by their names."""
     others = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
-    return {name: f"trainer.tasks.{name}" for name in OURS} | {name: others[name] for name in sorted(others) if name not in OURS}
+    return {name: f"trainer.tasks.{name}" for name in OURS} | {
+        name: others[name] for name in sorted(others) if name not in OURS
+    }
 
 
 def part(task: str, name: str) -> Any:

@@ -1,4 +1,6 @@
-"""Requests to the signatures of an exported model: of the batch that it was fixed to, and what it refuses told as bad data."""
+"""Requests to the signatures of an exported model: of the batch that it was fixed to, and what it refuses told as bad
+data.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ def rows_at_once(wanted: int | None, contract: dict[str, Any]) -> int:
     """
     fixed: int | None = contract["batch_size"]
     if fixed and wanted and wanted != fixed:
-        told = f"differs from the batch of {fixed} that the model was exported with"
-        raise ConfigError([Problem("batch_size", wanted, told, "leave it out, or export the model with another --batch_size")])
+        reason = f"differs from the batch of {fixed} that the model was exported with"
+        raise ConfigError(
+            [Problem("batch_size", wanted, reason, "leave it out, or export the model with another --batch_size")]
+        )
     return fixed or wanted or USUAL_ROWS
 
 
@@ -33,7 +37,8 @@ def check_limit(contract: dict[str, Any], name: str, wanted: int) -> None:
 
 
 def ask(model: Any, signature: str, contract: dict[str, Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a signature gives for `inputs`, `[B, ...]` each, or scalars for all rows; with a fixed batch, B is at most that.
+    """What a signature gives for `inputs`, `[B, ...]` each, or scalars for all rows; with a fixed batch, B is at most
+    that.
 
     Raises:
       DataError: the model refuses the inputs.
@@ -47,7 +52,9 @@ def ask(model: Any, signature: str, contract: dict[str, Any], inputs: dict[str, 
         outputs = model.signatures[signature](**{name: tf.constant(value) for name, value in padded.items()})
         return {name: value.numpy()[:rows] for name, value in outputs.items()}
     except tf.errors.InvalidArgumentError as error:
-        raise DataError(f"the model refuses its input ({_refusal(error)}); correct it, or export the model with other limits") from None
+        raise DataError(
+            f"the model refuses its input ({_refusal(error)}); correct it, or export the model with other limits"
+        ) from None
 
 
 def strings(texts: Sequence[str]) -> np.ndarray:
@@ -61,7 +68,9 @@ def _padded(value: np.ndarray, count: int) -> np.ndarray:
 
 
 def _refusal(error: Exception) -> str:
-    """`max_tokens must be 1 or more; the request has -5`, out of TensorFlow's `assertion failed: [max_tokens ... has] [-5]`."""
+    """`max_tokens must be 1 or more; the request has -5`, out of TensorFlow's `assertion failed: [max_tokens ... has]
+    [-5]`.
+    """
     text = str(error)
-    _, found, told = text.partition("assertion failed: [")
-    return one_line((told if found else text).splitlines()[0].replace("] [", " ").removesuffix("]"))
+    _, found, reason = text.partition("assertion failed: [")
+    return one_line((reason if found else text).splitlines()[0].replace("] [", " ").removesuffix("]"))

@@ -22,7 +22,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class Serving:
-    """A model ready for export: `contract` is stored beside the model as JSON; `resources` own what the functions use but variables."""
+    """A model ready for export: `contract` is stored beside the model as JSON; `resources` own what the functions use
+    but variables.
+    """
 
     signatures: dict[str, Signature]
     contract: dict[str, Any]
@@ -32,7 +34,9 @@ class Serving:
 
 
 def with_fixed_batch(serving: Serving, rows: int) -> Serving:
-    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand; 0 leaves it free."""
+    """The same with the batch dimension of every input fixed, for runtimes that want shapes known beforehand; 0 leaves
+    it free.
+    """
     if not rows:
         return serving
     signatures = {name: _fixed(signature, rows) for name, signature in serving.signatures.items()}
@@ -41,8 +45,14 @@ def with_fixed_batch(serving: Serving, rows: int) -> Serving:
 
 def _fixed(signature: Signature, rows: int) -> Signature:
     """With examples of so many rows, the first ones over and over."""
-    inputs = tuple(tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype, spec.name) if spec.shape.rank else spec for spec in signature.inputs)
-    example = {name: np.resize(value, (rows, *value.shape[1:])) if value.ndim else value for name, value in signature.example.items()}
+    inputs = tuple(
+        tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype, spec.name) if spec.shape.rank else spec
+        for spec in signature.inputs
+    )
+    example = {
+        name: np.resize(value, (rows, *value.shape[1:])) if value.ndim else value
+        for name, value in signature.example.items()
+    }
 
     def function(**given: tf.Tensor) -> dict[str, tf.Tensor]:
         # A server may feed another batch than the signature tells.

@@ -12,14 +12,14 @@ from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
 from trainer.nn.model import SequenceModel
-from trainer.nn.step_context import Noise
+from trainer.nn.step_context import StepContext
 from trainer.reports.parts import Evaluation
 from trainer.tasks.serving import Serving
 
 Batch = dict[str, tf.Tensor]
 MakeTask = Callable[[TrainConfig, Manifest], "Task"]
 Refit = Callable[[MakeTask], SequenceModel]  # trains such a task and gives the model
-State = Any  # a nest of tensors
+CarriedState = Any  # a nest of tensors
 Sums = dict[str, tuple[tf.Tensor, tf.Tensor]]  # name -> (sum over the batch, weight it is divided by in the end)
 
 
@@ -54,7 +54,9 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Examples of a batch, and time steps (tokens) that the model reads of it without padding; both float32 scalars."""
+        """Examples of a batch, and time steps (tokens) that the model reads of it without padding; both float32
+        scalars.
+        """
 
     @abc.abstractmethod
     def signature(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
@@ -69,7 +71,9 @@ class Task(abc.ABC):
         """Every example of a split once, in order; the last batch filled up with examples of weight 0."""
 
     def fit(self) -> None:  # noqa: B027 - most tasks have nothing to fit
-        """Fits to the training split what `build_model` is to begin with; called before training only, by default nothing is fitted."""
+        """Fits to the training split what `build_model` is to begin with; called before training only, by default
+        nothing is fitted.
+        """
 
     @property
     def starts_fitted(self) -> bool:
@@ -80,13 +84,19 @@ class Task(abc.ABC):
     def build_model(self, dtype: str) -> SequenceModel:
         """The model without its variables; `dtype` is a Keras dtype policy."""
 
-    def initial_state(self, batch_size: int) -> State:
-        """What a step hands to the next one, as a nest of tensors whose first dimension is the batch; by default nothing."""
+    def initial_state(self, batch_size: int) -> CarriedState:
+        """What a step hands to the next one, as a nest of tensors whose first dimension is the batch; by default
+        nothing.
+        """
         return ()
 
     @abc.abstractmethod
-    def loss(self, model: SequenceModel, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        """Sum of the loss over the batch and the weight to divide it by, both float32 scalars, and the state for the next step."""
+    def loss(
+        self, model: SequenceModel, batch: Batch, context: StepContext | None, state: CarriedState
+    ) -> tuple[tf.Tensor, tf.Tensor, CarriedState]:
+        """Sum of the loss over the batch and the weight to divide it by, both float32 scalars, and the state for the
+        next step.
+        """
 
     def build_variables(self, model: SequenceModel) -> None:
         """Makes the variables of a model that `build_model` gave."""
@@ -99,11 +109,13 @@ class Task(abc.ABC):
 
     @property
     def nominal_weight(self) -> float:
-        """The weight of a full global batch, by default its rows; keeps gradients near 1 before the reduction, nothing else."""
+        """The weight of a full global batch, by default its rows; keeps gradients near 1 before the reduction, nothing
+        else.
+        """
         return float(self.config.budget.batch_size)
 
     @abc.abstractmethod
-    def validation_sums(self, model: SequenceModel, batch: Batch, state: State) -> tuple[Sums, State]:
+    def validation_sums(self, model: SequenceModel, batch: Batch, state: CarriedState) -> tuple[Sums, CarriedState]:
         """What validation during training adds up, and the state for the next batch."""
 
     def means(self, model: SequenceModel, split: str, batch_size: int) -> dict[str, float]:
@@ -117,7 +129,9 @@ class Task(abc.ABC):
         return {name: total / count for name, (total, count) in totals.items()}
 
     def validation_scores(self, model: SequenceModel, means: dict[str, float]) -> dict[str, float]:
-        """Scores of the validation split, from the means of `validation_sums` and what else a task measures; by default the means."""
+        """Scores of the validation split, from the means of `validation_sums` and what else a task measures; by default
+        the means.
+        """
         return means
 
     @abc.abstractmethod

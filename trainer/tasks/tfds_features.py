@@ -12,7 +12,9 @@ from trainer.errors import ConfigError, Problem
 
 @dataclass(frozen=True)
 class FoundFeature:
-    """A feature of a record; `name` has slashes where it lies in others, `None` in `shape` is a dimension that differs."""
+    """A feature of a record; `name` has slashes where it lies in others, `None` in `shape` is a dimension that
+    differs.
+    """
 
     name: str
     shape: tuple[int | None, ...]
@@ -25,7 +27,11 @@ class FoundFeature:
     @property
     def is_series(self) -> bool:
         # Columns of unequal lengths make no table, so their number must be known.
-        return self.dtype.startswith(("float", "int", "uint", "bfloat")) and len(self.shape) in (1, 2) and self.shape[1:] != (None,)
+        return (
+            self.dtype.startswith(("float", "int", "uint", "bfloat"))
+            and len(self.shape) in (1, 2)
+            and self.shape[1:] != (None,)
+        )
 
     def __str__(self) -> str:
         shape = ", ".join("?" if size is None else str(size) for size in self.shape)
@@ -45,7 +51,12 @@ def found_features(infos: Mapping[str, Any], prefix: str = "") -> dict[str, Foun
 
 
 def choose(
-    task: str, wanted: TfdsFeatures, dataset: str, found: Mapping[str, FoundFeature], supervised: object, mapped: Sequence[str]
+    task: str,
+    wanted: TfdsFeatures,
+    dataset: str,
+    found: Mapping[str, FoundFeature],
+    supervised: object,
+    mapped: Sequence[str],
 ) -> tuple[str, ...]:
     """The features for the roles of a task, in their order.
 
@@ -60,14 +71,22 @@ def choose(
     Raises:
       ConfigError: no feature fits, several do, or a mapped one does not; the text names all features.
     """
-    fitting = [feature.name for feature in found.values() if (feature.is_series if wanted.are_series else feature.is_text)]
+    fitting = [
+        feature.name for feature in found.values() if (feature.is_series if wanted.are_series else feature.is_text)
+    ]
     has = f"{dataset} has {', '.join(map(str, found.values()))}"
     if mapped:
         by_role = dict(entry.split("=", 1) for entry in mapped)
         wrong = [name for name in by_role.values() if name not in fitting]
         if wrong:
             reason = f"picks {wrong[0]!r}, which holds no {'series' if wanted.are_series else 'text'}"
-            raise ConfigError([Problem("feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(wanted.roles, fitting)}")])
+            raise ConfigError(
+                [
+                    Problem(
+                        "feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(wanted.roles, fitting)}"
+                    )
+                ]
+            )
         return tuple(by_role[role] for role in wanted.roles)
     if len(wanted.roles) == 2:
         for pair in (supervised, ("source", "target")):
@@ -78,7 +97,14 @@ def choose(
     if len(fitting) < len(wanted.roles):
         raise ConfigError([Problem("task", task, f"needs {wanted.needs}: {has}", "choose another dataset or task")])
     raise ConfigError(
-        [Problem("feature_map", None, f"is missing, and several ways fit: {has}", f"use {_suggested(wanted.roles, fitting)}")]
+        [
+            Problem(
+                "feature_map",
+                None,
+                f"is missing, and several ways fit: {has}",
+                f"use {_suggested(wanted.roles, fitting)}",
+            )
+        ]
     )
 
 

@@ -1,4 +1,6 @@
-"""TensorFlow Datasets -> documents, pairs or series. TFDS, and with it TensorFlow, is imported only when it is asked for."""
+"""TensorFlow Datasets -> documents, pairs or series. TFDS, and with it TensorFlow, is imported only when it is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class TfdsSource:
         return max(1, -(-self.builder.info.splits[self.splits[split]].num_examples // PIECE_RECORDS))
 
     def records(self, split: str, piece: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Yields the place (for errors) and the features of every record of a piece of a split, always in the same order.
+        """Yields the place (for errors) and the features of every record of a piece of a split, always in the same
+        order.
 
         Raises:
           DataError: a shard is damaged.
@@ -68,12 +71,16 @@ class TfdsSource:
                 yield f"{told} record {number}", tuple(_inside(record, name) for name in self.features)
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, "message", error)).partition("\n")[0]
-            raise DataError(f"{self.builder.data_dir} split {expression} cannot be read ({reason}); prepare it again") from None
+            raise DataError(
+                f"{self.builder.data_dir} split {expression} cannot be read ({reason}); prepare it again"
+            ) from None
 
 
 @dataclass(frozen=True)
 class TfdsPieces:
-    """One split as texts, blank ones left out, or pairs of texts; a `Source`. Each process opens the dataset for itself."""
+    """One split as texts, blank ones left out, or pairs of texts; a `Source`. Each process opens the dataset for
+    itself.
+    """
 
     config: PrepareConfig
     split: str
@@ -82,7 +89,7 @@ class TfdsPieces:
     is_stream: bool = False
 
     def read(self, piece: int) -> tuple[list[Any], Facts]:
-        """Raises DataError where a shard is damaged or a text is no UTF-8; the record is named."""
+        """Raises DataError where a shard is damaged or a text is not UTF-8; the record is named."""
         source = opened(self.config)
         found = [
             tuple(_text(place, name, text) for name, text in zip(source.features, texts))
@@ -100,22 +107,25 @@ def opened(config: PrepareConfig) -> TfdsSource:
 
 
 def open_source(config: PrepareConfig) -> TfdsSource:
-    """Finds the dataset of --tfds_name and --tfds_dir (TFDS prepares it where it is not yet), its splits and the task's features.
+    """Finds the dataset of --tfds_name and --tfds_dir (TFDS prepares it where it is not yet), its splits and the task's
+    features.
 
     Raises:
       ConfigError: there is no such dataset, split or feature, or two splits share records.
       DataError: TFDS cannot prepare it.
     """
-    wanted = config.TASKS[config.task].tfds
-    assert wanted is not None, f"{config.task} has the source tfds and declares no features"
+    requested = config.TASKS[config.task].tfds
+    assert requested is not None, f"{config.task} has the source tfds and declares no features"
     builder = _builder(config)
     name = builder.info.full_name
     # TFDS reads its features.json in no fixed order.
     found = dict(sorted(tfds_features.found_features(builder.info.features.get_tensor_info()).items()))
-    features = tfds_features.choose(config.task, wanted, name, found, builder.info.supervised_keys, config.tfds.feature_map)
+    features = tfds_features.choose(
+        config.task, requested, name, found, builder.info.supervised_keys, config.tfds.feature_map
+    )
     splits = _splits(config, builder, name)
     _log.info("%s: %s", name, ", ".join(f"{split} is {asked}" for split, asked in splits.items()))
-    _log.info("%s: read as %s", name, ", ".join(f"{role}={one}" for role, one in zip(wanted.roles, features)))
+    _log.info("%s: read as %s", name, ", ".join(f"{role}={one}" for role, one in zip(requested.roles, features)))
     return TfdsSource(builder, name, splits, features)
 
 
@@ -136,7 +146,9 @@ def described(config: PrepareConfig) -> dict[str, int]:
 
 
 def dataset_name(config: PrepareConfig) -> str:
-    """The dataset's name with its configuration, without its version. Raises ConfigError or DataError as `open_source`."""
+    """The dataset's name with its configuration, without its version. Raises ConfigError or DataError as
+    `open_source`.
+    """
     return opened(config).name.rpartition("/")[0]
 
 
@@ -154,17 +166,28 @@ def _builder(config: PrepareConfig) -> Any:
     directory = config.tfds.tfds_dir
     own = bool(directory) and (Path(directory) / "dataset_info.json").is_file()
     if directory and not own and not config.tfds.tfds_name:
-        told = "is no dataset that TFDS wrote: it has no dataset_info.json"
+        told = "is not a dataset that TFDS wrote: it has no dataset_info.json"
         raise ConfigError([Problem("tfds_dir", directory, told, "name the directory of a version, or add --tfds_name")])
     try:
-        builder = tfds.builder_from_directory(directory) if own else tfds.builder(config.tfds.tfds_name, data_dir=directory or None)
+        builder = (
+            tfds.builder_from_directory(directory)
+            if own
+            else tfds.builder(config.tfds.tfds_name, data_dir=directory or None)
+        )
     except Exception as error:  # TFDS hands on whatever goes wrong in loading, as many kinds of errors
         flag, value = ("tfds_dir", directory) if own else ("tfds_name", config.tfds.tfds_name)
         remedy = "prepare it again" if own else "check the name (NAME/CONFIG:VERSION) and --tfds_dir"
         raise ConfigError([Problem(flag, value, f"cannot be opened ({_first_line(error)})", remedy)]) from None
     if own and config.tfds.tfds_name and builder.name != config.tfds.tfds_name.split("/")[0].split(":")[0]:
         raise ConfigError(
-            [Problem("tfds_name", config.tfds.tfds_name, f"is not in --tfds_dir={directory}, but {builder.name}", "leave it out")]
+            [
+                Problem(
+                    "tfds_name",
+                    config.tfds.tfds_name,
+                    f"is not in --tfds_dir={directory}, but {builder.name}",
+                    "leave it out",
+                )
+            ]
         )
     if not builder.info.splits:
         _log.info("%s is not prepared yet: TFDS does it now, in %s", builder.info.full_name, builder.data_dir)
@@ -181,25 +204,34 @@ def _splits(config: PrepareConfig, builder: Any, name: str) -> dict[str, str]:
     has = list(builder.info.splits)
     if not config.input:
         if "train" not in has:
-            raise ConfigError([Problem("input", None, f"is missing: {name} has no train split, it has {', '.join(has)}", "name one")])
+            raise ConfigError(
+                [Problem("input", None, f"is missing: {name} has no train split, it has {', '.join(has)}", "name one")]
+            )
         usual = {split: next((each for each in SPLIT_NAMES[split] if each in has), None) for split in SPLITS}
-        asked = {split: each for split, each in usual.items() if each is not None}
+        requested = {split: each for split, each in usual.items() if each is not None}
     else:
-        asked = {split: "+".join(getattr(config, flag)) for split, flag in INPUTS.items() if getattr(config, flag)}
+        requested = {split: "+".join(getattr(config, flag)) for split, flag in INPUTS.items() if getattr(config, flag)}
     problems = []
-    for split, expression in asked.items():
+    for split, expression in requested.items():
         try:
             empty = builder.info.splits[expression].num_examples == 0
         except (ValueError, AssertionError, KeyError) as error:
-            problems.append(Problem(INPUTS[split], expression, f"is no split of {name} ({_first_line(error)})", f"it has {', '.join(has)}"))
+            problems.append(
+                Problem(
+                    INPUTS[split],
+                    expression,
+                    f"is not a split of {name} ({_first_line(error)})",
+                    f"it has {', '.join(has)}",
+                )
+            )
             continue
         if empty:
             problems.append(Problem(INPUTS[split], expression, f"has no records in {name}", "name another split"))
     if not problems:
-        problems = list(_overlaps(builder, asked, name))
+        problems = list(_overlaps(builder, requested, name))
     if problems:
         raise ConfigError(problems)
-    return asked
+    return requested
 
 
 def _overlaps(builder: Any, asked: Mapping[str, str], name: str) -> Iterator[Problem]:
@@ -207,11 +239,20 @@ def _overlaps(builder: Any, asked: Mapping[str, str], name: str) -> Iterator[Pro
     stretches: dict[str, list[tuple[str, int, int]]] = {}
     for split, expression in asked.items():
         instructions = builder.info.splits[expression].file_instructions
-        own = [(each.filename, each.skip, each.skip + (each.take if each.take >= 0 else sys.maxsize)) for each in instructions]
+        own = [
+            (each.filename, each.skip, each.skip + (each.take if each.take >= 0 else sys.maxsize))
+            for each in instructions
+        ]
         for other, theirs in stretches.items():
-            if any(file == file2 and first < end2 and first2 < end for file, first, end in own for file2, first2, end2 in theirs):
-                told = f"shares records of {name} with --{INPUTS[other]}={asked[other]}"
-                yield Problem(INPUTS[split], expression, told, "name parts that lie apart, as in train[:90%] and train[90%:]")
+            if any(
+                file == file2 and first < end2 and first2 < end
+                for file, first, end in own
+                for file2, first2, end2 in theirs
+            ):
+                reason = f"shares records of {name} with --{INPUTS[other]}={asked[other]}"
+                yield Problem(
+                    INPUTS[split], expression, reason, "name parts that lie apart, as in train[:90%] and train[90%:]"
+                )
         stretches[split] = own
 
 
@@ -225,7 +266,7 @@ def _text(place: str, feature: str, text: bytes) -> str:
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{place}: the text of {feature!r} is no UTF-8; build the dataset with UTF-8 texts") from None
+        raise DataError(f"{place}: the text of {feature!r} is not UTF-8; build the dataset with UTF-8 texts") from None
 
 
 def _first_line(error: Exception) -> str:

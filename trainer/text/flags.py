@@ -22,7 +22,8 @@ class TokenizerFlags(FlagGroup):
 
     tokenizer: str = flag("what a token is", default="char", choices=TOKENIZERS)
     vocab_size: int | None = flag(
-        "largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece, every character for char",
+        "largest vocabulary, the four special tokens included; without it 10000 for word and sentencepiece, every "
+        "character for char",
         default=None,
     )
     sentencepiece_type: str = flag("how sentencepiece finds its pieces", default="bpe", choices=("bpe", "unigram"))
@@ -36,9 +37,19 @@ class TokenizerFlags(FlagGroup):
         yield from at_least(self, 8, "vocab_size")
 
         if self.tokenizer == "byte" and self.vocab_size is not None:
-            yield Problem("vocab_size", self.vocab_size, "has no effect with --tokenizer=byte", "leave it out: there are 256 bytes")
+            yield Problem(
+                "vocab_size",
+                self.vocab_size,
+                "has no effect with --tokenizer=byte",
+                "leave it out: there are 256 bytes",
+            )
         if self.tokenizer != "sentencepiece" and self.sentencepiece_type != "bpe":
-            yield Problem("sentencepiece_type", self.sentencepiece_type, f"has no effect with --tokenizer={self.tokenizer}", "leave it out")
+            yield Problem(
+                "sentencepiece_type",
+                self.sentencepiece_type,
+                f"has no effect with --tokenizer={self.tokenizer}",
+                "leave it out",
+            )
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,9 @@ class SamplingFlags(FlagGroup):
     GROUP: ClassVar[str] = "sampling (language model, seq2seq)"
     FIELD: ClassVar[str] = "sampling"
 
-    temperature: float = flag("1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0)
+    temperature: float = flag(
+        "1 samples from the model's probabilities, less is bolder, 0 takes the likeliest token", default=1.0
+    )
     top_k: int = flag("sample among so many likeliest tokens; 0 is all", default=0)
     top_p: float = flag("sample among the likeliest tokens that together reach this probability", default=1.0)
 

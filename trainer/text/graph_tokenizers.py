@@ -1,7 +1,8 @@
-"""The tokenizers as TensorFlow ops, so that a SavedModel takes and gives strings; their ids and texts are those of the Python ones.
+"""The tokenizers as TensorFlow ops, so that a SavedModel takes and gives strings; their ids and texts are those of the
+Python ones.
 
-Core ops only, save for sentencepiece, which needs tensorflow-text's (TF Serving has them). Bytes of a string that are no UTF-8 are read as
-U+FFFD; only the byte tokenizer takes them as they are.
+Core ops only, save for sentencepiece, which needs tensorflow-text's (TF Serving has them). Bytes of a string that are
+no UTF-8 are read as U+FFFD; only the byte tokenizer takes them as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class GraphTokenizer(tf.Module, abc.ABC):
         self.size = size
 
     def encode(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`texts: [B]` string -> ids [B, T] int32 with `pad` after each text's end, T those of the longest; lengths [B] int32."""
+        """`texts: [B]` string -> ids [B, T] int32 with `pad` after each text's end, T those of the longest; lengths [B]
+        int32.
+        """
         ids = self._encode(texts)
         return ids.to_tensor(PAD), tf.cast(ids.row_lengths(), tf.int32)
 
@@ -103,7 +106,10 @@ class _GraphWords(GraphTokenizer):
         super().__init__(tokenizer.size)
         words = [word.encode() for word in tokenizer.words]
         entries = tf.lookup.KeyValueTensorInitializer(
-            tf.constant(words, tf.string), tf.range(len(SPECIAL), self.size, dtype=tf.int32), key_dtype=tf.string, value_dtype=tf.int32
+            tf.constant(words, tf.string),
+            tf.range(len(SPECIAL), self.size, dtype=tf.int32),
+            key_dtype=tf.string,
+            value_dtype=tf.int32,
         )
         self._ids = tf.lookup.StaticHashTable(entries, UNKNOWN)
         self._texts = tf.constant([b"", UNKNOWN_TEXT.encode(), b"", b"", *words])
@@ -116,14 +122,18 @@ class _GraphWords(GraphTokenizer):
         in_word = tf.searchsorted(self._borders, flat, side="right") % 2 == 1
         space = flat == ord(" ")
         # What goes on with the token of the character before it: a word, and whatever but a space follows a space.
-        goes_on = tf.logical_or(tf.logical_and(in_word[1:], in_word[:-1]), tf.logical_and(tf.logical_not(space[1:]), space[:-1]))
+        goes_on = tf.logical_or(
+            tf.logical_and(in_word[1:], in_word[:-1]), tf.logical_and(tf.logical_not(space[1:]), space[:-1])
+        )
         begins = tf.concat([tf.ones_like(space[:1]), tf.logical_not(goes_on)], axis=0)
         # A text's first character begins a token whatever the text before it ends with.
         rows = tf.cast(points.value_rowids(), tf.int32)
         begins = tf.logical_or(begins, tf.concat([tf.ones_like(space[:1]), rows[1:] != rows[:-1]], axis=0))
         words = tf.RaggedTensor.from_row_starts(flat, tf.where(begins)[:, 0])
         ids = self._ids.lookup(tf.strings.unicode_encode(words, "UTF-8"))
-        return tf.RaggedTensor.from_value_rowids(ids, tf.boolean_mask(points.value_rowids(), begins), nrows=points.nrows())
+        return tf.RaggedTensor.from_value_rowids(
+            ids, tf.boolean_mask(points.value_rowids(), begins), nrows=points.nrows()
+        )
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return tf.strings.reduce_join(ids.with_flat_values(tf.gather(self._texts, ids.flat_values)), axis=-1)
@@ -136,7 +146,8 @@ class _GraphSentencepiece(GraphTokenizer):
         import tensorflow_text  # registers its ops; only this kind needs them
 
         super().__init__(tokenizer.size)
-        name = f"sentencepiece_{tokenizer.sha256}"  # a loaded model has one resource a name, so each vocabulary needs one of its own
+        # a loaded model has one resource a name, so each vocabulary needs one of its own
+        name = f"sentencepiece_{tokenizer.sha256}"
         self._model = tensorflow_text.SentencepieceTokenizer(model=tokenizer.content, out_type=tf.int32, name=name)
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:

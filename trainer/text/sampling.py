@@ -13,8 +13,9 @@ _MASK = 0xFFFFFFFF
 class Sampling:
     """How each row samples.
 
-    `temperature: [B]` float32 (0 takes the likeliest token), `top_k: [B]` int32 (0 is no limit), `top_p: [B]` float32 (1 is no limit;
-    Holtzman et al. 2020: the smallest set of likeliest tokens whose probability reaches it), `seed: [B]` int64.
+    `temperature: [B]` float32 (0 takes the likeliest token), `top_k: [B]` int32 (0 is not a limit), `top_p: [B]`
+    float32 (1 is not a limit; Holtzman et al. 2020: the smallest set of likeliest tokens whose probability reaches it),
+    `seed: [B]` int64.
     """
 
     temperature: tf.Tensor
@@ -24,7 +25,8 @@ class Sampling:
 
 
 def uniform(seed: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """Numbers in [0, 1) from seeds and positions (both [B] int64), [B] float32: MurmurHash3's 32-bit finaliser (Appleby), thrice.
+    """Numbers in [0, 1) from seeds and positions (both [B] int64), [B] float32: MurmurHash3's 32-bit finaliser
+    (Appleby), thrice.
 
     TensorFlow's stateless generators take one seed a call, and rows have seeds of their own.
     """

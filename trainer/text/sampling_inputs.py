@@ -14,7 +14,9 @@ SAMPLING_INPUTS = (
 
 
 def sampling_example() -> dict[str, np.ndarray]:
-    """An example of them, a batch of 3: the likeliest token, one of the five likeliest, one of the likeliest nine tenths."""
+    """An example of them, a batch of 3: the likeliest token, one of the five likeliest, one of the likeliest nine
+    tenths.
+    """
     return {
         "temperature": np.array([0.0, 1.0, 0.7], np.float32),
         "top_k": np.array([0, 5, 0], np.int32),

@@ -1,4 +1,6 @@
-"""Text <-> ids of subwords, by the `sentencepiece` package (imported when such a tokenizer is made: nothing else needs it)."""
+"""Text <-> ids of subwords, by the `sentencepiece` package (imported when such a tokenizer is made: nothing else needs
+it).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ LONGEST_SENTENCE = 4096  # characters; sentencepiece would leave out longer ones
 
 
 class SentencepieceTokenizer(Tokenizer):
-    """Subwords of a sentencepiece model that keeps the text as it is: no normalisation, newlines are pieces of their own.
+    """Subwords of a sentencepiece model that keeps the text as it is: no normalisation, newlines are pieces of their
+    own.
 
     Only U+2581, sentencepiece's sign for a space, comes back as a space.
     """
@@ -34,21 +37,33 @@ class SentencepieceTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, texts: Iterable[str], size: int | None, model_type: str = "bpe") -> SentencepieceTokenizer:
-        """Trains `bpe` or `unigram` pieces on the lines of `texts`, which it keeps in memory; ConfigError where they give too few."""
+        """Trains `bpe` or `unigram` pieces on the lines of `texts`, which it keeps in memory; ConfigError where they
+        give too few.
+        """
         import sentencepiece
 
         model = io.BytesIO()
-        wanted = size or DEFAULT_SIZE
-        marks: dict[str, Any] = {"pad_id": PAD, "unk_id": UNKNOWN, "bos_id": START, "eos_id": END, "unk_surface": UNKNOWN_TEXT}
-        lossless: dict[str, Any] = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "add_dummy_prefix": False}
+        requested = size or DEFAULT_SIZE
+        marks: dict[str, Any] = {
+            "pad_id": PAD,
+            "unk_id": UNKNOWN,
+            "bos_id": START,
+            "eos_id": END,
+            "unk_surface": UNKNOWN_TEXT,
+        }
+        lossless: dict[str, Any] = {
+            "normalization_rule_name": "identity",
+            "remove_extra_whitespaces": False,
+            "add_dummy_prefix": False,
+        }
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sentences(texts), model_writer=model, model_type=model_type, vocab_size=wanted,
+                sentence_iterator=_sentences(texts), model_writer=model, model_type=model_type, vocab_size=requested,
                 character_coverage=1.0, user_defined_symbols=["\n"], max_sentence_length=8 * LONGEST_SENTENCE,
                 num_threads=1, minloglevel=2, **marks, **lossless,
             )  # fmt: skip
         except RuntimeError as error:
-            raise ConfigError([_size_problem(wanted, str(error))]) from error
+            raise ConfigError([_size_problem(requested, str(error))]) from error
         return cls(model.getvalue())
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +87,9 @@ class SentencepieceTokenizer(Tokenizer):
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """The lines, cut where they are too long; a carriage return at the end, which the trainer would drop, has a space behind it."""
+    """The lines, cut where they are too long; a carriage return at the end, which the trainer would drop, has a space
+    behind it.
+    """
     for text in texts:
         for line in text.split("\n"):
             for first in range(0, len(line), LONGEST_SENTENCE):
@@ -86,5 +103,12 @@ def _size_problem(size: int, error: str) -> Problem:
         return Problem("vocab_size", size, "is more than the training text gives", f"use {most[1]} or less")
     least = re.search(r"smaller than required_chars\D*(\d+) vs (\d+)", error)
     if least:
-        return Problem("vocab_size", size, "is less than the characters of the training text", f"use more than {least[2]}")
-    return Problem("vocab_size", size, f"does not work ({error.splitlines()[0] if error else 'no reason given'})", "use another size")
+        return Problem(
+            "vocab_size", size, "is less than the characters of the training text", f"use more than {least[2]}"
+        )
+    return Problem(
+        "vocab_size",
+        size,
+        f"does not work ({error.splitlines()[0] if error else 'no reason given'})",
+        "use another size",
+    )

@@ -1,8 +1,9 @@
 """Text in pieces that fit into memory, each read by itself, in any process of any host.
 
-What a piece holds is text (`stream`), or the entries of a list: lines that are not blank (`documents`), all lines (`lines`), or lines
-with one tab (`tabs`). Its units, which splits count, are characters of a stream and entries of a list. Text is UTF-8; a byte order mark
-is dropped, CR LF is read as LF. A list is cut after line feeds, so that a line is in one piece however long it is.
+What a piece holds is text (`stream`), or the entries of a list: lines that are not blank (`documents`), all lines
+(`lines`), or lines with one tab (`tabs`). Its units, which splits count, are characters of a stream and entries of a
+list. Text is UTF-8; a byte order mark is dropped, CR LF is read as LF. A list is cut after line feeds, so that a line
+is in one piece however long it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ Content = str | Sequence[Any]  # text, or entries: texts or pairs of texts
 
 
 class Facts(NamedTuple):
-    """What was found in a piece: it is the index by which a unit is found, and tells whether a file changes while it is read."""
+    """What was found in a piece: it is the index by which a unit is found, and tells whether a file changes while it is
+    read.
+    """
 
     units: int
     characters: int
@@ -71,13 +74,17 @@ class TextFile:
         return self.kind == "stream"
 
     def read(self, piece: int) -> tuple[Content, Facts]:
-        """Raises DataError where the file is missing, has another size than before, or is no UTF-8; line and file are told."""
+        """Raises DataError where the file is missing, has another size than before, or is not UTF-8; line and file are
+        told.
+        """
         low, high = piece * self.piece_bytes, min((piece + 1) * self.piece_bytes, self.size)
         try:
             with Path(self.name).open("rb") as file:
                 first, data = (_characters if self.is_stream else _lines)(file, low, high)
         except OSError as error:
-            raise DataError(f"{self.name} cannot be read ({error.strerror}); check the path and its permissions") from None
+            raise DataError(
+                f"{self.name} cannot be read ({error.strerror}); check the path and its permissions"
+            ) from None
         try:
             text = data.decode("utf-8-sig" if first == 0 else "utf-8")
         except UnicodeDecodeError:
@@ -103,7 +110,9 @@ class TextFile:
 
 
 def _characters(file: IO[bytes], low: int, high: int) -> tuple[int, bytes]:
-    """Where the characters begin whose first bytes lie in `[low, high)` of a file, and the bytes of these; CR LF is taken for one."""
+    """Where the characters begin whose first bytes lie in `[low, high)` of a file, and the bytes of these; CR LF is
+    taken for one.
+    """
     before = min(low, 1)
     file.seek(low - before)
     near = file.read(before + high - low + _LONGEST_CHARACTER)
@@ -124,8 +133,8 @@ def _character(near: bytes, position: int) -> int:
 def _lines(file: IO[bytes], low: int, high: int) -> tuple[int, bytes]:
     """Where the lines begin that begin in `[low, high)` of a file, and the bytes of these.
 
-    A byte is read once as one of `[low, high)` and at most once as one of a line that began before, so that long lines cost no more than
-    short ones.
+    A byte is read once as one of `[low, high)` and at most once as one of a line that began before, so that long lines
+    cost no more than short ones.
     """
     before = min(low, 1)
     file.seek(low - before)
@@ -152,7 +161,9 @@ class Memory:
         return isinstance(self.content, str)
 
     def read(self, piece: int) -> tuple[Content, Facts]:
-        characters = len(self.content) if isinstance(self.content, str) else sum(len("".join(entry)) for entry in self.content)
+        characters = (
+            len(self.content) if isinstance(self.content, str) else sum(len("".join(entry)) for entry in self.content)
+        )
         return self.content, Facts(len(self.content), characters, 0, 0, 0)
 
 
@@ -209,13 +220,18 @@ class Indexed:
         return [(low, high) for low, high in zip([first, *cuts], [*cuts, end]) if low < high]
 
     def read(self, first: int, end: int) -> Iterator[Content]:
-        """Yields the units `[first, end)`, piece by piece; DataError where the file is not what it was when it was counted."""
+        """Yields the units `[first, end)`, piece by piece; DataError where the file is not what it was when it was
+        counted.
+        """
         while first < end:
             piece = int(np.searchsorted(self._ends, first, side="right"))  # those that a long line fills have no units
             content, facts = self.source.read(piece)
             before = int(self._ends[piece - 1]) if piece else 0
             if facts.crc32c != self._crcs[piece] or facts.units != self._ends[piece] - before:
-                raise DataError(f"{self.name} changed while it was read; prepare it again when it is at rest, with another --output_dir")
+                raise DataError(
+                    f"{self.name} changed while it was read; prepare it again when it is at rest, with another "
+                    "--output_dir"
+                )
             yield content[first - before : end - before]
             first = min(end, int(self._ends[piece]))
 

@@ -1,7 +1,8 @@
 """Text -> the stretches of it that each split has.
 
-`stream`: a file is one document, of which each split has a stretch of characters. `lines`: each line that is not blank is a document,
-of which each split has a run. Lines end with a line feed; those that end with CR LF are read as if they did.
+`stream`: a file is one document, of which each split has a stretch of characters. `lines`: each line that is not blank
+is a document, of which each split has a run. Lines end with a line feed; those that end with CR LF are read as if they
+did.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trainer.config.splits import SPLITS
-from trainer.dataset.handoff import Parts
+from trainer.dataset.handoff import Handover
 from trainer.dataset.split_borders import split_borders
 from trainer.errors import DataError
 from trainer.text.text_pieces import Facts, Indexed, Source, count_pieces
@@ -23,7 +24,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stretch:
-    """The units `[first, end)` of a source, which are a part of the stretch `[whole[0], whole[1])` that a split has of it.
+    """The units `[first, end)` of a source, which are a part of the stretch `[whole[0], whole[1])` that a split has of
+    it.
 
     `document` is the number, within the split, of the document that it begins with.
     """
@@ -53,7 +55,7 @@ class Stretch:
             yield from [content] if isinstance(content, str) else content
 
 
-def index_sources(sources: Sequence[Source], parts: Parts) -> list[Indexed]:
+def index_sources(sources: Sequence[Source], parts: Handover) -> list[Indexed]:
     """Counts what is in all pieces of all sources, shared with the other tasks."""
     pieces = [(number, piece) for number, source in enumerate(sources) for piece in range(source.pieces)]
     groups = [pieces[first : first + GROUP_PIECES] for first in range(0, len(pieces), GROUP_PIECES)]
@@ -65,7 +67,9 @@ def index_sources(sources: Sequence[Source], parts: Parts) -> list[Indexed]:
     return [Indexed(source, own) for source, own in zip(sources, facts)]
 
 
-def split_texts(given: Mapping[str, Sequence[Indexed]], documents: str, splits: Sequence[str]) -> dict[str, list[Stretch]]:
+def split_texts(
+    given: Mapping[str, Sequence[Indexed]], documents: str, splits: Sequence[str]
+) -> dict[str, list[Stretch]]:
     """The stretches of each split, in the order of the sources; splits without any are absent.
 
     Args:
@@ -82,10 +86,16 @@ def split_texts(given: Mapping[str, Sequence[Indexed]], documents: str, splits: 
     for split, sources in given.items():
         for source in sources:
             _tell(source)
-            borders = split_borders(source.units, splits, source.name, unit, elsewhere) if split == "train" else {split: (0, source.units)}
+            borders = (
+                split_borders(source.units, splits, source.name, unit, elsewhere)
+                if split == "train"
+                else {split: (0, source.units)}
+            )
             for name, (first, end) in borders.items():
                 own = found.setdefault(name, [])
-                document = own[-1].document + (1 if documents == "stream" else own[-1].end - own[-1].first) if own else 0
+                document = (
+                    own[-1].document + (1 if documents == "stream" else own[-1].end - own[-1].first) if own else 0
+                )
                 own.append(Stretch(source, first, end, document, (first, end)))
     return {split: found[split] for split in SPLITS if split in found}
 

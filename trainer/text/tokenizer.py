@@ -1,7 +1,7 @@
 """What every tokenizer does.
 
-Texts never encode to padding, start or end; decoded, these three vanish and the unknown token is U+FFFD. For text whose every part
-is in the vocabulary, `decode(encode(text)) == text`.
+Texts never encode to padding, start or end; decoded, these three vanish and the unknown token is U+FFFD. For text whose
+every part is in the vocabulary, `decode(encode(text)) == text`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of several texts one after the other, [n] of an integer type, and how many each has, [texts] int64."""
+        """The ids of several texts one after the other, [n] of an integer type, and how many each has, [texts]
+        int64.
+        """
 
     def store_all(self, texts: Sequence[str]) -> tuple[bytes, np.ndarray, int]:
         """As `encode_all`, but the ids as records hold them, and how many of them are unknown."""
@@ -72,7 +74,8 @@ class Tokenizer(abc.ABC):
         """The text of ids, [n] whole numbers in [0, size)."""
 
     def cut(self, text: str, position: int) -> int:
-        """The first place from `position` on where text may be cut so that its parts encode as the whole does, at the latest its end.
+        """The first place from `position` on where text may be cut so that its parts encode as the whole does, at the
+        latest its end.
 
         Where there is none in CUT_WITHIN characters, `position` itself: there, what is cut is a very long word.
         """
@@ -88,7 +91,9 @@ class Tokenizer(abc.ABC):
         return checksum(self.kind, self.content)
 
     def save(self, directory: str | Path, file: str | None = None) -> None:
-        """Writes the vocabulary's file, if it has one, into a directory, under its own name or as `file`; raises OSError."""
+        """Writes the vocabulary's file, if it has one, into a directory, under its own name or as `file`; raises
+        OSError.
+        """
         if self.file is not None:
             (Path(directory) / (file or self.file)).write_bytes(self.content)
 

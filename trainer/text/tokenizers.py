@@ -1,7 +1,8 @@
 """Text <-> token ids: characters, bytes, words, and subwords of the `sentencepiece` package.
 
-`vocabulary.txt` (char, word) holds one entry a line, so that the line number from 0 is the id: the four special tokens, then each
-entry as a JSON string (newlines are entries too). `vocabulary.model` is the sentencepiece model. Bytes need no file.
+`vocabulary.txt` (char, word) holds one entry a line, so that the line number from 0 is the id: the four special tokens,
+then each entry as a JSON string (newlines are entries too). `vocabulary.model` is the sentencepiece model. Bytes need
+no file.
 """
 
 from __future__ import annotations
@@ -22,14 +23,33 @@ from trainer.errors import DataError
 from trainer.text.sentencepiece_tokenizer import SentencepieceTokenizer
 from trainer.text.tokenizer import DEFAULT_SIZE, Tokenizer, checksum, read_ids, without_marks
 
-# Characters above U+007F that are no part of a word, first and last of each range: punctuation and signs of Latin-1 (NEL and the
-# no-break space among them), Ogham space, general punctuation and spaces, currency, arrows and symbols, CJK punctuation, full-width
-# forms. Ranges of our own, since Python's re and TensorFlow's ops carry Unicode tables of different versions.
+# Characters above U+007F that are no part of a word, first and last of each range: punctuation and signs of Latin-1
+# (NEL and the no-break space among them), Ogham space, general punctuation and spaces, currency, arrows and symbols,
+# CJK punctuation, full-width forms. Ranges of our own, since Python's re and TensorFlow's ops carry Unicode tables of
+# different versions.
 SYMBOL_RANGES = (
-    (0x80, 0xA9), (0xAB, 0xB4), (0xB6, 0xB9), (0xBB, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7), (0x1680, 0x1680), (0x2000, 0x206F),
-    (0x20A0, 0x20CF), (0x2190, 0x2BFF), (0x2E00, 0x2E7F), (0x3000, 0x3004), (0x3008, 0x3020), (0x3030, 0x3030),
-    (0xFE30, 0xFE6F), (0xFF00, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65), (0xFFE0, 0xFFEE), (0xFFFD, 0xFFFD),
-)  # fmt: skip
+    (0x80, 0xA9),
+    (0xAB, 0xB4),
+    (0xB6, 0xB9),
+    (0xBB, 0xBF),
+    (0xD7, 0xD7),
+    (0xF7, 0xF7),
+    (0x1680, 0x1680),
+    (0x2000, 0x206F),
+    (0x20A0, 0x20CF),
+    (0x2190, 0x2BFF),
+    (0x2E00, 0x2E7F),
+    (0x3000, 0x3004),
+    (0x3008, 0x3020),
+    (0x3030, 0x3030),
+    (0xFE30, 0xFE6F),
+    (0xFF00, 0xFF0F),
+    (0xFF1A, 0xFF20),
+    (0xFF3B, 0xFF40),
+    (0xFF5B, 0xFF65),
+    (0xFFE0, 0xFFEE),
+    (0xFFFD, 0xFFFD),
+)
 _BORDERS = [0x80, *(border for first, last in SYMBOL_RANGES for border in (first, last + 1)), sys.maxunicode + 1]
 WORD_RANGES = (
     *((ord(pair[0]), ord(pair[1])) for pair in ("09", "AZ", "__", "az")),
@@ -65,7 +85,9 @@ class CharTokenizer(Tokenizer):
 
 
 class ByteTokenizer(Tokenizer):
-    """One token a byte of the UTF-8 text: id 4 is byte 0, so that records hold the text itself. What is no UTF-8 decodes to U+FFFD."""
+    """One token a byte of the UTF-8 text: id 4 is byte 0, so that records hold the text itself. What is not UTF-8
+    decodes to U+FFFD.
+    """
 
     kind, file, cuts_anywhere, lowest = "byte", None, True, len(SPECIAL)
 
@@ -83,15 +105,17 @@ class ByteTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         # The unknown token, which no text encodes to, is a byte that is never valid.
         kept = without_marks(ids)
-        return np.where(kept == UNKNOWN, 0xFF, kept - len(SPECIAL)).astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return (
+            np.where(kept == UNKNOWN, 0xFF, kept - len(SPECIAL)).astype(np.uint8).tobytes().decode("utf-8", "replace")
+        )
 
 
 class WordTokenizer(Tokenizer):
     """One token a word or a single other character, each with the one space before it, if there is one.
 
-    So `the` at the start of a line and ` the` within it are two entries, a newline is a token, of several spaces all but the last
-    are tokens of their own, and the tokens joined are the text. Words are runs of ASCII letters, digits, `_` and whatever lies above
-    U+007F outside SYMBOL_RANGES. Entries stand in the order of their frequency.
+    So `the` at the start of a line and ` the` within it are two entries, a newline is a token, of several spaces all
+    but the last are tokens of their own, and the tokens joined are the text. Words are runs of ASCII letters, digits,
+    `_` and whatever lies above U+007F outside SYMBOL_RANGES. Entries stand in the order of their frequency.
     """
 
     kind, file = "word", "vocabulary.txt"
@@ -106,7 +130,9 @@ class WordTokenizer(Tokenizer):
         found = [_WORDS.findall(text) for text in texts]
         lengths = np.fromiter(map(len, found), np.int64, len(found))
         known = self._ids.get
-        return np.fromiter((known(word, UNKNOWN) for word in chain.from_iterable(found)), np.int32, int(lengths.sum())), lengths
+        return np.fromiter(
+            (known(word, UNKNOWN) for word in chain.from_iterable(found)), np.int32, int(lengths.sum())
+        ), lengths
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return "".join(self._texts[np.asarray(ids, np.int64)].tolist())
@@ -170,19 +196,27 @@ def from_content(kind: str, content: bytes) -> Tokenizer:
 
 
 def load(kind: str, directory: str | Path, sha256: str | None = None, file: str | None = None) -> Tokenizer:
-    """Reads the vocabulary that `save` wrote into a directory, from `file` where it has another name than the kind's own.
+    """Reads the vocabulary that `save` wrote into a directory, from `file` where it has another name than the kind's
+    own.
 
     Raises:
       DataError: it is missing or damaged, or its checksum is not `sha256`; the text names the file.
     """
-    files = {"byte": None, "sentencepiece": SentencepieceTokenizer.file, "char": CharTokenizer.file, "word": WordTokenizer.file}
+    files = {
+        "byte": None,
+        "sentencepiece": SentencepieceTokenizer.file,
+        "char": CharTokenizer.file,
+        "word": WordTokenizer.file,
+    }
     path = Path(directory) / (file or files[kind] or ".")
     try:
         content = path.read_bytes() if files[kind] else b""
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again") from None
     if sha256 is not None and checksum(kind, content) != sha256:
-        raise DataError(f"{path} is another vocabulary than was written with this dataset; restore it or prepare the dataset again")
+        raise DataError(
+            f"{path} is another vocabulary than was written with this dataset; restore it or prepare the dataset again"
+        )
     try:
         return from_content(kind, content)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -195,7 +229,7 @@ def _most_frequent(counts: Counter[str], most: int | None) -> list[str]:
 
 
 def _to_lines(entries: Sequence[str]) -> bytes:
-    # A lone surrogate is no UTF-8; JSON's escapes write any string.
+    # A lone surrogate is not UTF-8; JSON's escapes write any string.
     return "".join(f"{line}\n" for line in [*SPECIAL, *map(json.dumps, entries)]).encode()
 
 

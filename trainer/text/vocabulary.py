@@ -1,9 +1,8 @@
 """The vocabulary of a tokenizer, from training text that need not fit into memory.
 
-Characters and words are counted in parts, which tasks share and each adds up in the same order (a word on the border of two pieces of a
-file counts as two). Sentencepiece trains on a bounded sample
-of places spread evenly over the text: reading it again in every task costs seconds, and the model is the same, so that no task has to
-wait for another.
+Characters and words are counted in parts, which tasks share and each adds up in the same order (a word on the border of
+two pieces of a file counts as two). Sentencepiece trains on a bounded sample of places spread evenly over the text:
+reading it again in every task costs seconds, and the model is the same, so that no task has to wait for another.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from trainer.dataset.handoff import Parts
+from trainer.dataset.handoff import Handover
 from trainer.text import tokenizers
 from trainer.text.tokenizer import Tokenizer
 
@@ -44,7 +43,9 @@ class Training(Protocol):
     def texts(self) -> Iterator[str]: ...
 
 
-def build(parts: Parts, name: str, kind: str, training: Sequence[Training], size: int | None, **options: Any) -> Tokenizer:
+def build(
+    parts: Handover, name: str, kind: str, training: Sequence[Training], size: int | None, **options: Any
+) -> Tokenizer:
     """Makes a vocabulary, or reads it where a task has made it.
 
     Args:
@@ -95,7 +96,9 @@ def sample(training: Sequence[Training]) -> Iterator[str]:
 
 
 def _lines_from(stretch: Training, room: int) -> Iterator[str]:
-    """Lines from a place on, `room` characters; the rest of the line that the place is in is left out where others follow."""
+    """Lines from a place on, `room` characters; the rest of the line that the place is in is left out where others
+    follow.
+    """
     for number, text in enumerate(stretch.texts()):
         begin = text.find("\n", 0, room) + 1 if number == 0 else 0
         taken = text[begin : begin + room]

@@ -52,7 +52,9 @@ class _SavedText(tf.train.experimental.PythonState):
 
 
 class _SavedArrays(tf.train.experimental.PythonState):
-    """Carries the arrays that a step hands to the next one (`parts`, empty where there are none) inside a TensorFlow checkpoint."""
+    """Carries the arrays that a step hands to the next one (`parts`, empty where there are none) inside a TensorFlow
+    checkpoint.
+    """
 
     def __init__(self, parts: list[np.ndarray] | None = None) -> None:
         self.parts = parts or []
@@ -70,8 +72,9 @@ class _SavedArrays(tf.train.experimental.PythonState):
 class Checkpoints:
     """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them.
 
-    Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and write nothing: all
-    hold the same state (`WeightCheck`). After each checkpoint the thread calls `publish`; a checkpoint is saved when that has returned.
+    Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and
+    write nothing: all hold the same state (`WeightCheck`). After each checkpoint the thread calls `publish`; a
+    checkpoint is saved when that has returned.
     """
 
     def __init__(
@@ -107,7 +110,9 @@ class Checkpoints:
         """
         path = str(files.path_of(self.directory, step))
         loop, carried = _SavedText(), _SavedArrays()
-        whole = tf.train.Checkpoint(model=_by_path(self._model), optimizer=self._optimizer.state(), loop=loop, carried=carried)
+        whole = tf.train.Checkpoint(
+            model=_by_path(self._model), optimizer=self._optimizer.state(), loop=loop, carried=carried
+        )
         try:
             whole.read(path).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
@@ -178,8 +183,8 @@ def _copies(variables: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
 def restore_weights(model_dir: str, model: SequenceModel, which: str, average: int = 0) -> int:
     """Loads the `best` or `last` weights of a run into a built model and gives their step.
 
-    With `average` above 0 they are the mean of the last so many checkpoints instead (Junczys-Dowmunt et al. 2016), and the step is that of
-    the last one.
+    With `average` above 0 they are the mean of the last so many checkpoints instead (Junczys-Dowmunt et al. 2016), and
+    the step is that of the last one.
 
     Raises:
       DataError: there are none, or fewer than `average`, or they are damaged or do not fit.
@@ -197,7 +202,9 @@ def restore_weights(model_dir: str, model: SequenceModel, which: str, average: i
 
 
 def _load_mean(directory: Path, model: SequenceModel, count: int) -> int:
-    """Loads the mean of the last `count` checkpoints, all of which must be whole, and gives the step of the last one."""
+    """Loads the mean of the last `count` checkpoints, all of which must be whole, and gives the step of the last
+    one.
+    """
     steps = files.steps_of(directory)[-count:]
     if len(steps) < count:
         remedy = f"average fewer, or train with --keep_checkpoints={count}"
@@ -206,7 +213,9 @@ def _load_mean(directory: Path, model: SequenceModel, count: int) -> int:
     for step in steps:
         path = files.path_of(directory, step)
         if wrong := files.damage(path):
-            raise DataError(f"{path} is damaged ({wrong}); average fewer checkpoints, or take one with --checkpoint=last")
+            raise DataError(
+                f"{path} is damaged ({wrong}); average fewer checkpoints, or take one with --checkpoint=last"
+            )
         _load(path, model)
         for total, variable in zip(sums, model.weights):
             total += variable.numpy()
@@ -220,4 +229,6 @@ def _load(path: Path, model: SequenceModel) -> None:
     try:
         tf.train.Checkpoint(model=_by_path(model)).read(str(path)).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise DataError(f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it") from None
+        raise DataError(
+            f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it"
+        ) from None

@@ -34,13 +34,20 @@ def damage(path: Path) -> str | None:
         reader = tf.train.load_checkpoint(str(path))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, RuntimeError, ValueError, LookupError, OSError) as error:  # whatever the status becomes in Python
+    except (
+        tf.errors.OpError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        OSError,
+    ) as error:  # whatever the status becomes in Python
         return str(error).splitlines()[0]
     return None
 
 
 def newest_whole(directory: Path) -> int | None:
-    """The newest step whose checkpoint is undamaged; damaged ones are passed over with a warning. None where there is none at all.
+    """The newest step whose checkpoint is undamaged; damaged ones are passed over with a warning. None where there is
+    none at all.
 
     Raises:
       DataError: there are checkpoints, and all are damaged.
@@ -52,18 +59,23 @@ def newest_whole(directory: Path) -> int | None:
             return step
         logger.warning("%s is damaged (%s) and passed over", path_of(directory, step), wrong)
     if steps:
-        raise DataError(f"{directory} holds damaged checkpoints only; restore one from a backup, or delete the directory to start anew")
+        raise DataError(
+            f"{directory} holds damaged checkpoints only; restore one from a backup, or delete the directory to start "
+            "anew"
+        )
     return None
 
 
 def write(save: Callable[[str], object], directory: Path, step: int, keep: int) -> Path:
-    """Writes a checkpoint under another name, reads it back, renames it, and only then deletes all but the last `keep` up to it.
+    """Writes a checkpoint under another name, reads it back, renames it, and only then deletes all but the last `keep`
+    up to it.
 
     Args:
       save: writes a checkpoint to the path that it is given.
       directory: made where it is missing.
       step: of the checkpoint.
-      keep: how many there may be in the end. Later steps than `step` are left over from a run that went on from an earlier one.
+      keep: how many there may be in the end. Later steps than `step` are left over from a run that went on from an
+        earlier one.
 
     Raises:
       StorageError: the storage refuses, or gives back other bytes; checkpoints saved before stay as they are.
@@ -71,7 +83,9 @@ def write(save: Callable[[str], object], directory: Path, step: int, keep: int) 
     try:
         sweep(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        unfinished = directory / f"{UNFINISHED}-checkpoint"  # without the step: TensorFlow and `re` keep every pattern that they have seen
+        unfinished = (
+            directory / f"{UNFINISHED}-checkpoint"
+        )  # without the step: TensorFlow and `re` keep every pattern that they have seen
         save(str(unfinished))
         wrong = damage(unfinished)
     except (tf.errors.OpError, OSError) as error:
@@ -82,11 +96,16 @@ def write(save: Callable[[str], object], directory: Path, step: int, keep: int) 
             "free space and run the same command again: what was saved before is whole"
         ) from None
     if wrong is not None:
-        raise StorageError(f"{unfinished} does not read back as it was written ({wrong}); check the storage, what was saved before is kept")
+        raise StorageError(
+            f"{unfinished} does not read back as it was written ({wrong}); check the storage, what was saved before "
+            "is kept"
+        )
     path = path_of(directory, step)
     _delete(directory, step)  # of an earlier attempt, or damaged: its files may have other names
     for part in sorted(_parts(unfinished), key=lambda part: part.suffix == ".index"):
-        part.rename(directory / part.name.replace(unfinished.name, path.name, 1))  # the index last: with it the checkpoint is there
+        part.rename(
+            directory / part.name.replace(unfinished.name, path.name, 1)
+        )  # the index last: with it the checkpoint is there
     kept = [other for other in steps_of(directory) if other <= step][-keep:]
     _tell_tensorflow(directory, [path_of(directory, other).name for other in kept])
     for other in set(steps_of(directory)) - set(kept):

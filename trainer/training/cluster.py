@@ -1,7 +1,7 @@
 """The cluster from the environment: who the workers are, and which one this process is. Pure Python, no TensorFlow.
 
-Read in this order: `TF_CONFIG` (TFJob, Vertex AI, `launch.local`), Indexed Job or JobSet, SLURM; else there is one host. Workers are
-equal but for the first, the chief, which keeps checkpoints and reports.
+Read in this order: `TF_CONFIG` (TFJob, Vertex AI, `launch.local`), Indexed Job or JobSet, SLURM; else there is one
+host. Workers are equal but for the first, the chief, which keeps checkpoints and reports.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
 
 
 def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str]) -> Cluster | None:
-    """The cluster that a run with these flags uses; `batch_rows` is None where the data tells the rows of a global batch.
+    """The cluster that a run with these flags uses; `batch_rows` is None where the data tells the rows of a global
+    batch.
 
     Raises:
       ConfigError: the environment's cluster is wrong, or the flags do not fit it.
@@ -72,12 +73,14 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     problems = []
     if strategy == "multi_worker" and cluster is None:
         remedy = "set TF_CONFIG for every worker, or start with python -m launch.local --workers=2"
-        problems.append(Problem("strategy", strategy, "finds no cluster of two or more workers in the environment", remedy))
+        problems.append(
+            Problem("strategy", strategy, "finds no cluster of two or more workers in the environment", remedy)
+        )
     if cluster is not None:
         count = len(cluster.addresses)
         if strategy not in ("auto", "multi_worker"):
-            told = f"keeps to one host, but the environment names {count} workers"
-            problems.append(Problem("strategy", strategy, told, "use auto or multi_worker, or start one worker"))
+            reason = f"keeps to one host, but the environment names {count} workers"
+            problems.append(Problem("strategy", strategy, reason, "use auto or multi_worker, or start one worker"))
         if batch_rows is not None and batch_rows % count:
             problems.append(batch_problem(batch_rows, count, "workers"))
     if problems:
@@ -86,10 +89,14 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
 
 
 def batch_shares(config: TrainConfig, replicas: int) -> tuple[int, str]:
-    """How many share a global batch, and what they are: replicas, and the parts that flags cut each one's share into."""
+    """How many share a global batch, and what they are: replicas, and the parts that flags cut each one's share
+    into.
+    """
     flags = config.batch_parts
     divided = " and ".join(f"--{name}={count}" for name, count in flags.items() if count > 1)
-    return replicas * math.prod(flags.values()), f"parts ({replicas} replicas with {divided})" if divided else "replicas"
+    return replicas * math.prod(
+        flags.values()
+    ), f"parts ({replicas} replicas with {divided})" if divided else "replicas"
 
 
 def batch_problem(batch_size: int, count: int, what: str) -> Problem:
@@ -105,22 +112,28 @@ def _cluster_problems(source: str, cluster: Cluster) -> Iterator[Problem]:
         places = [index for index, other in enumerate(addresses) if other == address]
         if len(places) > 1:
             shown = " and ".join(str(place) for place in places)
-            yield Problem(source, None, f"gives workers {shown} one address, {address}", "give every worker its own host or port")
+            yield Problem(
+                source, None, f"gives workers {shown} one address, {address}", "give every worker its own host or port"
+            )
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            yield Problem(source, None, f"has the address {address!r}, which is not host:port", "write it as in 10.0.0.1:12345")
+            yield Problem(
+                source, None, f"has the address {address!r}, which is not host:port", "write it as in 10.0.0.1:12345"
+            )
     if not 0 <= cluster.index < len(addresses):
-        told = f"makes this process worker {cluster.index}, but there are {len(addresses)} workers"
-        yield Problem(source, None, told, f"use an index from 0 to {len(addresses) - 1}")
+        reason = f"makes this process worker {cluster.index}, but there are {len(addresses)} workers"
+        yield Problem(source, None, reason, f"use an index from 0 to {len(addresses) - 1}")
 
 
 def _from_tf_config(text: str) -> Cluster | None:
     try:
         content: Any = json.loads(text)
     except ValueError as error:
-        raise ConfigError([Problem("TF_CONFIG", None, f"is no JSON ({error})", "see TensorFlow's guide on TF_CONFIG")]) from None
+        raise ConfigError(
+            [Problem("TF_CONFIG", None, f"is not JSON ({error})", "see TensorFlow's guide on TF_CONFIG")]
+        ) from None
     if not isinstance(content, dict):
-        raise ConfigError([Problem("TF_CONFIG", None, "is no JSON object", "see TensorFlow's guide on TF_CONFIG")])
+        raise ConfigError([Problem("TF_CONFIG", None, "is not a JSON object", "see TensorFlow's guide on TF_CONFIG")])
     jobs, task = content.get("cluster") or {}, content.get("task") or {}
     if not jobs:
         return None
@@ -130,10 +143,14 @@ def _from_tf_config(text: str) -> Cluster | None:
     ]
     chiefs, workers = (list(jobs.get(name, [])) for name in ("chief", "worker"))
     if len(chiefs) > 1:
-        problems.append(Problem("TF_CONFIG", None, f"lists {len(chiefs)} chiefs", "list one, and the others under worker"))
+        problems.append(
+            Problem("TF_CONFIG", None, f"lists {len(chiefs)} chiefs", "list one, and the others under worker")
+        )
     kind, index = task.get("type"), task.get("index")
     if kind not in ("chief", "worker") or (kind == "chief" and not chiefs):
-        problems.append(Problem("TF_CONFIG", None, f"has the task type {kind!r}", "use worker, or chief where one is listed"))
+        problems.append(
+            Problem("TF_CONFIG", None, f"has the task type {kind!r}", "use worker, or chief where one is listed")
+        )
     if not str(index).isdigit():
         problems.append(Problem("TF_CONFIG", None, f"has the task index {index!r}", "use a whole number from 0"))
     if problems:
@@ -143,14 +160,16 @@ def _from_tf_config(text: str) -> Cluster | None:
 
 
 def _numbers(environ: Mapping[str, str], **defaults: int | None) -> dict[str, int]:
-    """The named whole numbers of the environment; a default of None makes one required. Raises ConfigError with all that are wrong."""
+    """The named whole numbers of the environment; a default of None makes one required. Raises ConfigError with all
+    that are wrong.
+    """
     values, problems = {}, []
     for name, default in defaults.items():
         text = environ.get(name, "").strip()
         if text.isdigit():
             values[name] = int(text)
         elif text:
-            problems.append(Problem(name, text, "is no whole number", "use a number from 0"))
+            problems.append(Problem(name, text, "is not a whole number", "use a number from 0"))
         elif default is None:
             problems.append(Problem(name, None, "is missing", "set it for every worker"))
         else:
@@ -180,24 +199,34 @@ def _from_job(environ: Mapping[str, str]) -> Cluster | None:
 
 
 def _from_slurm(environ: Mapping[str, str]) -> Cluster | None:
-    numbers = _numbers(environ, SLURM_PROCID=None, SLURM_NTASKS=None, SLURM_NTASKS_PER_NODE=0, TRAINER_PORT=DEFAULT_PORT)
+    numbers = _numbers(
+        environ, SLURM_PROCID=None, SLURM_NTASKS=None, SLURM_NTASKS_PER_NODE=0, TRAINER_PORT=DEFAULT_PORT
+    )
     tasks = numbers["SLURM_NTASKS"]
     if tasks <= 1:
         return None
     text = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")
     nodes = list(expand_hosts(text))
     if not nodes:
-        raise ConfigError([Problem("SLURM_JOB_NODELIST", text or None, "names no nodes", "start with srun, or set TF_CONFIG")])
+        raise ConfigError(
+            [Problem("SLURM_JOB_NODELIST", text or None, "names no nodes", "start with srun, or set TF_CONFIG")]
+        )
     counts = _tasks_per_node(environ, numbers["SLURM_NTASKS_PER_NODE"] or -(-tasks // len(nodes)), len(nodes))
     places = [(node, task) for node, count in zip(nodes, counts) for task in range(count)]
     if len(places) < tasks:
-        told = f"does not fit {len(nodes)} nodes with {len(places)} tasks together"
-        raise ConfigError([Problem("SLURM_NTASKS", tasks, told, "use srun --ntasks-per-node so that the tasks fit the nodes")])
-    return Cluster(tuple(f"{node}:{numbers['TRAINER_PORT'] + task}" for node, task in places[:tasks]), numbers["SLURM_PROCID"])
+        reason = f"does not fit {len(nodes)} nodes with {len(places)} tasks together"
+        raise ConfigError(
+            [Problem("SLURM_NTASKS", tasks, reason, "use srun --ntasks-per-node so that the tasks fit the nodes")]
+        )
+    return Cluster(
+        tuple(f"{node}:{numbers['TRAINER_PORT'] + task}" for node, task in places[:tasks]), numbers["SLURM_PROCID"]
+    )
 
 
 def _tasks_per_node(environ: Mapping[str, str], even: int, nodes: int) -> list[int]:
-    """Tasks on each node, in order (SLURM's default distribution): from a text like `2(x3),1` where SLURM gives it, else `even`."""
+    """Tasks on each node, in order (SLURM's default distribution): from a text like `2(x3),1` where SLURM gives it,
+    else `even`.
+    """
     text = environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE", "")
     parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
     return [int(count) for count, times in parts for _ in range(int(times or 1))] or [even] * nodes
@@ -206,7 +235,10 @@ def _tasks_per_node(environ: Mapping[str, str], even: int, nodes: int) -> list[i
 def expand_hosts(text: str) -> Iterator[str]:
     """The host names of a SLURM list such as `node[01-03,07],head`, in order; leading zeros stay."""
     for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
-        choices = [list(_range(piece[1:-1])) if piece.startswith("[") else [piece] for piece in re.findall(r"\[[^\]]*\]|[^\[\]]+", part)]
+        choices = [
+            list(_range(piece[1:-1])) if piece.startswith("[") else [piece]
+            for piece in re.findall(r"\[[^\]]*\]|[^\[\]]+", part)
+        ]
         yield from ("".join(name) for name in itertools.product(*choices))
 
 

@@ -15,14 +15,16 @@ _VERBS = {
     signal.SIGTERM: "was ended",
     signal.SIGHUP: "was ended",
 }
-# A process gets these by what it did itself: an abort of the C++ runtime, a bad address, an instruction that the processor lacks.
+# A process gets these by what it did itself: an abort of the C++ runtime, a bad address, an instruction that the
+# processor lacks.
 _OWN_MAKING = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 def signal_of(code: int) -> int:
     """The signal that ended a process; 0 where none did.
 
-    `code` is negative as `subprocess` has it, or above 128 by the shells' convention, as a parent passes on how its child ended.
+    `code` is negative as `subprocess` has it, or above 128 by the shells' convention, as a parent passes on how its
+    child ended.
     """
     return -code if code < 0 else max(0, code - 128)
 

@@ -1,4 +1,6 @@
-"""The training loop on the host: visits of many steps on the devices, with validation, saving and stopping between them."""
+"""The training loop on the host: visits of many steps on the devices, with validation, saving and stopping between
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import tensorflow as tf
 
 from trainer.config.train import TrainConfig
 from trainer.errors import DivergedError, RestartError
-from trainer.tasks.task import State, Task
+from trainer.tasks.task import CarriedState, Task
 from trainer.training import process_age
 from trainer.training.checkpoint import Checkpoints, LoopState
 from trainer.training.preemption import Preemption
@@ -31,7 +33,7 @@ LARGEST_VISIT = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunLength:
     """When a run ends, validates and saves. `total_steps` is None under `--train_seconds`."""
 
     total_steps: int | None
@@ -41,7 +43,7 @@ class Plan:
     save_every: int
 
     @classmethod
-    def of(cls, config: TrainConfig, examples_per_epoch: int, steps_for: Callable[[int], int]) -> Plan:
+    def of(cls, config: TrainConfig, examples_per_epoch: int, steps_for: Callable[[int], int]) -> RunLength:
         """Plans a run; `steps_for` gives the steps that a number of examples takes."""
         budget = config.budget
         total_examples, total_steps = None, budget.train_steps
@@ -49,7 +51,9 @@ class Plan:
             total_examples = max(1, round(budget.epochs * examples_per_epoch))
             total_steps = steps_for(total_examples)
         evaluate_every = budget.evaluate_every_steps or max(1, steps_for(examples_per_epoch))
-        return cls(total_steps, total_examples, budget.train_seconds, evaluate_every, budget.save_every_steps or evaluate_every)
+        return cls(
+            total_steps, total_examples, budget.train_seconds, evaluate_every, budget.save_every_steps or evaluate_every
+        )
 
     def next_stop(self, step: int, extra: tuple[int, ...] = ()) -> int:
         """The first step after `step` at which the host has something to do."""
@@ -72,16 +76,17 @@ class Plan:
 
 
 class Loop:
-    """Runs a `Stepper` by a `Plan`: `for step in loop.run(): ...` trains on until the run is over.
+    """Runs a `Stepper` by a `RunLength`: `for step in loop.run(): ...` trains on until the run is over.
 
-    All workers run it in step: whatever decides (the clock, a wish to stop) is the chief's or everybody's, told in `Workers.exchange`.
+    All workers run it in step: whatever decides (the clock, a wish to stop) is the chief's or everybody's, told in
+    `Workers.exchange`.
     """
 
     def __init__(
         self,
         task: Task,
         stepper: Stepper,
-        plan: Plan,
+        plan: RunLength,
         checkpoints: Checkpoints,
         state: LoopState,
         report: Report,
@@ -96,7 +101,7 @@ class Loop:
         self.startup_seconds: float | None = None  # from the start of the process to the end of its first step
         self.read = np.zeros(2)  # examples and time steps since this process began to train
         self._step_seconds = 0.0
-        self._carried: State = ()
+        self._carried: CarriedState = ()
         self._weight_check = WeightCheck(stepper.strategy, stepper.optimizer.floats)
         self._asked = False  # as agreed by all workers
         self._profile = task.config.debug.profile_range()
@@ -110,7 +115,7 @@ class Loop:
 
         Raises:
           RestartError: the scheduler asked for the machine; everything is saved.
-          DivergedError: the loss is no number any more; nothing was saved since.
+          DivergedError: the loss is not a number any more; nothing was saved since.
         """
         step = self.checkpoints.step
         self._carried = self._distributed(carried)
@@ -142,8 +147,10 @@ class Loop:
         first = 0 if self.task.starts_fitted else 1
         return due and step >= first and self.state.validated_step != step and "validation" in self.task.splits
 
-    def _distributed(self, parts: list[np.ndarray]) -> State:
-        return self.stepper.distribute(parts) if parts else self.stepper.initial_state(self.task.config.budget.batch_size)
+    def _distributed(self, parts: list[np.ndarray]) -> CarriedState:
+        return (
+            self.stepper.distribute(parts) if parts else self.stepper.initial_state(self.task.config.budget.batch_size)
+        )
 
     def _save(self, step: int) -> None:
         self._weight_check.run(step)
@@ -152,7 +159,9 @@ class Loop:
         self.heartbeat.beat()
 
     def _finish_saving(self) -> None:
-        """Returns when the last checkpoint is safe, for all workers: one that left earlier would look like a lost peer."""
+        """Returns when the last checkpoint is safe, for all workers: one that left earlier would look like a lost
+        peer.
+        """
         self.checkpoints.wait()
         self.workers.exchange(0.0)
 
@@ -172,12 +181,14 @@ class Loop:
             tf.profiler.experimental.start(self.task.config.model_dir)
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
         started = time.perf_counter()
-        table, self._carried = self.stepper.visit(batches, tf.constant(np.int32(length)), self._carried, *progress.tensors())
+        table, self._carried = self.stepper.inner_loop(
+            batches, tf.constant(np.int32(length)), self._carried, *progress.tensors()
+        )
         losses, norms, rates, *read = table.numpy().T
         if self.startup_seconds is None:
             self._tell_startup()
-        told = self.workers.exchange(time.perf_counter() - started, float(self.preemption.asked))
-        seconds, self._asked = float(told[0, 0]), bool(told[:, 1].any())
+        answers = self.workers.exchange(time.perf_counter() - started, float(self.preemption.asked))
+        seconds, self._asked = float(answers[0, 0]), bool(answers[:, 1].any())
         self.heartbeat.beat()
         if self._profile and step + length == self._profile[1] and self.workers.is_chief:
             tf.profiler.experimental.stop()
@@ -185,7 +196,9 @@ class Loop:
         if self._step_seconds or self.stepper.traces == 0:
             self._step_seconds = seconds / length
         else:
-            self._step_seconds = min(seconds / length, SECONDS_PER_VISIT / 8)  # the first visit's time is mostly tracing
+            self._step_seconds = min(
+                seconds / length, SECONDS_PER_VISIT / 8
+            )  # the first visit's time is mostly tracing
         self.state.train_seconds += seconds
         self.read += np.sum(read, axis=1, dtype=np.float64)
         self._check_losses(step, losses, rates)
@@ -217,8 +230,12 @@ class Loop:
         self.report.validation(step, scores)
         score = float(self.workers.exchange(scores[self.task.score_name])[0, 0])
         if not math.isfinite(score):
-            raise DivergedError(f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate")
-        if state.best_score is None or (score > state.best_score if self.task.higher_is_better else score < state.best_score):
+            raise DivergedError(
+                f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate"
+            )
+        if state.best_score is None or (
+            score > state.best_score if self.task.higher_is_better else score < state.best_score
+        ):
             state.best_score, state.best_step, state.evaluations_without_gain = score, step, 0
             self.checkpoints.save_best()
             return
@@ -231,7 +248,7 @@ class Loop:
     def validate(self) -> dict[str, float] | None:
         """Scores the validation split; None where any worker was asked to stop meanwhile."""
 
-        def asked() -> bool:
+        def requested() -> bool:
             self.heartbeat.beat()
             return self.preemption.asked
 
@@ -239,5 +256,5 @@ class Loop:
         size = -(-self.task.evaluation_batch_size // replicas) * replicas
         if self._validation is None:  # made once: each dataset traces its functions anew
             self._validation = self.task.evaluation_batches("validation", size)
-        means = self.stepper.validate(self._validation, size, asked)
+        means = self.stepper.validate(self._validation, size, requested)
         return None if means is None else self.task.validation_scores(self.stepper.model, means)

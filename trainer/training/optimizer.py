@@ -1,7 +1,8 @@
 """Optimizers for reduced gradients: clip by the global norm, scale, apply.
 
-Keras' optimizers clip before the reduction over replicas and take duplicate rows of sparse gradients one by one (DESIGN.md, 3.2 and 3.3);
-here gradients arrive dense and summed over all replicas, and are applied by TensorFlow's fused kernels.
+Keras' optimizers clip before the reduction over replicas and take duplicate rows of sparse gradients one by one
+(DESIGN.md, 3.2 and 3.3); here gradients arrive dense and summed over all replicas, and are applied by TensorFlow's
+fused kernels.
 """
 
 from __future__ import annotations
@@ -41,20 +42,28 @@ def learning_rate(config: OptimizerFlags, step: tf.Tensor, progress: tf.Tensor) 
 
 
 class Optimizer(tf.Module):
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), Muon (Jordan et al. 2024) or SGD, with dynamic loss scaling.
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), Muon (Jordan et al. 2024) or SGD, with dynamic
+    loss scaling.
 
     Create it under the strategy's scope. `loss_scale` is the factor to multiply the loss with (1 without scaling).
     """
 
-    def __init__(self, config: OptimizerFlags, variables: Sequence[tf.Variable], gates: Sequence[int], scale_loss: bool):
-        """Takes the variables and, for each, how many gates' matrices it holds side by side: 0 where it belongs to no recurrent layer."""
+    def __init__(
+        self, config: OptimizerFlags, variables: Sequence[tf.Variable], gates: Sequence[int], scale_loss: bool
+    ):
+        """Takes the variables and, for each, how many gates' matrices it holds side by side: 0 where it belongs to no
+        recurrent layer.
+        """
         super().__init__(name="optimizer")
         self.config = config
         self.weights = list(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._blocks = [count if config.optimizer == "muon" else 0 for count in gates]
         self.slots = [
-            [tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}") for slot in range(self._slot_count(blocks))]
+            [
+                tf.Variable(tf.zeros_like(variable), trainable=False, name=f"slot_{slot}")
+                for slot in range(self._slot_count(blocks))
+            ]
             for variable, blocks in zip(self.weights, self._blocks, strict=True)
         ]
         self._scales_loss = scale_loss
@@ -73,7 +82,11 @@ class Optimizer(tf.Module):
 
     def state(self) -> dict[str, tf.Variable]:
         """Everything that a step changes beside the weights, by name."""
-        slots = {f"slot_{slot}/{index}": variable for index, row in enumerate(self.slots) for slot, variable in enumerate(row)}
+        slots = {
+            f"slot_{slot}/{index}": variable
+            for index, row in enumerate(self.slots)
+            for slot, variable in enumerate(row)
+        }
         return {"step": self.step, "loss_scale": self.loss_scale, "good_steps": self.good_steps, **slots}
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
@@ -85,7 +98,8 @@ class Optimizer(tf.Module):
           factor: float32 scalar to multiply the gradients with, which takes the loss scale out of them.
 
         Returns:
-          The global norm of the gradients before clipping. A step with loss scaling and an infinite norm changes no weight.
+          The global norm of the gradients before clipping. A step with loss scaling and an infinite norm changes no
+          weight.
         """
         norm = tf.linalg.global_norm(list(gradients)) * factor
         finite = tf.math.is_finite(norm)
@@ -95,7 +109,9 @@ class Optimizer(tf.Module):
         context.merge_call(self._apply, args=([gradient * factor for gradient in gradients], rate, finite))
         return norm
 
-    def _apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor) -> None:
+    def _apply(
+        self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor], rate: tf.Tensor, finite: tf.Tensor
+    ) -> None:
         update = strategy.extended.update
         for variable, gradient, blocks, slots in zip(self.weights, gradients, self._blocks, self.slots, strict=True):
             rule = functools.partial(self._update, blocks)
@@ -126,7 +142,13 @@ class Optimizer(tf.Module):
         tf.cond(finite, take, lambda: tf.constant(False))
 
     def _rule(
-        self, blocks: int, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, slots: Sequence[tf.Variable]
+        self,
+        blocks: int,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        step: tf.Tensor,
+        slots: Sequence[tf.Variable],
     ) -> None:
         config = self.config
         if config.weight_decay and len(variable.shape) > 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Newton-Schulz iteration x -> ax + bx^3 + cx^5 on singular values, with coefficients that grow small ones fast (Jordan et al. 2024).
+# Newton-Schulz iteration x -> ax + bx^3 + cx^5 on singular values, with coefficients that grow small ones fast (Jordan
+# et al. 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 MOMENTUM = 0.95
@@ -12,7 +13,9 @@ UPDATE_RMS = 0.2  # of an update's entries, as Adam has them, so that one learni
 
 
 def orthogonalized(matrices: tf.Tensor) -> tf.Tensor:
-    """Singular values of each of `matrices: [G, M, N]` brought to between 0.7 and 1.2, but those that are next to nothing."""
+    """Singular values of each of `matrices: [G, M, N]` brought to between 0.7 and 1.2, but those that are next to
+    nothing.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = tf.transpose(matrices, [0, 2, 1]) if tall else matrices
     x /= tf.norm(x, axis=(1, 2), keepdims=True) + 1e-12  # so that none is above 1

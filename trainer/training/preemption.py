@@ -1,4 +1,6 @@
-"""Notices that the scheduler wants the machine back. No TensorFlow needed: it counts from the command's first line on."""
+"""Notices that the scheduler wants the machine back. No TensorFlow needed: it counts from the command's first line
+on.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from trainer.errors import EXIT_RESTART
 class Preemption:
     """A context in which SIGTERM asks for a stop.
 
-    Before `begin` there is nothing to save: the process leaves with 75 at once. After it, `asked` is set, and the loop saves and
-    leaves after the visit in progress; `grace_seconds` later, or on a second SIGTERM, the process leaves with 75 whatever it does.
+    Before `begin` there is nothing to save: the process leaves with 75 at once. After it, `asked` is set, and the loop
+    saves and leaves after the visit in progress; `grace_seconds` later, or on a second SIGTERM, the process leaves with
+    75 whatever it does.
     """
 
     def __init__(self) -> None:
@@ -25,7 +28,8 @@ class Preemption:
     def begin(self, grace_seconds: float) -> None:
         """Tells that from now on somebody looks at `asked`, and how long that may take."""
         self._grace_seconds = grace_seconds
-        # Once more: TensorFlow takes SIGTERM for itself when it joins a cluster (the notifier of its coordination service).
+        # Once more: TensorFlow takes SIGTERM for itself when it joins a cluster (the notifier of its coordination
+        # service).
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def __enter__(self) -> Preemption:
@@ -41,7 +45,10 @@ class Preemption:
         if self.asked:
             _leave("asked to stop a second time; run the same command again to go on from the last checkpoint")
         self.asked = True
-        text = f"not saved {self._grace_seconds:g} s (--grace_seconds) after being asked to stop; run the same command again"
+        text = (
+            f"not saved {self._grace_seconds:g} s (--grace_seconds) after being asked to stop; run the same "
+            "command again"
+        )
         timer = threading.Timer(self._grace_seconds, _leave, [text])
         timer.daemon = True
         timer.start()

@@ -18,8 +18,11 @@ from trainer.training.supervisor import Heartbeat
 
 
 @contextlib.contextmanager
-def refitted(config: TrainConfig, manifest: Manifest, make_task: Callable[[TrainConfig, Manifest], Task]) -> Iterator[str]:
-    """Trains a task of other rows as the run of `config` was, budget and seed included, and gives the model directory, gone afterwards.
+def refitted(
+    config: TrainConfig, manifest: Manifest, make_task: Callable[[TrainConfig, Manifest], Task]
+) -> Iterator[str]:
+    """Trains a task of other rows as the run of `config` was, budget and seed included, and gives the model directory,
+    gone afterwards.
 
     Raises:
       DataError, DivergedError, RestartError: as `train`.
@@ -31,7 +34,9 @@ def refitted(config: TrainConfig, manifest: Manifest, make_task: Callable[[Train
 
 
 def alone(config: TrainConfig, model_dir: str) -> TrainConfig:
-    """The configuration for this process by itself: without other workers, into another directory, with nothing to debug."""
+    """The configuration for this process by itself: without other workers, into another directory, with nothing to
+    debug.
+    """
     device = config.device
     if device.strategy == "multi_worker":
         device = dataclasses.replace(device, strategy="auto")

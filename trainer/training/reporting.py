@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from trainer.cli.progress_line import ProgressLine
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.training.run_files import METRICS_FILE
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,21 @@ PROGRESS_SECONDS = 10.0
 
 
 class Report:
-    """Writes one JSON line a step and one a validation; after a resume lines of steps that are taken again are dropped."""
+    """Writes one JSON line a step and one a validation; after a resume lines of steps that are taken again are
+    dropped.
+    """
 
-    def __init__(self, model_dir: str, resumed_step: int, seconds_before: float, total_steps: int | None, total_seconds: float | None):
-        """The bar counts steps, or under `--train_seconds` the seconds spent; either way it tells when the run will be over."""
+    def __init__(
+        self,
+        model_dir: str,
+        resumed_step: int,
+        seconds_before: float,
+        total_steps: int | None,
+        total_seconds: float | None,
+    ):
+        """The bar counts steps, or under `--train_seconds` the seconds spent; either way it tells when the run will be
+        over.
+        """
         self._path = Path(model_dir) / METRICS_FILE
         _drop_lines_after(self._path, resumed_step)
         self._lines = self._path.open("a", encoding="utf-8")
@@ -42,7 +53,9 @@ class Report:
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}{postfix}]" if self._by_clock else None,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{elapsed}<{remaining}{postfix}]"
+            if self._by_clock
+            else None,
         )
         self._seconds = seconds_before
         self._told: float | None = None
@@ -83,7 +96,10 @@ class Report:
         self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
         self._lines.flush()
         self._write_events(step, {f"validation/{name}": value for name, value in scores.items()})
-        tqdm.write(f"step {step}: " + ", ".join(f"validation {name} {value:.4f}" for name, value in scores.items()), file=sys.stderr)
+        tqdm.write(
+            f"step {step}: " + ", ".join(f"validation {name} {value:.4f}" for name, value in scores.items()),
+            file=sys.stderr,
+        )
 
     def close(self) -> None:
         self._open.close()
@@ -92,7 +108,9 @@ class Report:
         self._board.close()
 
     def _write_events(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes TensorBoard's events, as numpy's numbers: TensorFlow keeps each Python number that it made a tensor of."""
+        """Writes TensorBoard's events, as numpy's numbers: TensorFlow keeps each Python number that it made a tensor
+        of.
+        """
         with self._board.as_default(step=np.int64(step)):
             for name, value in values.items():
                 tf.summary.scalar(name, np.float32(value))
@@ -129,5 +147,5 @@ def _drop_lines_after(path: Path, step: int) -> None:
             continue
         if entry["step"] <= step:
             kept.append(line + "\n")
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")

@@ -30,13 +30,16 @@ def restored_model(
 def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> tuple[SequenceModel, int]:
     """The model of a task, as `restored_model` gives it."""
     model = task.build_model("float32")
-    model.use_portable_kernels()  # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
+    # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
+    model.use_portable_kernels()
     task.build_variables(model)
     return model, restore_weights(model_dir, model, checkpoint, average)
 
 
 def weights_checksum(model: SequenceModel) -> str:
-    """CRC32C of all weights, eight hexadecimal digits: the same for the same model, whatever run or mean of checkpoints it is from."""
+    """CRC32C of all weights, eight hexadecimal digits: the same for the same model, whatever run or mean of checkpoints
+    it is from.
+    """
     checksum = google_crc32c.Checksum()
     for variable in model.weights:
         checksum.update(np.ascontiguousarray(variable.numpy()).tobytes())

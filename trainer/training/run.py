@@ -28,7 +28,7 @@ from trainer.tasks.task import Task
 from trainer.training import checkpoint_files, run_files
 from trainer.training.checkpoint import DIRECTORY, Checkpoints, LoopState
 from trainer.training.cluster import Cluster
-from trainer.training.loop import Loop, Plan
+from trainer.training.loop import Loop, RunLength
 from trainer.training.optimizer import Optimizer
 from trainer.training.preemption import Preemption
 from trainer.training.reporting import Report, SilentReport
@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 
 PEER_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-# What a worker of a cluster trained with, up to its end by `os._exit`: taking TensorFlow's iterators down, when the peers had left already,
-# was seen to hang.
+# What a worker of a cluster trained with, up to its end by `os._exit`: taking TensorFlow's iterators down, when the
+# peers had left already, was seen to hang.
 _NEVER_TAKEN_DOWN: list[Loop] = []
 PEER_WORDS = re.compile("collective|coordination|connection|socket|heartbeat|remote task|incarnation", re.IGNORECASE)
 
@@ -88,23 +88,33 @@ def train(
     except tf.errors.OpError as error:
         if cluster is not None and (isinstance(error, PEER_ERRORS) or PEER_WORDS.search(str(error))):
             reason = str(error).strip().splitlines()[0]
-            raise RestartError(f"a peer was lost ({reason}); start the group again to go on from the last checkpoint") from None
+            raise RestartError(
+                f"a peer was lost ({reason}); start the group again to go on from the last checkpoint"
+            ) from None
         raise
 
 
 def check_alike(workers: Workers, config: TrainConfig, manifest: Manifest) -> None:
     """Raises ConfigError where the workers have other flags (paths aside), data or versions than the chief."""
-    told = to_dict(config) | {"data_dir": "", "model_dir": ""}
-    text = json.dumps([told, manifest.fingerprint, run_files.versions()], sort_keys=True)
+    reason = to_dict(config) | {"data_dir": "", "model_dir": ""}
+    text = json.dumps([reason, manifest.fingerprint, run_files.versions()], sort_keys=True)
     digests = workers.exchange(zlib.crc32(text.encode()))[:, 0]
     odd = [str(index) for index, digest in enumerate(digests) if digest != digests[0]]
     if odd:
         told_of = f"has other flags, data or versions on worker {', '.join(odd)} than on worker 0"
-        raise ConfigError([Problem("strategy", config.device.strategy, told_of, "start all workers with one command, image and dataset")])
+        raise ConfigError(
+            [
+                Problem(
+                    "strategy", config.device.strategy, told_of, "start all workers with one command, image and dataset"
+                )
+            ]
+        )
 
 
 def build(task: Task, strategy: tf.distribute.Strategy, goes_on: bool = False) -> Stepper:
-    """Model, optimizer and compiled steps; weights depend on the seed and what is fitted, unless a checkpoint `goes_on` and brings them."""
+    """Model, optimizer and compiled steps; weights depend on the seed and what is fitted, unless a checkpoint `goes_on`
+    and brings them.
+    """
     keras.utils.set_random_seed(task.config.seed)
     if not goes_on:
         task.fit()
@@ -113,28 +123,36 @@ def build(task: Task, strategy: tf.distribute.Strategy, goes_on: bool = False) -
         task.build_variables(model)
         variables = [variable.value for variable in model.trainable_variables]
         gates = gate_counts(model.trainable_variables)
-        optimizer = Optimizer(task.config.optimization, variables, gates, scale_loss=task.config.device.precision == "float16")
+        optimizer = Optimizer(
+            task.config.optimization, variables, gates, scale_loss=task.config.device.precision == "float16"
+        )
     return Stepper(task, model, optimizer, strategy)
 
 
-def _run(task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat, space: Workspace) -> dict[str, Any]:
+def _run(
+    task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat, space: Workspace
+) -> dict[str, Any]:
     config = task.config
     state = LoopState()
     keep = config.budget.keep_checkpoints
     chief = workers.is_chief
-    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=space.publish)
+    checkpoints = Checkpoints(
+        config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=space.publish
+    )
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync
     if resumed_from is not None:
         logger.info("resumed from step %d", resumed_from)
         if state.replicas != replicas:
-            logger.info("%d replicas instead of %d: the order of the data goes on, noise is another", replicas, state.replicas)
+            logger.info(
+                "%d replicas instead of %d: the order of the data goes on, noise is another", replicas, state.replicas
+            )
     if replicas > 1:
         logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
-    plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
+    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)
     report: Report = SilentReport()
     if chief:
-        run_files.write(config, task.manifest, space.told)
+        run_files.write(config, task.manifest, space.to_addresses)
         report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
     if workers.count > 1:
@@ -171,27 +189,30 @@ def _resume(checkpoints: Checkpoints, workers: Workers) -> tuple[int | None, lis
 
 
 def _first_bad_op(message: str) -> str:
-    """One line out of the many of `tf.debugging.enable_check_numerics`: what was found, at which op, made by which line of ours."""
+    """One line out of the many of `tf.debugging.enable_check_numerics`: what was found, at which op, made by which line
+    of ours.
+    """
     found = re.search(r"Detected ((?:Infinity|NaN).*?) \(#", message, re.DOTALL)
     node = re.search(r"Detected at node (\S+?)(?:/CheckNumericsV2)? ", message)
     frames = re.findall(r'File "[^"]*?(trainer/[^"]+)", line (\d+), in (\w+)', message)
     place = f" ({frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]})" if frames else ""
     what = found.group(1) if found else message.splitlines()[0]
     return (
-        f"--check_numerics: {what} at {node.group(1) if node else 'an op without a name'}{place}; lower --learning_rate or check the data"
+        f"--check_numerics: {what} at {node.group(1) if node else 'an op without a name'}{place}; lower "
+        "--learning_rate or check the data"
     )
 
 
 def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     """One step and one look at everything; nothing is written."""
-    plan = Plan.of(task.config, task.examples_per_epoch, task.steps_for)
+    plan = RunLength.of(task.config, task.examples_per_epoch, task.steps_for)
     for variable in stepper.model.trainable_variables:
         sys.stderr.write(f"{variable.path:<50} {tuple(variable.shape)!s:<18} {variable.dtype}\n")
     parameters = sum(int(tf.size(variable.value)) for variable in stepper.model.trainable_variables)
     batches = iter(task.training_batches(0, plan.total_examples))
     started = time.perf_counter()
     state = stepper.initial_state(task.config.budget.batch_size)
-    table, _ = stepper.visit(batches, tf.constant(np.int32(1)), state, *plan.progress(0, 0.0, 0.0).tensors())
+    table, _ = stepper.inner_loop(batches, tf.constant(np.int32(1)), state, *plan.progress(0, 0.0, 0.0).tensors())
     loss = float(table.numpy()[0, 0])
     rows = task.batch_rows[0] if len(task.batch_rows) == 1 else None
     return {
@@ -210,5 +231,7 @@ def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
 def _peak_memory_mb() -> dict[str, float]:
     peaks = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
     for gpu in tf.config.list_logical_devices("GPU"):
-        peaks[gpu.name] = round(tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] / 2**20, 1)
+        peaks[gpu.name] = round(
+            tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] / 2**20, 1
+        )
     return peaks

@@ -13,7 +13,8 @@ PLACES = ("--data_dir", "--model_dir")
 
 
 def run_facts(config: TrainConfig, manifest: Manifest, versions: Mapping[str, str]) -> Facts:
-    """`Data`, `Settings` (flags that differ from their defaults, as on the command line, without paths), `Defaults` and `Versions`.
+    """`Data`, `Settings` (flags that differ from their defaults, as on the command line, without paths), `Defaults` and
+    `Versions`.
 
     `Defaults` are the flags that the run left as they are, of its task; a dash stands for none.
     """
@@ -21,5 +22,10 @@ def run_facts(config: TrainConfig, manifest: Manifest, versions: Mapping[str, st
     settings = {name: value for name, _, value in arguments if name not in PLACES}
     foreign = config.foreign_groups(manifest.task)
     defaults = {name: value or "–" for name, value in flags.default_settings(config, foreign).items()}
-    data = {"name": manifest.name, "task": manifest.task, "fingerprint": manifest.fingerprint, **manifest.facts.described()}
+    data = {
+        "name": manifest.name,
+        "task": manifest.task,
+        "fingerprint": manifest.fingerprint,
+        **manifest.facts.described(),
+    }
     return {"Data": data, "Settings": settings, "Defaults": defaults, "Versions": dict(versions)}

@@ -1,4 +1,6 @@
-"""`config.json` and `flags.txt` of a model directory: what rebuilds the model, and what repeats the run. No TensorFlow needed."""
+"""`config.json` and `flags.txt` of a model directory: what rebuilds the model, and what repeats the run. No TensorFlow
+needed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from trainer.config.fields import from_dict, to_dict
 from trainer.config.splits import SPLITS
 from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks import datasets
 from trainer.tasks.configurations import TrainConfig
 
@@ -28,8 +30,10 @@ CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
 METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluation-{}.json"
+BACKTEST_FILE = "backtest-{}.json"
 FORMAT_VERSION = 1
-# What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked at.
+# What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked
+# at.
 FREE = ("data_dir", "model_dir", "budget", "device", "storage", "debug")
 FIXED_WITHIN_FREE = ("budget.batch_size", "device.precision", "device.jit_compile")
 
@@ -39,10 +43,14 @@ PUBLISHED_LAST = ("*.data-*", "*.index", "*/checkpoint")  # in a bucket: so no c
 
 def needed(names: list[str]) -> list[str]:
     """The files of a model directory that a command may read, out of all: everything but logs for TensorBoard."""
-    return [name for name in names if name.startswith("checkpoints/") or ("/" not in name and not name.startswith("events.out."))]
+    return [
+        name
+        for name in names
+        if name.startswith("checkpoints/") or ("/" not in name and not name.startswith("events.out."))
+    ]
 
 
-def write(config: TrainConfig, manifest: Manifest, told: Callable[[str], str] = str) -> None:
+def write(config: TrainConfig, manifest: Manifest, to_addresses: Callable[[str], str] = str) -> None:
     """Writes both files whole; directories are made as needed.
 
     Args:
@@ -60,8 +68,10 @@ def write(config: TrainConfig, manifest: Manifest, told: Callable[[str], str] = 
     }
     for file in manifest.facts.files:  # so that an export needs the model directory alone
         _write_whole(directory / file, (Path(config.data_dir) / file).read_bytes())
-    _write_whole(directory / CONFIG_FILE, told(json.dumps(content, indent=1) + "\n").encode())
-    _write_whole(directory / FLAGS_FILE, told("".join(line + "\n" for line in flags.to_arguments(config))).encode())
+    _write_whole(directory / CONFIG_FILE, to_addresses(json.dumps(content, indent=1) + "\n").encode())
+    _write_whole(
+        directory / FLAGS_FILE, to_addresses("".join(line + "\n" for line in flags.to_arguments(config))).encode()
+    )
 
 
 def versions() -> dict[str, str]:
@@ -101,17 +111,19 @@ def read_metrics(model_dir: str) -> list[dict[str, Any]]:
     return entries
 
 
-def note_evaluation(model_dir: str, manifest: Manifest, result: Mapping[str, Any]) -> None:
-    """Leaves the scores of a model beside it, one file a split, for the model card of an export."""
-    content: dict[str, Any] = {name: result[name] for name in ("split", "step", "weights", "count")}
-    content["data"] = {"name": manifest.name, "fingerprint": manifest.fingerprint}
-    content["metrics"] = _numbers(result["metrics"])
-    content["baselines"] = {name: _numbers(scores) for name, scores in result["baselines"].items()}
-    path = Path(model_dir) / EVALUATION_FILE.format(result["split"])
+def evaluation_file(model_dir: str, split: str, *, whole_split: bool) -> str:
+    """Where all scores of an evaluation lie that was given no other place."""
+    name = EVALUATION_FILE if whole_split else BACKTEST_FILE
+    return f"{model_dir.rstrip('/')}/{name.format(split)}"
+
+
+def note_evaluation(path: str, manifest: Manifest, result: Mapping[str, Any]) -> None:
+    """Leaves all scores of a model beside it, one file a split; a model card reads those of whole splits."""
+    content = {**result, "data": {"name": manifest.name, "fingerprint": manifest.fingerprint}}
     try:
-        _write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        _write_whole(Path(path), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
-        logger.warning("%s cannot be written (%s): the model card of an export will lack these scores", path, error.strerror)
+        logger.warning("%s cannot be written (%s): the scores are in the last line alone", path, error.strerror)
 
 
 def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
@@ -130,20 +142,21 @@ def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
     return found
 
 
-def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in scores.items() if isinstance(value, float)}
-
-
 def _content(model_dir: str) -> dict[str, Any]:
     path = Path(model_dir) / CONFIG_FILE
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{model_dir} holds no model: it has no {CONFIG_FILE}; train one with python -m trainer.train") from None
+        raise DataError(
+            f"{model_dir} holds no model: it has no {CONFIG_FILE}; train one with python -m trainer.train"
+        ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); restore it from a backup or train again") from None
     if content.get("format_version") != FORMAT_VERSION:
-        raise DataError(f"{path} has format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; train again")
+        raise DataError(
+            f"{path} has format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; train "
+            "again"
+        )
     return content
 
 
@@ -168,7 +181,9 @@ def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
     return True
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "", free: bool = False) -> dict[str, tuple[Any, Any]]:
+def _differences(
+    old: dict[str, Any], new: dict[str, Any], path: str = "", free: bool = False
+) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     for name, value in new.items():
         place = f"{path}{name}"
@@ -181,5 +196,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "", free:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)

@@ -1,4 +1,6 @@
-"""From checked flags to the process that trains: the cluster, the watchdog, and only then TensorFlow, whose import takes seconds."""
+"""From checked flags to the process that trains: the cluster, the watchdog, and only then TensorFlow, whose import
+takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from trainer.training.supervisor import Heartbeat, supervise
 
 
 def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
-    """The body of `python -m trainer.train`; with a cluster the process that returns is a child of the one that called."""
+    """The body of `python -m trainer.train`; with a cluster the process that returns is a child of the one that
+    called.
+    """
     cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
     try:
         with Workspace() as space:
@@ -42,7 +46,9 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
 def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
     """The configuration with paths of this host; the model directory holds what a run goes on from."""
     own, model_dir = config.storage, config.model_dir
-    data_dir = space.dataset(config.data_dir, splits_through("validation"), own.cache_gigabytes, stream=own.gcs == "stream")
+    data_dir = space.dataset(
+        config.data_dir, splits_through("validation"), own.cache_gigabytes, stream=own.gcs == "stream"
+    )
     if not config.debug.dry_run:
         publishes = cluster is None or cluster.index == 0
         model_dir = space.go_on(model_dir, "model_dir", run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
@@ -51,7 +57,9 @@ def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> Tr
 
 def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption, space: Workspace) -> dict[str, Any]:
     manifest = datasets.read(config.data_dir)
-    if problems := list(config.foreign_problems(manifest.task, f"has no effect on {config.data_dir}, a {manifest.task} dataset")):
+    if problems := list(
+        config.foreign_problems(manifest.task, f"has no effect on {config.data_dir}, a {manifest.task} dataset")
+    ):
         raise ConfigError(problems)
     if not config.debug.dry_run:
         run_files.check_resumable(config, manifest)
@@ -66,7 +74,9 @@ def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption,
 
 
 def _leave_at_once(code: int) -> NoReturn:
-    """Ends the process without the interpreter's own end, in which TensorFlow can wait for ever for peers that are gone."""
+    """Ends the process without the interpreter's own end, in which TensorFlow can wait for ever for peers that are
+    gone.
+    """
     sys.stderr.flush()
     logging.shutdown()
     os._exit(code)

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.nn.model import SequenceModel
-from trainer.nn.step_context import Noise, NoiseTensors
-from trainer.tasks.task import Batch, State, Task
+from trainer.nn.step_context import ContextTensors, StepContext
+from trainer.tasks.task import Batch, CarriedState, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 
 ASKED = "asked to stop"  # travels with the sums of a validation batch
@@ -27,15 +27,21 @@ class Progress:
     slope: float
 
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """As tensors, made from numpy's numbers: TensorFlow keeps a copy of every Python number that it ever made a tensor of."""
-        return tf.constant(np.int64(self.anchor)), tf.constant(np.float32(self.at_anchor)), tf.constant(np.float32(self.slope))
+        """As tensors, made from numpy's numbers: TensorFlow keeps a copy of every Python number that it ever made a
+        tensor of.
+        """
+        return (
+            tf.constant(np.int64(self.anchor)),
+            tf.constant(np.float32(self.at_anchor)),
+            tf.constant(np.float32(self.slope)),
+        )
 
 
 class Stepper:
     """Compiled training and validation steps of one task under one strategy.
 
-    Loss and gradients are sums over the replicas divided by the summed weight, so padding, missing targets and uneven parts give what
-    one device would give. The reduction comes first, then the clipping, then the update.
+    Loss and gradients are sums over the replicas divided by the summed weight, so padding, missing targets and uneven
+    parts give what one device would give. The reduction comes first, then the clipping, then the update.
     """
 
     def __init__(self, task: Task, model: SequenceModel, optimizer: Optimizer, strategy: tf.distribute.Strategy):
@@ -59,11 +65,11 @@ class Stepper:
         with tf.device("/cpu:0"):
             return {name: _rows(value, part, count) for name, value in batch.items()}
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> CarriedState:
         """The task's state at the start of a sequence: each replica's rows on that replica."""
         return self.distribute([tensor.numpy() for tensor in tf.nest.flatten(self.task.initial_state(batch_size))])
 
-    def distribute(self, parts: list[np.ndarray]) -> State:
+    def distribute(self, parts: list[np.ndarray]) -> CarriedState:
         """Gives every replica its rows of a global state, which is flat."""
         count = self.strategy.num_replicas_in_sync
 
@@ -73,11 +79,13 @@ class Stepper:
                 lambda context: tf.constant(part[context.replica_id_in_sync_group * size :][:size])
             )
             local = self.strategy.experimental_local_results(values)
-            return local[0] if len(local) == 1 else values  # as `strategy.run` gives it, which a loop's variable must keep to
+            return (
+                local[0] if len(local) == 1 else values
+            )  # as `strategy.run` gives it, which a loop's variable must keep to
 
         return tf.nest.pack_sequence_as(self.task.initial_state(1), [rows(part) for part in parts])
 
-    def collect(self, state: State) -> list[np.ndarray]:
+    def collect(self, state: CarriedState) -> list[np.ndarray]:
         """The global state, flat: what `distribute` takes."""
         parts = tf.nest.flatten(state)
         return [part.numpy() for part in self._gathered(parts)] if parts else []
@@ -91,33 +99,53 @@ class Stepper:
             # the gather goes to the device of what it gathers, which an argument does not have
             return [context.all_gather(tf.identity(part), axis=0) for part in parts]
 
-        return [self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))]
+        return [
+            self.strategy.experimental_local_results(part)[0] for part in self.strategy.run(everybody, args=(parts,))
+        ]
 
-    def _loss_and_gradients(self, part: Batch, noise: NoiseTensors, scale: tf.Tensor, state: State) -> Any:
+    def _loss_and_gradients(self, part: Batch, context: ContextTensors, scale: tf.Tensor, state: CarriedState) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss, weight, state = self.task.loss(self.model, part, Noise(*noise, self._parts), state)
+            loss, weight, state = self.task.loss(self.model, part, StepContext(*context, self._parts), state)
             scaled = loss * (scale / self.task.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
         dense = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
-        return loss, weight, state, [tf.ensure_shape(gradient, variable.shape) for gradient, variable in zip(dense, self._variables)]
+        return (
+            loss,
+            weight,
+            state,
+            [tf.ensure_shape(gradient, variable.shape) for gradient, variable in zip(dense, self._variables)],
+        )
 
     def _sums(
-        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: State
-    ) -> tuple[list[tf.Tensor], State]:
+        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, part: tf.Tensor, scale: tf.Tensor, state: CarriedState
+    ) -> tuple[list[tf.Tensor], CarriedState]:
         """Loss, weight and gradients of one part of the batch, and its state after the step."""
-        noise = Noise.of(self.task.config.seed, step, part, self._parts, progress)
-        loss, weight, state, gradients = self._gradients(self._part(batch, part, self._parts), noise.tensors, scale, state)
+        context = StepContext.of(self.task.config.seed, step, part, self._parts, progress)
+        loss, weight, state, gradients = self._gradients(
+            self._part(batch, part, self._parts), context.tensors, scale, state
+        )
         return [loss, weight, *gradients], state
 
     def _accumulated(
-        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, replica: tf.Tensor, scale: tf.Tensor, state: State
-    ) -> tuple[list[tf.Tensor], State]:
-        """The same of all parts of this replica, one after the other; each sees the rows and the noise that a replica of its own would."""
+        self,
+        batch: Batch,
+        step: tf.Tensor,
+        progress: tf.Tensor,
+        replica: tf.Tensor,
+        scale: tf.Tensor,
+        state: CarriedState,
+    ) -> tuple[list[tf.Tensor], CarriedState]:
+        """The same of all parts of this replica, one after the other; each sees the rows and the noise that a replica
+        of its own would.
+        """
         flat, count = tf.nest.flatten(state), self._accumulate
         totals = [tf.zeros([]), tf.zeros([]), *(tf.zeros(variable.shape) for variable in self._variables)]
-        after = [tf.TensorArray(rows.dtype, size=count, element_shape=[rows.shape[0] // count, *rows.shape[1:]]) for rows in flat]
+        after = [
+            tf.TensorArray(rows.dtype, size=count, element_shape=[rows.shape[0] // count, *rows.shape[1:]])
+            for rows in flat
+        ]
 
         def add(index: tf.Tensor, totals: list[tf.Tensor], after: list[tf.TensorArray]) -> tuple[Any, Any, Any]:
             before = tf.nest.pack_sequence_as(state, [_rows(rows, index, count) for rows in flat])
@@ -125,12 +153,16 @@ class Stepper:
             after = [array.write(index, rows) for array, rows in zip(after, tf.nest.flatten(rest))]
             return index + 1, [total + part for total, part in zip(totals, sums)], after
 
-        _, totals, after = tf.while_loop(lambda index, *_: index < count, add, (0, totals, after), parallel_iterations=1)
+        _, totals, after = tf.while_loop(
+            lambda index, *_: index < count, add, (0, totals, after), parallel_iterations=1
+        )
         rows = [tf.ensure_shape(array.concat(), part.shape) for array, part in zip(after, flat)]
         return totals, tf.nest.pack_sequence_as(state, rows)
 
     def _summed(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The sums over all replicas, of float32 tensors, by one all-reduce of them all: many small ones wait for each other."""
+        """The sums over all replicas, of float32 tensors, by one all-reduce of them all: many small ones wait for each
+        other.
+        """
         if self.strategy.num_replicas_in_sync == 1:
             return tensors
         packed = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
@@ -138,7 +170,9 @@ class Stepper:
         pieces = tf.split(packed, [math.prod(tensor.shape) for tensor in tensors])
         return [tf.reshape(piece, tensor.shape) for piece, tensor in zip(pieces, tensors)]
 
-    def _replica_step(self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+    def _replica_step(
+        self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: CarriedState
+    ) -> tuple[tf.Tensor, CarriedState]:
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
         examples, timesteps = self.task.read_by(batch)
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
@@ -152,14 +186,20 @@ class Stepper:
         return tf.stack([loss / weight, norm, rate, examples, timesteps]), state
 
     @tf.function
-    def visit(
-        self, batches: Iterator[Any], steps: tf.Tensor, state: State, anchor: tf.Tensor, at_anchor: tf.Tensor, slope: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def inner_loop(
+        self,
+        batches: Iterator[Any],
+        steps: tf.Tensor,
+        state: CarriedState,
+        anchor: tf.Tensor,
+        at_anchor: tf.Tensor,
+        slope: tf.Tensor,
+    ) -> tuple[tf.Tensor, CarriedState]:
         """Takes `steps` training steps.
 
         Returns:
-          Loss, gradient norm, learning rate, examples and time steps of each step, [steps, 5] float32, and the task's state after the
-          last one.
+          Loss, gradient norm, learning rate, examples and time steps of each step, [steps, 5] float32, and the task's
+          state after the last one.
         """
         self.traces += 1
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=[5])
@@ -170,22 +210,31 @@ class Stepper:
             rows = rows.write(index, self.strategy.experimental_local_results(row)[0])
         return rows.stack(), state
 
-    def _replica_validation(self, batch: Batch, asked: tf.Tensor, state: State) -> tuple[dict[str, tf.Tensor], State]:
+    def _replica_validation(
+        self, batch: Batch, asked: tf.Tensor, state: CarriedState
+    ) -> tuple[dict[str, tf.Tensor], CarriedState]:
         context = tf.distribute.get_replica_context()
-        part = self._part(batch, tf.convert_to_tensor(context.replica_id_in_sync_group), self.strategy.num_replicas_in_sync)
+        part = self._part(
+            batch, tf.convert_to_tensor(context.replica_id_in_sync_group), self.strategy.num_replicas_in_sync
+        )
         sums, state = self.task.validation_sums(self.model, part, state)
         pairs = {name: tf.stack(pair) for name, pair in sums.items()}
         return context.all_reduce(tf.distribute.ReduceOp.SUM, {**pairs, ASKED: tf.identity(asked)}), state
 
     @tf.function(reduce_retracing=True)
-    def _validation_step(self, batch: Batch, asked: tf.Tensor, state: State) -> tuple[dict[str, tf.Tensor], State]:
+    def _validation_step(
+        self, batch: Batch, asked: tf.Tensor, state: CarriedState
+    ) -> tuple[dict[str, tf.Tensor], CarriedState]:
         reduced, state = self.strategy.run(self._replica_validation, args=(batch, asked, state))
         return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}, state
 
-    def validate(self, batches: tf.data.Dataset, batch_size: int, asked: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+    def validate(
+        self, batches: tf.data.Dataset, batch_size: int, asked: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
         """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64.
 
-        `asked` is looked at before every batch; as soon as it is true on any worker all give up, after the same batch, and give None.
+        `asked` is looked at before every batch; as soon as it is true on any worker all give up, after the same batch,
+        and give None.
         """
         totals: dict[str, np.ndarray] = {}
         state = self.initial_state(batch_size)

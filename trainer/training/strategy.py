@@ -23,19 +23,32 @@ def configure_devices(config: DeviceFlags) -> list[str]:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
-    wanted = config.devices_per_worker
+    requested = config.devices_per_worker
     if gpus:
-        if wanted > len(gpus):
+        if requested > len(gpus):
             raise ConfigError(
-                [Problem("devices_per_worker", wanted, f"is more than the {len(gpus)} GPUs of this host", f"use {len(gpus)}")]
+                [
+                    Problem(
+                        "devices_per_worker",
+                        requested,
+                        f"is more than the {len(gpus)} GPUs of this host",
+                        f"use {len(gpus)}",
+                    )
+                ]
             )
         for gpu in gpus:
             with contextlib.suppress(RuntimeError):  # already initialised: a second run in one process (tests)
                 tf.config.experimental.set_memory_growth(gpu, True)
-        return [f"/gpu:{i}" for i in range(wanted or (1 if config.strategy == "one_device" else len(gpus)))]
+        return [f"/gpu:{i}" for i in range(requested or (1 if config.strategy == "one_device" else len(gpus)))]
     if config.kernel == "cudnn":
-        raise ConfigError([Problem("kernel", config.kernel, "needs a GPU, and TensorFlow finds none on this host", "use --kernel=auto")])
-    count = max(wanted, 1)
+        raise ConfigError(
+            [
+                Problem(
+                    "kernel", config.kernel, "needs a GPU, and TensorFlow finds none on this host", "use --kernel=auto"
+                )
+            ]
+        )
+    count = max(requested, 1)
     cpu = tf.config.list_physical_devices("CPU")[0]
     made = tf.config.get_logical_device_configuration(cpu)
     if count > 1 and (made is None or len(made) < count):
@@ -43,7 +56,7 @@ def configure_devices(config: DeviceFlags) -> list[str]:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
             raise ConfigError(
-                [Problem("devices_per_worker", wanted, f"came too late ({error})", "set it before TensorFlow runs")]
+                [Problem("devices_per_worker", requested, f"came too late ({error})", "set it before TensorFlow runs")]
             ) from None
     return [f"/cpu:{i}" for i in range(count)]
 
@@ -51,8 +64,8 @@ def configure_devices(config: DeviceFlags) -> list[str]:
 def make_strategy(config: DeviceFlags, devices: list[str], cluster: Cluster | None = None) -> tf.distribute.Strategy:
     """The strategy over `devices`, of every worker of a cluster where there is one.
 
-    `MultiWorkerMirroredStrategy` on a cluster, `MirroredStrategy` for several devices or where it is asked for, else `OneDeviceStrategy`.
-    With a cluster it returns when all workers have come, and must be called before any op has run.
+    `MultiWorkerMirroredStrategy` on a cluster, `MirroredStrategy` for several devices or where it is asked for, else
+    `OneDeviceStrategy`. With a cluster it returns when all workers have come, and must be called before any op has run.
     """
     if cluster is not None:
         return _multi_worker(devices, cluster)
@@ -71,8 +84,8 @@ def _cross_device_ops(devices: list[str]) -> tf.distribute.CrossDeviceOps:
 def _multi_worker(devices: list[str], cluster: Cluster) -> tf.distribute.Strategy:
     """NCCL between GPUs, a ring over gRPC between CPUs.
 
-    Without `timeout_seconds`: TensorFlow 2.21 starts a thread for every collective that has a time-out, which sleeps until the time-out is
-    over even if the collective took a millisecond. The supervisor sees a silent peer without it.
+    Without `timeout_seconds`: TensorFlow 2.21 starts a thread for every collective that has a time-out, which sleeps
+    until the time-out is over even if the collective took a millisecond. The supervisor sees a silent peer without it.
     """
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
@@ -95,13 +108,15 @@ def _on_gpus(devices: list[str]) -> bool:
 
 
 def check_batch(config: TrainConfig, rows: tuple[int, ...], replicas: int) -> None:
-    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over all that share it."""
+    """Raises ConfigError where a global batch, which may have any of `rows`, cannot be split evenly over all that share
+    it.
+    """
     size = config.budget.batch_size
     parts, what = batch_shares(config, replicas)
     odd = [count for count in rows if count % parts]
     if odd and rows != (size,):
-        told = f"gives batches of {odd[0]} rows, which cannot be split over {parts} {what}"
-        raise ConfigError([next(group for group in config.task_groups if group.rows_from_data).rows_problem(told)])
+        reason = f"gives batches of {odd[0]} rows, which cannot be split over {parts} {what}"
+        raise ConfigError([next(group for group in config.task_groups if group.rows_from_data).rows_problem(reason)])
     if odd:
         raise ConfigError([batch_problem(size, parts, what)])
 

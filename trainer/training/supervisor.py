@@ -1,10 +1,10 @@
 """A watchdog outside the interpreter: the command's first process stays small and watches the one that trains.
 
-A worker can hang where no Python runs: in the strategy's constructor while a peer never comes, in a collective while a peer is frozen,
-in a call that holds the interpreter's lock. A thread cannot end that, and a helper that kills the trainer cannot choose its exit code.
-So the process that was started forks before TensorFlow is imported: the child trains and gives signs of life through a pipe, the parent
-passes signals and the exit code on, and after too long a silence kills the child and leaves with 75. The child dies with its parent
-(PR_SET_PDEATHSIG, Linux), whatever ends it.
+A worker can hang where no Python runs: in the strategy's constructor while a peer never comes, in a collective while a
+peer is frozen, in a call that holds the interpreter's lock. A thread cannot end that, and a helper that kills the
+trainer cannot choose its exit code. So the process that was started forks before TensorFlow is imported: the child
+trains and gives signs of life through a pipe, the parent passes signals and the exit code on, and after too long a
+silence kills the child and leaves with 75. The child dies with its parent (PR_SET_PDEATHSIG, Linux), whatever ends it.
 
 To freeze or kill the trainer itself in a test, aim at the child (`/proc/PID/task/PID/children`).
 """
@@ -56,8 +56,8 @@ class Heartbeat:
 def supervise(peer_timeout_seconds: float, grace_seconds: float) -> Heartbeat:
     """Forks. Returns in the child; the parent watches it and ends with its exit code.
 
-    Call it before threads are started. A child killed by a signal gives 128 plus the signal's number; one that was silent for
-    `peer_timeout_seconds`, or had not left `grace_seconds` after SIGTERM, is killed and gives 75.
+    Call it before threads are started. A child killed by a signal gives 128 plus the signal's number; one that was
+    silent for `peer_timeout_seconds`, or had not left `grace_seconds` after SIGTERM, is killed and gives 75.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -105,7 +105,9 @@ class _Watch:
             self._read_signs()
             if info is not None and info.si_signo == signal.SIGTERM:
                 if not self._begun or self._stop_by is not None:
-                    return self._kill("asked to stop, and nothing to save" if not self._begun else "asked to stop a second time")
+                    return self._kill(
+                        "asked to stop, and nothing to save" if not self._begun else "asked to stop a second time"
+                    )
                 self._stop_by = time.monotonic() + self._grace + MARGIN_SECONDS
                 os.kill(self._child, signal.SIGTERM)
             elif info is not None and info.si_signo == signal.SIGINT:
@@ -140,7 +142,8 @@ class _Watch:
         time.sleep(POLL_SECONDS)
         what = "training" if self._begun else "starting (waiting for its peers, most likely)"
         return self._kill(
-            f"silent for {self._timeout:g} s (--peer_timeout_seconds) while {what}; a peer hangs or is missing, or this one does"
+            f"silent for {self._timeout:g} s (--peer_timeout_seconds) while {what}; a peer hangs or is missing, or "
+            "this one does"
         )
 
     def _kill(self, why: str) -> int:

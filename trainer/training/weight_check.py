@@ -28,8 +28,10 @@ class WeightCheck:
         odd = np.flatnonzero((sums != sums[0]).any(axis=1))
         if odd.size:
             raise ReplicaError(
-                f"the weights of replica {odd[0]} differ from those of replica 0 at step {step} (checksums {_hex(sums[odd[0]])}"
-                f" and {_hex(sums[0])}), so nothing was saved; check that all workers run the same software and have sound memory"
+                f"the weights of replica {odd[0]} differ from those of replica 0 at step {step} (checksums "
+                f"{_hex(sums[odd[0]])}"
+                f" and {_hex(sums[0])}), so nothing was saved; check that all workers run the same software and have "
+                "sound memory"
             )
 
     def checksums(self) -> np.ndarray:
@@ -46,12 +48,16 @@ class WeightCheck:
         for variable in self._variables:
             total = total * 1_000_003 + checksum(tf.convert_to_tensor(variable))
         halves = tf.stack([tf.bitwise.right_shift(total, 32), tf.bitwise.bitwise_and(total, 0xFFFFFFFF)])
-        own = tf.one_hot(context.replica_id_in_sync_group, self._strategy.num_replicas_in_sync, dtype=tf.float64)[:, None]
+        own = tf.one_hot(context.replica_id_in_sync_group, self._strategy.num_replicas_in_sync, dtype=tf.float64)[
+            :, None
+        ]
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own * tf.cast(halves, tf.float64))
 
 
 def checksum(values: tf.Tensor) -> tf.Tensor:
-    """64 bits that change with any one element: the bits of `values` (float32) times odd numbers, added up modulo 2^64."""
+    """64 bits that change with any one element: the bits of `values` (float32) times odd numbers, added up modulo
+    2^64.
+    """
     bits = tf.cast(tf.bitcast(tf.reshape(values, [-1]), tf.int32), tf.int64)
     return tf.reduce_sum(bits * (2 * tf.range(tf.size(bits, tf.int64)) + 1))
 

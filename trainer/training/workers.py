@@ -9,7 +9,9 @@ from trainer.training.cluster import Cluster
 
 
 class Workers:
-    """The workers under a strategy: `count` of them, this one has `index`. Every method is called by all of them, in the same order."""
+    """The workers under a strategy: `count` of them, this one has `index`. Every method is called by all of them, in
+    the same order.
+    """
 
     def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None):
         self._strategy = strategy
@@ -21,7 +23,9 @@ class Workers:
         return self.index == 0
 
     def exchange(self, *values: float) -> np.ndarray:
-        """Gives everybody what everybody told, [workers, values] float64; row 0 is the chief's. Returns when all have called it."""
+        """Gives everybody what everybody told, [workers, values] float64; row 0 is the chief's. Returns when all have
+        called it.
+        """
         if self.count == 1:
             return np.asarray([values], np.float64)
         rows = np.zeros([self.count, len(values)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from majority.facts import MajorityFacts
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.preparation import Plan
+from trainer.dataset.preparation import DatasetPlan
 from trainer.dataset.schema import Feature, Manifest
 from trainer.dataset.shards import RecordList
 from trainer.dataset.split_borders import split_borders
@@ -13,7 +13,11 @@ from trainer.errors import DataError
 
 
 def find_sources(config):
-    return {split: "".join(Path(path).read_text() for path in paths).split() for split, paths in find_split_files(config).items() if paths}
+    return {
+        split: "".join(Path(path).read_text() for path in paths).split()
+        for split, paths in find_split_files(config).items()
+        if paths
+    }
 
 
 def plan(sources, config, parts):
@@ -22,8 +26,11 @@ def plan(sources, config, parts):
     borders = split_borders(len(sources["train"]), config.splits, "--input", "lines", sources.keys() - {"train"})
     splits = {**sources, **{split: sources["train"][slice(*border)] for split, border in borders.items()}}
     records = {split: [{"bits": bytes(map(int, line))} for line in lines] for split, lines in splits.items()}
-    shards = {split: [RecordList(own[n :: config.num_shards]) for n in range(config.num_shards)] for split, own in records.items()}
-    return Plan(shards, partial(_describe, len(splits["train"][0])), lambda directory: None)
+    shards = {
+        split: [RecordList(own[n :: config.num_shards]) for n in range(config.num_shards)]
+        for split, own in records.items()
+    }
+    return DatasetPlan(shards, partial(_describe, len(splits["train"][0])), lambda directory: None)
 
 
 def _describe(bits, name, splits, counts):

@@ -20,8 +20,8 @@ class Majority(Model):
         self._stack = RecurrentStack.of(config.model, dtype, kernel=config.device.kernel)
         self._output = keras.layers.Dense(1, name="output")
 
-    def call(self, batch, noise=None):  # bits: [B, T] int32 -> logits: [B] float32
-        outputs, _ = self._stack.run(tf.cast(batch["bits"], tf.float32)[..., None], noise=noise)
+    def call(self, batch, context=None):  # bits: [B, T] int32 -> logits: [B] float32
+        outputs, _ = self._stack.run(tf.cast(batch["bits"], tf.float32)[..., None], context=context)
         return self._output(outputs[:, -1])[:, 0]
 
 
@@ -34,7 +34,10 @@ class MajorityTask(Task):
         return rows, rows * self.manifest.facts.bits
 
     def signature(self, batch_size):
-        return {"bits": tf.TensorSpec([batch_size, self.manifest.facts.bits], tf.int32), "weight": tf.TensorSpec([batch_size], tf.float32)}
+        return {
+            "bits": tf.TensorSpec([batch_size, self.manifest.facts.bits], tf.int32),
+            "weight": tf.TensorSpec([batch_size], tf.float32),
+        }
 
     def _cut(self, split):
         paths = check_files(self.config.data_dir, self.manifest, (split,))
@@ -46,23 +49,27 @@ class MajorityTask(Task):
 
     def training_batches(self, first_step, total_examples):
         size, count = self.config.budget.batch_size, self.examples_per_epoch
-        return shuffled_batches(self._cut("train"), count, self.signature(size), size, first_step, self.config.seed, total_examples)
+        return shuffled_batches(
+            self._cut("train"), count, self.signature(size), size, first_step, self.config.seed, total_examples
+        )
 
     def evaluation_batches(self, split, batch_size):
-        return batches_in_order(self._cut(split), self.manifest.splits[split].records, self.signature(batch_size), batch_size)
+        return batches_in_order(
+            self._cut(split), self.manifest.splits[split].records, self.signature(batch_size), batch_size
+        )
 
     def build_model(self, dtype):
         return Majority(self.config, dtype)
 
-    def validation_sums(self, model, batch, state, noise=None):
+    def validation_sums(self, model, batch, state, context=None):
         labels, weight = tf.reduce_sum(batch["bits"], axis=1) * 2 > self.manifest.facts.bits, batch["weight"]
-        logits = model(batch, noise=noise)
+        logits = model(batch, context=context)
         each = {"nats": tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)}
         each |= {"accuracy": tf.cast(labels == (logits > 0), tf.float32), "frequency": tf.cast(labels, tf.float32)}
         return {name: (tf.reduce_sum(value * weight), tf.reduce_sum(weight)) for name, value in each.items()}, state
 
-    def loss(self, model, batch, noise, state):
-        return *self.validation_sums(model, batch, state, noise)[0]["nats"], state
+    def loss(self, model, batch, context, state):
+        return *self.validation_sums(model, batch, state, context)[0]["nats"], state
 
     def evaluate(self, model, config):
         metrics = self.means(model, config.split, config.batch_size)

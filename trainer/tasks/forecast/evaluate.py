@@ -1,4 +1,6 @@
-"""The evaluation of a forecaster: of a whole split, or a backtest, for which each origin may know the rows before it alone."""
+"""The evaluation of a forecaster: of a whole split, or a backtest, for which each origin may know the rows before it
+alone.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,16 @@ from trainer.config.trained_model import EvaluateConfig
 from trainer.errors import DataError
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.forecast.data import series_store
-from trainer.tasks.forecast.evaluation.backtest import Fitted, Origin, backtest, backtest_section, numbers_of, rolling_origins
+from trainer.tasks.forecast.evaluation.backtest import (
+    Fitted,
+    Origin,
+    backtest,
+    backtest_section,
+    numbers_of,
+    rolling_origins,
+)
 from trainer.tasks.forecast.evaluation.report import calibration_section, headline, horizon_section, series_section
+from trainer.tasks.forecast.evaluation.scoring import season_facts
 from trainer.tasks.forecast.flags import BacktestFlags, CalibrationFlags
 from trainer.tasks.forecast.task import ForecastTask
 from trainer.tasks.task import Batch, Refit
@@ -25,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 
 def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series_store.GroupSeries]:
-    """The data as it was at an origin of `split`: rows end there, the last of them are the validation split, as many as before.
+    """The data as it was at an origin of `split`: rows end there, the last of them are the validation split, as many as
+    before.
 
     Values stay standardised by the training rows of the dataset, which lie before every origin.
 
@@ -42,12 +53,17 @@ def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series
         border = end - (last - first)
         if border <= 0:
             raise DataError(f"{group.name} has no row to train on before {origin.label}; use fewer --windows")
-        groups.append(series_store.cut(group, end, {"train": (0, border)} | ({"validation": (border, end)} if last > first else {})))
+        groups.append(
+            series_store.cut(
+                group, end, {"train": (0, border)} | ({"validation": (border, end)} if last > first else {})
+            )
+        )
     return groups
 
 
 def run(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit) -> Evaluation:
-    """Scores a split, or forecasts from rolling origins at its end where `--backtest` says so; `refit` trains such a task anew.
+    """Scores a split, or forecasts from rolling origins at its end where `--backtest` says so; `refit` trains such a
+    task anew.
 
     Raises:
       ConfigError: so many origins do not fit into the split.
@@ -58,11 +74,13 @@ def run(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: R
     return backtest_evaluation(task, model, config, refit if flags.refit else None)
 
 
-def backtest_evaluation(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None) -> Evaluation:
+def backtest_evaluation(
+    task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None
+) -> Evaluation:
     """Forecasts `--windows` windows of the split; `refit` trains anew for each, None takes `model` for all.
 
-    Intervals are calibrated as `--conformal` says, with what is over before an origin or with the validation split; of a model that
-    is trained anew, this is its own.
+    Intervals are calibrated as `--conformal` says, with what is over before an origin or with the validation split; of
+    a model that is trained anew, this is its own.
 
     Raises:
       ConfigError: so many origins do not fit into the split.
@@ -70,13 +88,15 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
     facts, rolling, conformal = task.facts, config.of(BacktestFlags), config.of(CalibrationFlags).conformal
     assert rolling.windows is not None
     shape, split = task.shape, config.split
-    segments, windows = task.segments(split, task.joint), task.windows(split)
+    segments, windows = task.segments(split, task.multivariate), task.windows(split)
     scale = task.scale()
-    origins = rolling_origins(task.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride)
+    origins = rolling_origins(
+        task.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride
+    )
 
-    rivals = task.rivals(split)
-    readout, adjust = task.calibrated(model, conformal, split) if refit is None else (task.readout, None)
-    unchanged = Fitted(task.predictor(model, readout), rivals, adjust)
+    baselines = task.baselines(split)
+    generator, adjust = task.calibrated(model, conformal, split) if refit is None else (task.generator, None)
+    unchanged = Fitted(task.predictor(model, generator), baselines, adjust)
 
     def fit(origin: Origin) -> Fitted:
         if refit is None:
@@ -84,8 +104,8 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
         logger.info("training on what is before %s", origin.label)
         make = functools.partial(ForecastTask, groups=groups_before(task, split, origin))
         own, trained = make(task.config, task.manifest), refit(make)
-        readout = dataclasses.replace(own.readout, conformal=own.conformal_now(trained, conformal))
-        return Fitted(own.predictor(trained, readout), dataclasses.replace(rivals, points=own.baselines()))
+        generator = dataclasses.replace(own.generator, conformal=own.conformal_now(trained, conformal))
+        return Fitted(own.predictor(trained, generator), dataclasses.replace(baselines, points=own.point_baselines()))
 
     def batches(origin: Origin) -> Iterator[tuple[np.ndarray, Batch]]:
         numbers = numbers_of(segments, shape.lookback, shape.horizon, origin)
@@ -107,4 +127,8 @@ def backtest_evaluation(task: ForecastTask, model: keras.Model, config: Evaluate
         ]
         return [section for section in found if section is not None]
 
-    return Evaluation({"count": count, **scores}, headline(task.distribution is not None, "windows at rolling origins"), sections)
+    return Evaluation(
+        {"count": count, "season": season_facts(facts.interval), **scores},
+        headline(task.distribution is not None, "windows at rolling origins"),
+        sections,
+    )

@@ -12,7 +12,9 @@ from trainer.tasks.forecast.data.intervals import Interval, describe
 
 @dataclass(frozen=True)
 class KnownColumn:
-    """A column of numbers that is known for the future too; mean and standard deviation are those of all training rows."""
+    """A column of numbers that is known for the future too; mean and standard deviation are those of all training
+    rows.
+    """
 
     name: str
     mean: float
@@ -21,7 +23,9 @@ class KnownColumn:
 
 @dataclass(frozen=True)
 class StaticColumn:
-    """A column with one text a group: a number, standardised over the training groups, or one of `categories` where there are any."""
+    """A column with one text a group: a number, standardised over the training groups, or one of `categories` where
+    there are any.
+    """
 
     name: str
     categories: tuple[str, ...]
@@ -33,8 +37,9 @@ class StaticColumn:
 class SeriesGroup:
     """One source file: series that share a time axis.
 
-    Rows are numbered from 0 in time order; rows that the source lacks (a gap in the dates) are there, as missing values.
-    `mean` and `std` are those of the training rows, one a column; `std` is 1 where a column is constant or never observed there.
+    Rows are numbered from 0 in time order; rows that the source lacks (a gap in the dates) are there, as missing
+    values. `mean` and `std` are those of the training rows, one a column; `std` is 1 where a column is constant or
+    never observed there.
     """
 
     name: str
@@ -64,7 +69,11 @@ class SeriesFacts(Facts):
 
     @property
     def needed_features(self) -> set[str]:
-        return {"group", "start", "values", "observed"} | ({"time"} if self.interval else set()) | ({"known"} if self.known else set())
+        return (
+            {"group", "start", "values", "observed"}
+            | ({"time"} if self.interval else set())
+            | ({"known"} if self.known else set())
+        )
 
     @property
     def fingerprint_parts(self) -> list[str]:
@@ -94,7 +103,11 @@ class SeriesFacts(Facts):
         if (len(group.mean), len(group.std)) != (width, width) or min(group.std) <= 0:
             raise ValueError(f"the statistics of {group.name!r} do not fit")
         ends = [0, *(end for _, end in sorted(group.splits.values()))]
-        if sorted(ends) != ends or ends[-1] > group.rows or [first for first, _ in sorted(group.splits.values())] != ends[:-1]:
+        if (
+            sorted(ends) != ends
+            or ends[-1] > group.rows
+            or [first for first, _ in sorted(group.splits.values())] != ends[:-1]
+        ):
             raise ValueError(f"the splits of {group.name!r} do not follow one another")
 
     def difference(self, other: Facts) -> str | None:
@@ -103,11 +116,15 @@ class SeriesFacts(Facts):
         return None
 
     def described(self) -> dict[str, str]:
-        told = {"interval": describe(self.interval), "groups": f"{len(self.groups):,}", "columns": ", ".join(self.columns)}
+        values = {
+            "interval": describe(self.interval),
+            "groups": f"{len(self.groups):,}",
+            "columns": ", ".join(self.columns),
+        }
         for split in (split for split in SPLITS if split in self.split_names):
             ranges = [group.splits[split] for group in self.groups if split in group.splits]
-            told[split] = f"{sum(end - first for first, end in ranges):,} rows"
-        return told
+            values[split] = f"{sum(end - first for first, end in ranges):,} rows"
+        return values
 
 
 FACTS = SeriesFacts

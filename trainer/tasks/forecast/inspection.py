@@ -44,7 +44,9 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             split: str = split,
         ) -> None:
             group = record["group"][0]
-            values, there = (inspection.array(record, name, manifest).reshape(-1, shape[1]) for name in ("values", "observed"))
+            values, there = (
+                inspection.array(record, name, manifest).reshape(-1, shape[1]) for name in ("values", "observed")
+            )
             if not 0 <= group < shape[0] or values.shape != there.shape:
                 raise ValueError("its group or its shape is none of the dataset's")
             expected = facts.groups[group].splits[split][0] + int(rows[group])
@@ -52,7 +54,7 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
                 raise ValueError(f"it begins with row {record['start'][0]} where row {expected} should be")
             there = there.astype(bool)
             if not np.isfinite(values[there]).all():
-                raise ValueError("a value that is marked as observed is no finite number")
+                raise ValueError("a value that is marked as observed is not a finite number")
             low[group] = np.minimum(low[group], np.where(there, values, np.inf).min(axis=0, initial=np.inf))
             high[group] = np.maximum(high[group], np.where(there, values, -np.inf).max(axis=0, initial=-np.inf))
             observed[group] += there.sum(axis=0)
@@ -69,12 +71,18 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             "rows_a_group": inspection.distribution(np.array([end - start for start, end in ranges])),
         }  # fmt: skip
         shown[split] = first
-    series = [_series(facts, group, column, low, high, observed) for group in range(shape[0]) for column in range(shape[1])]
+    series = [
+        _series(facts, group, column, low, high, observed) for group in range(shape[0]) for column in range(shape[1])
+    ]
     return {"splits": splits, "interval": intervals.describe(facts.interval), "series": series, "examples": shown}
 
 
-def _series(facts: SeriesFacts, group: int, column: int, low: np.ndarray, high: np.ndarray, observed: np.ndarray) -> dict[str, Any]:
-    """One series: mean and std are the training rows', the others those of all splits; None where nothing was observed."""
+def _series(
+    facts: SeriesFacts, group: int, column: int, low: np.ndarray, high: np.ndarray, observed: np.ndarray
+) -> dict[str, Any]:
+    """One series: mean and std are the training rows', the others those of all splits; None where nothing was
+    observed.
+    """
     own, some = facts.groups[group], bool(observed[group, column])
     return {
         "group": own.name, "column": facts.columns[column], "mean": own.mean[column], "std": own.std[column],

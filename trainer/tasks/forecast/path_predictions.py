@@ -30,20 +30,24 @@ def check(config: PredictConfig, contract: dict[str, Any]) -> None:
     """Raises ConfigError for flags of sampling that go with no path, or with a model that draws none."""
     num_samples = config.of(ForecastPredictFlags).num_samples
     if num_samples and not contract["levels"]:
-        told = "needs a probabilistic model, this one forecasts single values"
-        raise ConfigError([Problem("num_samples", num_samples, told, "train one with --output=quantiles")])
+        reason = "needs a probabilistic model, this one forecasts single values"
+        raise ConfigError([Problem("num_samples", num_samples, reason, "train one with --output=quantiles")])
     if num_samples:
         check_limit(contract, "num_samples", num_samples)
     if config.seed and not num_samples:
-        raise ConfigError([Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")])
+        raise ConfigError(
+            [Problem("seed", config.seed, "has no effect without --num_samples", "add --num_samples, or leave it out")]
+        )
 
 
-def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig) -> Iterator[SamplePaths]:
+def sample_paths(
+    model: Any, contract: dict[str, Any], paths: list[str], config: PredictConfig
+) -> Iterator[SamplePaths]:
     """Draws `--num_samples` paths of what follows the last row of every file, in order; holds those of one batch.
 
     Raises:
       DataError: a file does not fit the model.
-      TrainerError: a path is no number.
+      TrainerError: a path is not a number.
     """
     count = 0
     for part, inputs in requests(contract, paths, rows_at_once(config.batch_size, contract)):
@@ -56,15 +60,19 @@ def sample_paths(model: Any, contract: dict[str, Any], paths: list[str], config:
         count += len(part)
 
 
-def write_paths(paths: Iterable[SamplePaths], output: str, several: bool, told: Callable[[str], str] = str) -> int:
-    """Writes all paths to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
+def write_paths(
+    paths: Iterable[SamplePaths], output: str, several: bool, to_addresses: Callable[[str], str] = str
+) -> int:
+    """Writes all paths to one CSV file, which appears whole, and gives its number of rows; `to_addresses` gives a file
+    the name it has there.
 
-    Columns: `file` where there are `several`, `sample` from 1, `date` (or `step` from 1 without dates), then one a series.
+    Columns: `file` where there are `several`, `sample` from 1, `date` (or `step` from 1 without dates), then one a
+    series.
     """
     paths = iter(paths)
     first = next(paths)
     blocks = (
-        (({"file": told(one.history.source)} if several else {}) | {"sample": number}, one.times, values)
+        (({"file": to_addresses(one.history.source)} if several else {}) | {"sample": number}, one.times, values)
         for one in itertools.chain([first], paths)
         for number, values in enumerate(one.values, 1)
     )

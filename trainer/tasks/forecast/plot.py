@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks.forecast.model.quantile_levels import pairs
 
 if TYPE_CHECKING:
@@ -20,20 +20,25 @@ BAND_ALPHA = 0.4
 
 
 def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
-    """Writes a PNG, which appears whole, with one panel a series (the first `MOST_PANELS`): the end of the history, then the forecast.
+    """Writes a PNG, which appears whole, with one panel a series (the first `MOST_PANELS`): the end of the history,
+    then the forecast.
 
-    The legend stands above the panels. Of a probabilistic model, bands between the quantiles that belong together lie behind the median,
-    the widest palest.
+    The legend stands above the panels. Of a probabilistic model, bands between the quantiles that belong together lie
+    behind the median, the widest palest.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [(forecast, column) for forecast in forecasts for column in range(len(forecast.history.columns))][:MOST_PANELS]
+    panels = [(forecast, column) for forecast in forecasts for column in range(len(forecast.history.columns))][
+        :MOST_PANELS
+    ]
     columns = 1 if len(panels) < 4 else 2
     rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(6.5 * columns + 1, 2.2 * rows + 0.6), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(6.5 * columns + 1, 2.2 * rows + 0.6), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     several = len({forecast.history.source for forecast, _ in panels}) > 1
@@ -44,7 +49,7 @@ def plot(forecasts: list[Forecast], lookback: int, output: str) -> None:
         short = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
         axis.set_title(short, loc="left", fontsize=10, parse_math=False)  # a name may hold $
     figure.legend(*_legend(axes.flat[0], forecasts[0]), loc="outside upper left", ncols=3, fontsize=8, frameon=False)
-    with whole_file(output) as temporary:
+    with atomic_file(output) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     pyplot.close(figure)
 
@@ -86,7 +91,10 @@ def _legend(axis: Any, forecast: Forecast) -> tuple[list[Any], list[str]]:
     handles, labels = axis.get_legend_handles_labels()
     if forecast.quantiles is not None and (bounds := pairs(forecast.levels)):
         shares = (f"{100 * (forecast.levels[high] - forecast.levels[low]):.3g}%" for low, high in bounds)
-        return [*handles, Patch(color=AHEAD, alpha=BAND_ALPHA, linewidth=0)], [*labels, f"intervals of {', '.join(shares)}"]
+        return [*handles, Patch(color=AHEAD, alpha=BAND_ALPHA, linewidth=0)], [
+            *labels,
+            f"intervals of {', '.join(shares)}",
+        ]
     return handles, labels
 
 
@@ -104,7 +112,9 @@ def _bands(axis: Any, forecast: Forecast, column: int, x: np.ndarray, step: Any)
     for low, high in bounds:
         edges = [forecast.quantiles[:, column, level] for level in (low, high)]
         if len(x) == 1:
-            axis.fill_between([x[0] - step / 4, x[0] + step / 4], *(np.repeat(edge, 2) for edge in edges), **_shade(len(bounds)))
+            axis.fill_between(
+                [x[0] - step / 4, x[0] + step / 4], *(np.repeat(edge, 2) for edge in edges), **_shade(len(bounds))
+            )
         else:
             axis.fill_between(x, *edges, **_shade(len(bounds)))
 

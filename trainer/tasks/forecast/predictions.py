@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import DataError, TrainerError
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks.forecast.data.csv_series import KnownValues, RawSeries, read_csv
 from trainer.tasks.forecast.data.intervals import Interval, advance, format_time
 from trainer.tasks.requests import ask, rows_at_once
@@ -35,26 +35,28 @@ class Forecast:
 def read_history(path: str, contract: dict[str, Any]) -> RawSeries:
     """Reads one file and puts its columns into the model's order; other columns are left out.
 
-    Where the model reads columns that are known for the future, the history ends with the last row that has a value to go on from, and
-    `known` goes on for the horizon.
+    Where the model reads columns that are known for the future, the history ends with the last row that has a value to
+    go on from, and `known` goes on for the horizon.
 
     Raises:
       DataError: columns, dates or rows that the model needs are missing.
     """
     interval = Interval(**contract["interval"]) if contract["interval"] else None
     dates = "auto" if interval else "none"
-    series = read_csv(path, dates, interval, contract["known_columns"], contract["static_columns"])
-    wanted = contract["columns"]
-    if missing := [column for column in wanted if column not in series.columns]:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}; the model forecasts {', '.join(wanted)}")
+    series = read_csv(path, dates, interval, contract["known_columns"], contract["static_covariates"])
+    requested = contract["columns"]
+    if missing := [column for column in requested if column not in series.columns]:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; the model forecasts {', '.join(requested)}")
     if contract["needs_times"] and series.times is None:
         raise DataError(f"{path} has no dates, the model reads them; put a date column first")
-    order = [series.columns.index(column) for column in wanted]
-    series = dataclasses.replace(series, columns=tuple(wanted), values=series.values[:, order])
+    order = [series.columns.index(column) for column in requested]
+    series = dataclasses.replace(series, columns=tuple(requested), values=series.values[:, order])
     if series.known is not None:
         series = _up_to_now(series, series.known, contract["horizon"])
     if len(series.values) < contract["lookback"]:
-        raise DataError(f"{path} has {len(series.values)} rows, the model looks back {contract['lookback']}; give more history")
+        raise DataError(
+            f"{path} has {len(series.values)} rows, the model looks back {contract['lookback']}; give more history"
+        )
     return series
 
 
@@ -64,9 +66,12 @@ def _up_to_now(series: RawSeries, known: KnownValues, horizon: int) -> RawSeries
     now = int(with_values[-1]) + 1 if len(with_values) else 0
     ahead = known.values[now : now + horizon]
     if len(ahead) < horizon or np.isnan(ahead).any():
-        told = f"has {len(ahead)}" if len(ahead) < horizon else f"has gaps in the {horizon}"
+        reason = f"has {len(ahead)}" if len(ahead) < horizon else f"has gaps in the {horizon}"
         names = ", ".join(known.columns)
-        raise DataError(f"{series.source} {told} rows of {names} after its last value, the model needs {horizon}; add those of the future")
+        raise DataError(
+            f"{series.source} {reason} rows of {names} after its last value, the model needs {horizon}; add those of "
+            "the future"
+        )
     times = None if series.times is None else series.times[:now]
     known = KnownValues(known.columns, known.values[: now + horizon])
     return dataclasses.replace(series, values=series.values[:now], times=times, known=known)
@@ -74,10 +79,10 @@ def _up_to_now(series: RawSeries, known: KnownValues, horizon: int) -> RawSeries
 
 def _check_static(series: RawSeries, group: str, contract: dict[str, Any]) -> None:
     """Raises DataError where a file tells other static columns than those that its group was trained with."""
-    for name, trained in zip(contract["static_columns"], contract["static"].get(group, ())):
+    for name, trained in zip(contract["static_covariates"], contract["static"].get(group, ())):
         if series.static[name] != trained:
-            told = f"{series.source} has {name} {series.static[name]!r}, its group was trained with {trained!r}"
-            raise DataError(f"{told}; correct the column, or train again")
+            reason = f"{series.source} has {name} {series.static[name]!r}, its group was trained with {trained!r}"
+            raise DataError(f"{reason}; correct the column, or train again")
 
 
 def group_index(path: str, contract: dict[str, Any]) -> int:
@@ -95,7 +100,7 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
 
     Raises:
       DataError: a file does not fit the model.
-      TrainerError: a forecast is no number.
+      TrainerError: a forecast is not a number.
     """
     for part, inputs in requests(contract, paths, rows_at_once(batch_size, contract)):
         for series, own in answers(model, contract, "serving_default", part, inputs):
@@ -103,7 +108,9 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
             yield Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"]))
 
 
-def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Iterator[tuple[list[RawSeries], dict[str, np.ndarray]]]:
+def requests(
+    contract: dict[str, Any], paths: list[str], batch_size: int
+) -> Iterator[tuple[list[RawSeries], dict[str, np.ndarray]]]:
     """The files' histories, so many at once, and the inputs of `serving_default` that they make.
 
     Raises:
@@ -115,7 +122,9 @@ def requests(contract: dict[str, Any], paths: list[str], batch_size: int) -> Ite
         part = [read_history(path, contract) for path in paths[first : first + batch_size]]
         for series, group in zip(part, groups[first:]):
             _check_static(series, contract["groups"][group], contract)
-        inputs: dict[str, np.ndarray] = {"values": np.stack([series.values[-lookback:] for series in part]).astype(np.float32)}
+        inputs: dict[str, np.ndarray] = {
+            "values": np.stack([series.values[-lookback:] for series in part]).astype(np.float32)
+        }
         if contract["needs_times"]:
             inputs["times"] = np.stack([series.times[-lookback:] for series in part if series.times is not None])
         if contract["known_columns"]:
@@ -132,13 +141,15 @@ def answers(
     """What a signature gives, for each history of a request.
 
     Raises:
-      TrainerError: it is no number.
+      TrainerError: it is not a number.
     """
     outputs = ask(model, signature, contract, inputs)
     for row, series in enumerate(part):
         own = {name: value[row] for name, value in outputs.items()}
         if not all(np.isfinite(value).all() for value in own.values()):
-            raise TrainerError(f"the forecast for {series.source} is no number; check its last rows for extreme values")
+            raise TrainerError(
+                f"the forecast for {series.source} is not a number; check its last rows for extreme values"
+            )
         yield series, own
 
 
@@ -149,28 +160,35 @@ def future_times(series: RawSeries, horizon: int) -> np.ndarray | None:
     return advance(int(series.times[-1]), horizon, series.interval)
 
 
-def write_csv(forecasts: Iterable[Forecast], output: str, several: bool, told: Callable[[str], str] = str) -> int:
-    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows; `told` gives a file the name it has there.
+def write_csv(
+    forecasts: Iterable[Forecast], output: str, several: bool, to_addresses: Callable[[str], str] = str
+) -> int:
+    """Writes all forecasts to one CSV file, which appears whole, and gives its number of rows; `to_addresses` gives a
+    file the name it has there.
 
-    Columns: `file` where there are `several`, `date` (or `step` from 1 without dates), then one a series; of a probabilistic model the
-    median stands there, and behind it `NAME_q0.1` and so on for every level.
+    Columns: `file` where there are `several`, `date` (or `step` from 1 without dates), then one a series; of a
+    probabilistic model the median stands there, and behind it `NAME_q0.1` and so on for every level.
     """
     forecasts = iter(forecasts)
     first = next(forecasts)
     names = [[column, *(f"{column}_q{level:g}" for level in first.levels)] for column in first.history.columns]
     everything = itertools.chain([first], forecasts)
-    blocks = (({"file": told(one.history.source)} if several else {}, one.times, _numbers(one)) for one in everything)
+    blocks = (
+        ({"file": to_addresses(one.history.source)} if several else {}, one.times, _numbers(one)) for one in everything
+    )
     return write_steps(blocks, list(itertools.chain(*names)), output)
 
 
-def write_steps(blocks: Iterable[tuple[Mapping[str, object], np.ndarray | None, np.ndarray]], columns: Sequence[str], output: str) -> int:
+def write_steps(
+    blocks: Iterable[tuple[Mapping[str, object], np.ndarray | None, np.ndarray]], columns: Sequence[str], output: str
+) -> int:
     """Writes steps to one CSV file, which appears whole, and gives its number of rows.
 
-    Each block is what stands first in its rows, by column; the times `[H]`, Unix seconds, or None for steps from 1; and the numbers
-    `[H, columns]`.
+    Each block is what stands first in its rows, by column; the times `[H]`, Unix seconds, or None for steps from 1; and
+    the numbers `[H, columns]`.
     """
     rows = 0
-    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         for first, times, numbers in blocks:
             if not rows:

@@ -1,4 +1,6 @@
-"""`prepare --task=forecast`: CSV files, arrays, TensorFlow Datasets or the sample -> the plan of a dataset of series."""
+"""`prepare --task=forecast`: CSV files, arrays, TensorFlow Datasets or the sample -> the plan of a dataset of
+series.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ import numpy as np
 
 from trainer.config.prepare import PrepareConfig
 from trainer.config.splits import SPLITS
-from trainer.dataset.handoff import Parts
+from trainer.dataset.handoff import Handover
 from trainer.dataset.input_files import find_split_files, readable
-from trainer.dataset.preparation import Plan
+from trainer.dataset.preparation import DatasetPlan
 from trainer.dataset.schema import Manifest, Split
 from trainer.dataset.split_borders import split_borders
 from trainer.tasks import tfds_source
@@ -38,7 +40,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeriesSource:
-    """Series of one split that are read together; those of train are to be split. Instances can be sent to other processes."""
+    """Series of one split that are read together; those of train are to be split. Instances can be sent to other
+    processes.
+    """
 
     split: str
     read: Callable[[], list[RawSeries]]
@@ -54,25 +58,38 @@ def find_sources(config: PrepareConfig) -> list[SeriesSource]:
             for split, (source,) in tfds_source.pieces(config).items()
             for piece in range(source.pieces)
         ]
-    return [SeriesSource(split, partial(_read_file, path, config)) for split, paths in find_split_files(config).items() for path in paths]
+    return [
+        SeriesSource(split, partial(_read_file, path, config))
+        for split, paths in find_split_files(config).items()
+        for path in paths
+    ]
 
 
-def plan(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Handover) -> DatasetPlan:
     """The dataset of series. Reads every source once and leaves it in arrays.
 
     Raises:
       DataError: as `read_csv`, `read_npy`, `split_borders` and `plan_groups`.
     """
     elsewhere = tuple(split for split in ("validation", "test") if any(source.split == split for source in sources))
-    jobs = [(f"{parts.directory}/series-{number:06d}", source, elsewhere, config.splits) for number, source in enumerate(sources)]
-    groups = _distinct([unspool(parts.directory, found) for own in parts.together("series", _read, jobs, spooled_files) for found in own])
+    jobs = [
+        (f"{parts.directory}/series-{number:06d}", source, elsewhere, config.splits)
+        for number, source in enumerate(sources)
+    ]
+    groups = _distinct(
+        [
+            unspool(parts.directory, found)
+            for own in parts.together("series", _read, jobs, spooled_files)
+            for found in own
+        ]
+    )
     for group in groups:
         if "train" in group.splits:
             split_borders(group.rows, config.splits, group.source, "rows", elsewhere)  # tells of rows in no split
     return plan_groups(groups, config.num_shards, parts, partial(_save, config))
 
 
-def plan_groups(groups: Sequence[Group], num_shards: int, parts: Parts, save: Callable[[Path], None]) -> Plan:
+def plan_groups(groups: Sequence[Group], num_shards: int, parts: Handover, save: Callable[[Path], None]) -> DatasetPlan:
     """The dataset of groups that are on the disk.
 
     Groups without training rows are standardised by the pooled training rows of the others.
@@ -89,7 +106,7 @@ def plan_groups(groups: Sequence[Group], num_shards: int, parts: Parts, save: Ca
         groups = [group if group.statistics else replace(group, statistics=pooled) for group in groups]
     there = [split for split in SPLITS if any(split in group.splits for group in groups)]
     describe = partial(_describe, groups, describe_known(groups), describe_static(groups))
-    return Plan({split: series_shards(groups, split, num_shards) for split in there}, describe, save)
+    return DatasetPlan({split: series_shards(groups, split, num_shards) for split in there}, describe, save)
 
 
 def _sample(seed: int) -> list[RawSeries]:
@@ -100,7 +117,11 @@ def _read_file(path: str, config: PrepareConfig) -> list[RawSeries]:
     if config.source == "npy":
         return [read_npy(path)]
     series = config.of(SeriesFlags)
-    return [read_csv(path, series.date_column, known_columns=series.known_future_columns, static_columns=series.static_columns)]
+    return [
+        read_csv(
+            path, series.date_column, known_columns=series.future_covariates, static_covariates=series.static_covariates
+        )
+    ]
 
 
 def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -110,7 +131,12 @@ def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> li
     for series in source.read():
         rows = len(series.values)
         train = source.split == "train"
-        given.append((series, split_borders(rows, splits, series.source, "rows", elsewhere) if train else {source.split: (0, rows)}))
+        given.append(
+            (
+                series,
+                split_borders(rows, splits, series.source, "rows", elsewhere) if train else {source.split: (0, rows)},
+            )
+        )
     return spool(path, given)
 
 
@@ -121,14 +147,19 @@ def _distinct(groups: Sequence[Group]) -> list[Group]:
 
 
 def _pooled(groups: Sequence[Group]) -> bytes:
-    return json.dumps(standardisation([group.values(*group.splits["train"]) for group in groups if "train" in group.splits])).encode()
+    return json.dumps(
+        standardisation([group.values(*group.splits["train"]) for group in groups if "train" in group.splits])
+    ).encode()
 
 
 def _warn_coarse(group: Group) -> None:
     assert group.statistics is not None
     mean, std = map(np.array, group.statistics)
     for column in np.flatnonzero((np.abs(mean) / std > COARSE) & (std != 1.0)):
-        text = "%s: column %s varies by %.3g around %.6g, which float32 resolves coarsely; subtract a constant from it first"
+        text = (
+            "%s: column %s varies by %.3g around %.6g, which float32 resolves coarsely; subtract a constant from "
+            "it first"
+        )
         _log.warning(text, group.source, group.columns[column], std[column], mean[column])
 
 
@@ -147,7 +178,14 @@ def _describe(
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest, rows of each split, and number of series."""
     described = tuple(
-        SeriesGroup(group.name, group.rows, group.first_time, group.splits, *_tuples(group.statistics), tuple(group.static.values()))
+        SeriesGroup(
+            group.name,
+            group.rows,
+            group.first_time,
+            group.splits,
+            *_tuples(group.statistics),
+            tuple(group.static.values()),
+        )
         for group in groups
     )
     facts = SeriesFacts(groups[0].columns, groups[0].interval, described, known, static)

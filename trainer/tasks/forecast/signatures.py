@@ -1,4 +1,6 @@
-"""The forecaster behind signatures on raw values: standardisation, missing values, time features and calibration inside."""
+"""The forecaster behind signatures on raw values: standardisation, missing values, time features and calibration
+inside.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from trainer.tasks.forecast.data.calendar_grid import future_times
 from trainer.tasks.forecast.data.covariates import static_features
 from trainer.tasks.forecast.data.windows import WindowShape
 from trainer.tasks.forecast.facts import SeriesFacts
-from trainer.tasks.forecast.model.predictor import Readout
+from trainer.tasks.forecast.model.predictor import ForecastGenerator
 from trainer.tasks.request_checks import at_least, within
 from trainer.tasks.serving import Serving, Signature
 
@@ -23,10 +25,24 @@ DRAWING_INPUTS = (tf.TensorSpec([], tf.int32, "num_samples"), tf.TensorSpec([], 
 class ForecastServer:
     """Maps raw lookbacks of all columns to raw forecasts."""
 
-    def __init__(self, model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int):
+    def __init__(
+        self,
+        model: keras.Model,
+        generator: ForecastGenerator,
+        shape: WindowShape,
+        facts: SeriesFacts,
+        multivariate: bool,
+        largest_num_samples: int,
+    ):
         """Takes, beside the model and how it is read, the most paths that `sample` draws for a request."""
         self._largest_num_samples = largest_num_samples
-        self.model, self.readout, self.shape, self.facts, self.joint = model, readout, shape, facts, joint
+        self.model, self.generator, self.shape, self.facts, self.multivariate = (
+            model,
+            generator,
+            shape,
+            facts,
+            multivariate,
+        )
         self._mean = tf.constant([group.mean for group in facts.groups], tf.float32)  # [G, D]
         self._std = tf.constant([group.std for group in facts.groups], tf.float32)
         self._static = tf.constant(static_features(facts))  # [G, J]
@@ -35,18 +51,28 @@ class ForecastServer:
         self.reads_times = shape.features > len(facts.known) + self._static.shape[1]
 
     def inputs(self) -> tuple[tf.TensorSpec, ...]:
-        """Specs of the arguments of `forecast`: times and known columns only if the model reads them, groups if there are several."""
+        """Specs of the arguments of `forecast`: times and known columns only if the model reads them, groups if there
+        are several.
+        """
         specs = [tf.TensorSpec([None, self.shape.lookback, len(self.facts.columns)], tf.float32, "values")]
         if self.reads_times:
             specs.append(tf.TensorSpec([None, self.shape.lookback], tf.int64, "times"))
         if self.facts.known:
-            specs.append(tf.TensorSpec([None, self.shape.lookback + self.shape.horizon, len(self.facts.known)], tf.float32, "known"))
+            specs.append(
+                tf.TensorSpec(
+                    [None, self.shape.lookback + self.shape.horizon, len(self.facts.known)], tf.float32, "known"
+                )
+            )
         if len(self.facts.groups) > 1:
             specs.append(tf.TensorSpec([None], tf.int32, "group"))
         return tuple(specs)
 
     def forecast(
-        self, values: tf.Tensor, times: tf.Tensor | None = None, known: tf.Tensor | None = None, group: tf.Tensor | None = None
+        self,
+        values: tf.Tensor,
+        times: tf.Tensor | None = None,
+        known: tf.Tensor | None = None,
+        group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Forecasts in raw units.
 
@@ -61,7 +87,7 @@ class ForecastServer:
           `quantiles`: [B, H, D, Q] beside it.
         """
         group = self._known_group(group)
-        found = self.readout.forecast(self.model, self._batch(values, times, known, group))
+        found = self.generator.forecast(self.model, self._batch(values, times, known, group))
         mean, std = self._scale(values, group)
         raw = {"forecast": self._by_column(found["median"]) * std + mean}
         if "quantiles" in found:
@@ -78,10 +104,12 @@ class ForecastServer:
         known: tf.Tensor | None = None,
         group: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of all draws."""
+        """Sample paths in raw units: `samples`: [B, N, H, D] float32. Arguments as of `forecast`, and N and the seed of
+        all draws.
+        """
         num_samples = within(num_samples, 1, self._largest_num_samples, "num_samples")
         group, seed = self._known_group(group), at_least(seed, 0, "seed")
-        drawn = self.readout.draw(self.model, self._batch(values, times, known, group), num_samples, seed)
+        drawn = self.generator.draw(self.model, self._batch(values, times, known, group), num_samples, seed)
         mean, std = self._scale(values, group)
         drawn = tf.transpose(drawn, [1, 2, 3, 0])  # [B or B * D, H, C, N]
         return {"samples": tf.transpose(self._by_column(drawn) * std[..., None] + mean[..., None], [0, 3, 1, 2])}
@@ -94,8 +122,12 @@ class ForecastServer:
         group = tf.zeros([tf.shape(values)[0]], tf.int32) if group is None else group
         return tf.gather(self._mean, group)[:, None], tf.gather(self._std, group)[:, None]
 
-    def _batch(self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """What the model reads, as `WindowShape.signature` tells: rows are windows, or windows by columns where series are shared."""
+    def _batch(
+        self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """What the model reads, as `WindowShape.signature` tells: rows are windows, or windows by columns where series
+        are shared.
+        """
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
         mean, std = self._scale(values, group)
         group = tf.zeros([batch], tf.int32) if group is None else group
@@ -104,9 +136,11 @@ class ForecastServer:
         features = self._features(times, known, group)
         past_features, future_features = features[:, : self.shape.lookback], features[:, self.shape.lookback :]
         series = group[:, None] * columns + tf.range(columns)  # [B, D]
-        if not self.joint:
+        if not self.multivariate:
             past, observed, series = _columns_to_batch(past), _columns_to_batch(observed), tf.reshape(series, [-1, 1])
-            past_features, future_features = (_for_each_column(part, columns) for part in (past_features, future_features))
+            past_features, future_features = (
+                _for_each_column(part, columns) for part in (past_features, future_features)
+            )
         return {
             "past": past,
             "past_observed": observed,
@@ -117,7 +151,7 @@ class ForecastServer:
 
     def _by_column(self, x: tf.Tensor) -> tf.Tensor:
         """`[B * D, H, 1, ...] -> [B, H, D, ...]` where series are shared."""
-        if self.joint:
+        if self.multivariate:
             return x
         rest = tf.shape(x)[3:]
         x = tf.reshape(x, tf.concat([[-1, len(self.facts.columns), self.shape.horizon], rest], axis=0))
@@ -140,13 +174,16 @@ class ForecastServer:
 def _zero_where_missing(raw: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """`x`, and 0 where `raw` is NaN or infinite.
 
-    Each choice hangs on `is_nan` or `is_inf` itself: of any other condition tf2onnx makes a product, and NaN times 0 is NaN.
+    Each choice hangs on `is_nan` or `is_inf` itself: of any other condition tf2onnx makes a product, and NaN times 0 is
+    NaN.
     """
     return tf.where(tf.math.is_nan(raw), 0.0, tf.where(tf.math.is_inf(raw), 0.0, x))
 
 
 def _for_each_column(features: tf.Tensor, columns: int) -> tf.Tensor:
-    """[B, T, F] -> [B * D, T, F]; where there are no features nothing is repeated, for converters cannot infer sizes of what is empty."""
+    """[B, T, F] -> [B * D, T, F]; where there are no features nothing is repeated, for converters cannot infer sizes of
+    what is empty.
+    """
     if features.shape[-1]:
         return tf.repeat(features, columns, axis=0)
     return tf.zeros([tf.shape(features)[0] * columns, features.shape[1], 0])
@@ -158,28 +195,33 @@ def _columns_to_batch(x: tf.Tensor) -> tf.Tensor:
 
 
 def forecast_serving(
-    model: keras.Model, readout: Readout, shape: WindowShape, facts: SeriesFacts, joint: bool, largest_num_samples: int
+    model: keras.Model,
+    generator: ForecastGenerator,
+    shape: WindowShape,
+    facts: SeriesFacts,
+    multivariate: bool,
+    largest_num_samples: int,
 ) -> Serving:
     """The signature `serving_default` of a forecaster, and `sample` of a probabilistic one."""
-    server = ForecastServer(model, readout, shape, facts, joint, largest_num_samples)
+    server = ForecastServer(model, generator, shape, facts, multivariate, largest_num_samples)
     example = _example(server)
     signatures = {"serving_default": Signature(server.forecast, server.inputs(), example)}
-    if readout.levels:
+    if generator.levels:
         drawing: dict[str, np.ndarray] = {"num_samples": np.array(2, np.int32), "seed": np.array(7, np.int64)}
         signatures["sample"] = Signature(server.sample, (*server.inputs(), *DRAWING_INPUTS), example | drawing)
     return Serving(signatures, contract(server) | {"limits": {"num_samples": largest_num_samples}})
 
 
-def _paths(readout: Readout) -> str | None:
+def _paths(generator: ForecastGenerator) -> str | None:
     """How the steps of the signature `sample`'s paths hang together; None without one."""
-    if not readout.levels:
+    if not generator.levels:
         return None
-    return "autoregressive" if readout.ancestral else "independent" if readout.dependence is None else "validation"
+    return "autoregressive" if generator.ancestral else "independent" if generator.copula is None else "validation"
 
 
 def contract(server: ForecastServer) -> dict[str, object]:
     """What a client has to know of the model."""
-    shape, facts, readout = server.shape, server.facts, server.readout
+    shape, facts, generator = server.shape, server.facts, server.generator
     return {
         "task": "forecast",
         "lookback": shape.lookback,
@@ -189,11 +231,11 @@ def contract(server: ForecastServer) -> dict[str, object]:
         "interval": dataclasses.asdict(facts.interval) if facts.interval else None,
         "needs_times": server.reads_times,
         "known_columns": [column.name for column in facts.known],
-        "static_columns": [column.name for column in facts.static],
+        "static_covariates": [column.name for column in facts.static],
         "static": {group.name: list(group.static) for group in facts.groups} if facts.static else {},
-        "levels": list(readout.levels),
-        "calibrated": readout.conformal is not None,
-        "paths": _paths(readout),
+        "levels": list(generator.levels),
+        "calibrated": generator.conformal is not None,
+        "paths": _paths(generator),
     }
 
 
@@ -207,13 +249,19 @@ def _example(server: ForecastServer) -> dict[str, np.ndarray]:
     example: dict[str, np.ndarray] = {"values": values}
     names = {spec.name for spec in server.inputs()}
     if "times" in names:
-        step = server.facts.interval.count if server.facts.interval and server.facts.interval.unit == "second" else 30 * 86_400
+        step = (
+            server.facts.interval.count
+            if server.facts.interval and server.facts.interval.unit == "second"
+            else 30 * 86_400
+        )
         first = (group.first_time or 0) + np.arange(3)[:, None] * step
         example["times"] = first + np.arange(server.shape.lookback)[None] * step
     if "known" in names:
         steps = server.shape.lookback + server.shape.horizon
         scale = np.array([[column.std, column.mean] for column in server.facts.known])
-        example["known"] = (generator.standard_normal((3, steps, len(scale))) * scale[:, 0] + scale[:, 1]).astype(np.float32)
+        example["known"] = (generator.standard_normal((3, steps, len(scale))) * scale[:, 0] + scale[:, 1]).astype(
+            np.float32
+        )
     if "group" in names:
         example["group"] = np.zeros(3, np.int32)
     return example

@@ -50,9 +50,9 @@ class TextFacts(Facts):
 
     def check(self, manifest: Manifest) -> None:
         if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"{self.tokenizer!r} is no tokenizer")
+            raise ValueError(f"{self.tokenizer!r} is not a tokenizer")
         if not all(is_file_name(file) for file in self.files):
-            raise ValueError("a vocabulary is no file of the directory")
+            raise ValueError("a vocabulary is not a file of the directory")
         for name, split in manifest.splits.items():
             # Readers make room for what they are told of: no more than the shards can hold.
             if not 0 <= self.splits[name].documents <= self.splits[name].tokens <= split.bytes:
@@ -64,9 +64,16 @@ class TextFacts(Facts):
         return None
 
     def described(self) -> dict[str, str]:
-        told = {"tokenizer": self.tokenizer, "vocabulary": f"{self.vocabulary_size:,} tokens", "documents": self.documents}
+        values = {
+            "tokenizer": self.tokenizer,
+            "vocabulary": f"{self.vocabulary_size:,} tokens",
+            "documents": self.documents,
+        }
         sizes = self.splits.items()
-        return told | {name: f"{own.tokens:,} tokens, {own.characters:,} characters, {own.documents:,} documents" for name, own in sizes}
+        return values | {
+            name: f"{own.tokens:,} tokens, {own.characters:,} characters, {own.documents:,} documents"
+            for name, own in sizes
+        }
 
 
 FACTS = TextFacts

@@ -19,7 +19,9 @@ class DocumentFlags(FlagGroup):
     GROUP: ClassVar[str] = "language model"
     FIELD: ClassVar[str] = "language"
 
-    documents: str = flag("stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines"))
+    documents: str = flag(
+        "stream is one document a file, lines one document a line", default="stream", choices=("stream", "lines")
+    )
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class LanguageFlags(TaskTrainFlags):
 
     sequence_length: int = flag("tokens that every lane (or document window) reads a step", default=128)
     ngram_order: int = flag("add embeddings of the last 2 to so many tokens to the last one's; 1 adds none", default=1)
-    ngram_rows: int = flag("largest embedding table of an n-gram order; n-grams beyond share rows by a hash", default=16384)
+    ngram_rows: int = flag(
+        "largest embedding table of an n-gram order; n-grams beyond share rows by a hash", default=16384
+    )
     ngram_dropout: float = flag("share of the n-gram embeddings that are dropped, each order by itself", default=0.0)
 
     def problems(self) -> Iterator[Problem]:
@@ -51,7 +55,9 @@ class LanguageExportFlags(TaskExportFlags):
 
     def problems(self) -> Iterator[Problem]:
         yield from within(self, 1, 2**31, "largest_max_tokens")
-        yield from within(self, 32, 2**31, "largest_prompt_tokens", "largest_text_tokens")  # room for the export's own examples
+        yield from within(
+            self, 32, 2**31, "largest_prompt_tokens", "largest_text_tokens"
+        )  # room for the export's own examples
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from trainer.text.sampling import Sampling, sample
 
-State = Any
+LanguageState = Any
 
 
 def generate(
-    model: keras.Model, logits: tf.Tensor, state: State, limit: tf.Tensor, sampling: Sampling, stop: int
+    model: keras.Model, logits: tf.Tensor, state: LanguageState, limit: tf.Tensor, sampling: Sampling, stop: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Goes on from logits and state until each row has `limit` tokens or the stop token.
 
@@ -28,13 +28,22 @@ def generate(
     Returns:
       Tokens [B, N] int32, filled up with 0, and their numbers [B] int32; N is the longest row.
     """
-    longest = tf.maximum(tf.reduce_max(limit), 1)  # one step where there are no rows: TensorFlow cannot stack an empty list
+    longest = tf.maximum(
+        tf.reduce_max(limit), 1
+    )  # one step where there are no rows: TensorFlow cannot stack an empty list
     written = tf.TensorArray(tf.int32, size=longest, element_shape=[None])
 
     def goes_on(step: tf.Tensor, live: tf.Tensor, *_: Any) -> tf.Tensor:
         return tf.logical_and(step < longest, tf.logical_or(step == 0, tf.reduce_any(live)))
 
-    def take(step: tf.Tensor, live: tf.Tensor, count: tf.Tensor, logits: tf.Tensor, state: State, written: tf.TensorArray) -> Any:
+    def take(
+        step: tf.Tensor,
+        live: tf.Tensor,
+        count: tf.Tensor,
+        logits: tf.Tensor,
+        state: LanguageState,
+        written: tf.TensorArray,
+    ) -> Any:
         position = tf.fill(tf.shape(limit), tf.cast(step, tf.int64))
         token = sample(logits, sampling, position)
         live = tf.logical_and(live, tf.not_equal(token, stop))

@@ -50,7 +50,9 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             if document + len(own) > len(lengths) or own.sum() != len(tokens) or last[0] <= before:
                 raise ValueError(f"its tokens are not those that document {document} goes on with")
             lengths[document : document + len(own)] += own
-            for number, part in zip(range(document, min(document + len(own), examples)), np.split(tokens, np.cumsum(own)[:-1])):
+            for number, part in zip(
+                range(document, min(document + len(own), examples)), np.split(tokens, np.cumsum(own)[:-1])
+            ):
                 beginning = beginnings.setdefault(number, [])
                 beginning += part[: EXAMPLE_TOKENS - len(beginning)].tolist()
             used = inspection.token_counts(tokens, tokenizer)
@@ -59,10 +61,14 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
 
         inspection.read_split(data_dir, manifest, split, read)
         inspection.check_total(data_dir, split, int(lengths.sum()), facts.splits[split].tokens, "tokens")
-        told = facts.splits[split]
+        counted = facts.splits[split]
         splits[split] = {
-            **inspection.files(manifest, split), "documents": told.documents, "tokens": told.tokens, "characters": told.characters,
-            "unknown_rate": told.unknown / max(told.tokens, 1), "tokens_a_document": inspection.distribution(lengths),
-        }  # fmt: skip
+            **inspection.files(manifest, split),
+            "documents": counted.documents,
+            "tokens": counted.tokens,
+            "characters": counted.characters,
+            "unknown_rate": counted.unknown / max(counted.tokens, 1),
+            "tokens_a_document": inspection.distribution(lengths),
+        }
         shown[split] = [{"text": tokenizer.decode(beginnings[number])} for number in sorted(beginnings)]
     return {"splits": splits, "vocabulary": inspection.vocabulary(tokenizer, counts), "examples": shown}

@@ -14,14 +14,16 @@ import numpy as np
 from trainer.config.trained_model import PredictConfig
 from trainer.dataset.input_files import find_files, undecodable_line
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks.language_model.flags import CompletionFlags
 from trainer.tasks.requests import ask, check_limit, rows_at_once, strings
 from trainer.text.flags import SamplingFlags
 from trainer.text.sampling_choices import sampling_choices
 
 
-def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig, told: Callable[[str], str]) -> dict[str, Any]:
+def run(
+    load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig, to_addresses: Callable[[str], str]
+) -> dict[str, Any]:
     """Completes prompts; loads the model once the flags are checked.
 
     Raises:
@@ -36,7 +38,8 @@ def run(load: Callable[[], Any], contract: dict[str, Any], config: PredictConfig
 
 
 def read_prompts(config: PredictConfig) -> list[str]:
-    r"""One prompt a line, from the files of --input or (`-`) from stdin; `\n` and `\t` in a line stand for the characters.
+    r"""One prompt a line, from the files of --input or (`-`) from stdin; `\n` and `\t` in a line stand for the
+    characters.
 
     Raises:
       DataError: there is no prompt, or a file is no UTF-8.
@@ -49,7 +52,9 @@ def read_prompts(config: PredictConfig) -> list[str]:
             try:
                 lines += Path(path).read_text(encoding="utf-8-sig").splitlines()
             except UnicodeDecodeError:
-                raise DataError(f"{path} line {undecodable_line(path)}: is no UTF-8 text; save the file as UTF-8") from None
+                raise DataError(
+                    f"{path} line {undecodable_line(path)}: is not UTF-8 text; save the file as UTF-8"
+                ) from None
     if not lines:
         raise DataError(f"--input={','.join(config.input)} holds no prompt; write one a line")
     return [line.replace("\\n", "\n").replace("\\t", "\t") for line in lines]
@@ -58,8 +63,8 @@ def read_prompts(config: PredictConfig) -> list[str]:
 def predict(model: Any, contract: dict[str, Any], config: PredictConfig) -> int:
     """Writes one JSON object a prompt, `{"prompt", "completion", "tokens"}`, in order, and gives their number.
 
-    With an --output the file appears whole; without one the lines go to stdout as they come, and to a terminal the text of a single
-    prompt goes token by token.
+    With an --output the file appears whole; without one the lines go to stdout as they come, and to a terminal the text
+    of a single prompt goes token by token.
     """
     prompts = read_prompts(config)
     _check_lengths(model, contract, config, prompts)
@@ -67,7 +72,7 @@ def predict(model: Any, contract: dict[str, Any], config: PredictConfig) -> int:
         if sys.stdout.isatty() and len(prompts) == 1:
             return _stream(model, contract, config, prompts[0])
         return _write(sys.stdout, _completions(model, contract, config, prompts))
-    with whole_file(config.output) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_file(config.output) as temporary, temporary.open("w", encoding="utf-8") as file:
         return _write(file, _completions(model, contract, config, prompts))
 
 
@@ -86,16 +91,21 @@ def _check_lengths(model: Any, contract: dict[str, Any], config: PredictConfig, 
     for first in range(0, len(prompts), rows):
         lengths = ask(model, "encode", contract, {"text": strings(prompts[first : first + rows])})["lengths"]
         for row in np.flatnonzero(lengths > most):
-            told = f"prompt {first + row + 1} has {lengths[row]} tokens, the model was exported for at most {most}"
-            raise DataError(f"{told}; shorten it, or export the model with --largest_prompt_tokens={lengths[row]}")
+            reason = f"prompt {first + row + 1} has {lengths[row]} tokens, the model was exported for at most {most}"
+            raise DataError(f"{reason}; shorten it, or export the model with --largest_prompt_tokens={lengths[row]}")
 
 
-def _completions(model: Any, contract: dict[str, Any], config: PredictConfig, prompts: list[str]) -> Iterator[dict[str, Any]]:
+def _completions(
+    model: Any, contract: dict[str, Any], config: PredictConfig, prompts: list[str]
+) -> Iterator[dict[str, Any]]:
     rows = rows_at_once(config.batch_size, contract)
     for first in range(0, len(prompts), rows):
         part = prompts[first : first + rows]
         limits = np.full(len(part), config.of(CompletionFlags).max_tokens, np.int32)
-        inputs = {"max_tokens": limits, **sampling_choices(config.of(SamplingFlags), config.seed, range(first, first + len(part)))}
+        inputs = {
+            "max_tokens": limits,
+            **sampling_choices(config.of(SamplingFlags), config.seed, range(first, first + len(part))),
+        }
         outputs = ask(model, "serving_default", contract, {"prompt": strings(part), **inputs})
         for prompt, completion, count in zip(part, outputs["completion"], outputs["num_tokens"]):
             yield {"prompt": prompt, "completion": completion.decode(errors="replace"), "tokens": int(count)}
@@ -110,7 +120,9 @@ def _stream(model: Any, contract: dict[str, Any], config: PredictConfig, prompt:
     choices = sampling_choices(config.of(SamplingFlags), config.seed, [0])
 
     def step(token: np.ndarray, position: int) -> dict[str, np.ndarray]:
-        return ask(model, "step", contract, {"token": token, "position": np.array([position], np.int64), **choices, **state})
+        return ask(
+            model, "step", contract, {"token": token, "position": np.array([position], np.int64), **choices, **state}
+        )
 
     sys.stdout.write(prompt)
     for place in range(len(tokens) - 1):

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from trainer.config.prepare import PrepareConfig
-from trainer.dataset.handoff import Parts
+from trainer.dataset.handoff import Handover
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.preparation import Plan
+from trainer.dataset.preparation import DatasetPlan
 from trainer.dataset.schema import Manifest, Split
 from trainer.tasks import tfds_source
 from trainer.tasks.language_model.facts import TextCounts, TextFacts
@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 
 
 def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
-    """The texts of each split; those of train are to be split. Raises DataError or ConfigError as `open_text` and `open_source`."""
+    """The texts of each split; those of train are to be split. Raises DataError or ConfigError as `open_text` and
+    `open_source`.
+    """
     if config.source == "tfds":
         return tfds_source.pieces(config)
     kind = "stream" if config.of(DocumentFlags).documents == "stream" else "documents"
@@ -37,7 +39,7 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: [open_text(path, kind) for path in paths] for split, paths in find_split_files(config).items()}
 
 
-def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
     """The dataset of texts. Counts them and makes the vocabulary.
 
     Raises:
@@ -45,12 +47,16 @@ def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Pa
     """
     indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
     documents = "lines" if config.source == "tfds" else config.of(DocumentFlags).documents
-    stretches = split_texts({split: [next(indexed) for _ in sources] for split, sources in given.items()}, documents, config.splits)
+    stretches = split_texts(
+        {split: [next(indexed) for _ in sources] for split, sources in given.items()}, documents, config.splits
+    )
     flags = config.of(TokenizerFlags)
-    tokenizer = vocabulary.build(parts, "vocabulary", flags.tokenizer, stretches["train"], flags.vocab_size, **flags.options)
+    tokenizer = vocabulary.build(
+        parts, "vocabulary", flags.tokenizer, stretches["train"], flags.vocab_size, **flags.options
+    )
     shards = {split: token_shards(tokenizer, own, config.num_shards) for split, own in stretches.items()}
     numbers = {split: own[-1].document + _documents(own[-1]) for split, own in stretches.items()}
-    return Plan(shards, partial(_describe, config.task, documents, tokenizer, numbers), tokenizer.save)
+    return DatasetPlan(shards, partial(_describe, config.task, documents, tokenizer, numbers), tokenizer.save)
 
 
 def _documents(stretch: Stretch) -> int:
@@ -67,12 +73,21 @@ def _describe(
     found: dict[str, Counter[str]],
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest and, split by split, tokens, characters, documents and the rate of unknown tokens."""
-    counts = {split: TextCounts(own["tokens"], own["characters"], documents[split], own["unknown"]) for split, own in found.items()}
+    counts = {
+        split: TextCounts(own["tokens"], own["characters"], documents[split], own["unknown"])
+        for split, own in found.items()
+    }
     facts = TextFacts(tokenizer.kind, tokenizer.file, tokenizer.size, tokenizer.sha256, kind, counts)
     rates = {split: count.unknown / max(count.tokens, 1) for split, count in counts.items()}
     for split, rate in rates.items():
         if rate > 0:
-            _log.info("%s: %d of %d tokens are unknown (%.3g %%)", split, counts[split].unknown, counts[split].tokens, 100 * rate)
+            _log.info(
+                "%s: %d of %d tokens are unknown (%.3g %%)",
+                split,
+                counts[split].unknown,
+                counts[split].tokens,
+                100 * rate,
+            )
     return Manifest(name, task, token_features(tokenizer), splits, facts), {
         "tokens": {split: count.tokens for split, count in counts.items()},
         "characters": {split: count.characters for split, count in counts.items()},

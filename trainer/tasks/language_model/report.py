@@ -33,7 +33,9 @@ class Sample:
 
 
 def position_section(nats: np.ndarray, counts: np.ndarray, baselines: Mapping[str, Mapping[str, float]]) -> Section:
-    """The loss at each position of independent windows: sums of `nats: [T]` over `counts: [T]` targets, and the best baseline's mean."""
+    """The loss at each position of independent windows: sums of `nats: [T]` over `counts: [T]` targets, and the best
+    baseline's mean.
+    """
     positions = np.flatnonzero(counts) + 1
     lines = [Line("model", "s0", positions, nats[positions - 1] / counts[positions - 1])]
     legend = [("s0", "model")]
@@ -44,7 +46,8 @@ def position_section(nats: np.ndarray, counts: np.ndarray, baselines: Mapping[st
         legend.append(("s1", f"{best}, mean of the split"))
     chart = line_chart(lines, Axes("position in the window (token)", "nats per token"))
     caption = (
-        f"Mean loss at each position of windows of {len(nats)} tokens that begin with a zero state, over {int(counts.sum()):,} tokens "
+        f"Mean loss at each position of windows of {len(nats)} tokens that begin with a zero state, over "
+        f"{int(counts.sum()):,} tokens "
         f"({int(counts[0]):,} windows at the first position, {int(counts[positions[-1] - 1]):,} at the last). "
         "It falls as far as the model makes use of what it has read."
     )
@@ -55,7 +58,10 @@ def samples_section(samples: Sequence[Sample], split: str, temperature: float, s
     """Texts side by side: given, made, real."""
     rows = tuple((str(number), one.prompt, one.completion, one.followed) for number, one in enumerate(samples, 1))
     caption = (
-        f"Prompts from evenly spaced places of the {split} split; sampled at temperature {temperature:g} with seed {seed}, "
+        f"Prompts from evenly spaced places of the {split} split; sampled at temperature {temperature:g} with seed "
+        f"{seed}, "
         "not chosen from several tries."
     )
-    return Section("Samples", (Table("", ("", "prompt", "the model went on", "the text went on"), rows, caption, texts=True),))
+    return Section(
+        "Samples", (Table("", ("", "prompt", "the model went on", "the text went on"), rows, caption, texts=True),)
+    )

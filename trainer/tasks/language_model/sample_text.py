@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def sample_text() -> str:
-    """About 460,000 characters on the Python language, topics in the order of their names; they differ between Python versions."""
+    """About 460,000 characters on the Python language, topics in the order of their names; they differ between Python
+    versions.
+    """
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"

@@ -26,7 +26,12 @@ class LanguageServer:
     """Maps strings to strings; `first` is the token that stands before every text, or before an empty one."""
 
     def __init__(
-        self, model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LanguageExportFlags
+        self,
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        by_documents: bool,
+        zero_state: Callable[[Any], Any],
+        limits: LanguageExportFlags,
     ):
         self.model, self.by_documents, self.limits = model, by_documents, limits
         self.tokens = graph_tokenizer(tokenizer)
@@ -49,8 +54,8 @@ class LanguageServer:
           prompt: [B] string, of at most `largest_prompt_tokens`.
           max_tokens: [B] int32, most new tokens, at least 1; no row gets more than `largest_max_tokens`.
           temperature: [B] float32, 0 takes the likeliest token.
-          top_k: [B] int32, 0 is no limit.
-          top_p: [B] float32, 1 is no limit.
+          top_k: [B] int32, 0 is not a limit.
+          top_p: [B] float32, 1 is not a limit.
           seed: [B] int64; the same seed gives the same text, whatever else is in the batch.
 
         Returns:
@@ -67,13 +72,15 @@ class LanguageServer:
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Nats of each text, from a zero state.
 
-        Documents are scored whole, end token included; of a text out of a stream, the first token is not scored, as in training.
+        Documents are scored whole, end token included; of a text out of a stream, the first token is not scored, as in
+        training.
 
         Args:
           text: [B] string, of at most `largest_text_tokens`.
 
         Returns:
-          `nats: [B]` float32, `tokens: [B]` int32 (scored ones), `nats_per_char: [B]` float32 (0 where nothing is scored).
+          `nats: [B]` float32, `tokens: [B]` int32 (scored ones), `nats_per_char: [B]` float32 (0 where nothing is
+            scored).
         """
         ids, lengths = self._encode(text, self.limits.largest_text_tokens, "text")
         if self.by_documents:
@@ -103,14 +110,21 @@ class LanguageServer:
           token: [B] int32, the token read.
           position: [B] int64, number (from 0) of the token chosen in its completion.
           temperature, top_k, top_p, seed: as in `complete`.
-          **state: `state_0`, `state_1`, ...: [B, H] float32, and [B, n - 1] int32 where the model reads n-grams; zeros at the start.
+          **state: `state_0`, `state_1`, ...: [B, H] float32, and [B, n - 1] int32 where the model reads n-grams; zeros
+            at the start.
 
         Returns:
           `logits: [B, V]`, `next: [B]` int32, `text: [B]` string of the chosen token's bytes, and the new state.
         """
-        token, position = within(token, 0, self.tokens.size - 1, "token"), at_least(of_rows(position, token, "position"), 0, "position")
+        token, position = (
+            within(token, 0, self.tokens.size - 1, "token"),
+            at_least(of_rows(position, token, "position"), 0, "position"),
+        )
         sampling = checked_sampling(Sampling(temperature, top_k, top_p, seed), token)
-        flat = [of_rows(self._checked_state(state, f"state_{index}"), token, f"state_{index}") for index in range(len(state))]
+        flat = [
+            of_rows(self._checked_state(state, f"state_{index}"), token, f"state_{index}")
+            for index in range(len(state))
+        ]
         nested = tf.nest.pack_sequence_as(self._zero_state(1), flat)
         logits, after = self.model(token[:, None], state=nested)
         chosen = sample(logits[:, 0], sampling, position)
@@ -161,7 +175,11 @@ class LanguageServer:
 
 
 def language_serving(
-    model: keras.Model, tokenizer: Tokenizer, by_documents: bool, zero_state: Callable[[Any], Any], limits: LanguageExportFlags
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    by_documents: bool,
+    zero_state: Callable[[Any], Any],
+    limits: LanguageExportFlags,
 ) -> Serving:
     """Signatures `serving_default`, `score`, `step` and `encode` of a language model."""
     server = LanguageServer(model, tokenizer, by_documents, zero_state, limits)
@@ -171,14 +189,16 @@ def language_serving(
     texts = tf.TensorSpec([None], tf.string, "text")
     choice = sampling_example()
     prompts = np.array(["The ", "", "a longer beginning"], np.bytes_)
-    wanted = np.array([8, 4, 6], np.int32)
+    requested = np.array([8, 4, 6], np.int32)
     read = np.minimum([4, 5, 6], tokenizer.size - 1).astype(np.int32)
     single: dict[str, np.ndarray] = {"token": read, "position": np.arange(3, dtype=np.int64), **choice, **zeros}
     max_tokens = tf.TensorSpec([None], tf.int32, "max_tokens")
     token, position = tf.TensorSpec([None], tf.int32, "token"), tf.TensorSpec([None], tf.int64, "position")
     signatures = {
         "serving_default": Signature(
-            server.complete, (strings, max_tokens, *SAMPLING_INPUTS), {"prompt": prompts, "max_tokens": wanted, **choice}
+            server.complete,
+            (strings, max_tokens, *SAMPLING_INPUTS),
+            {"prompt": prompts, "max_tokens": requested, **choice},
         ),
         "score": Signature(server.score, (texts,), {"text": prompts}),
         "step": Signature(server.step, (token, position, *SAMPLING_INPUTS, *state), single),

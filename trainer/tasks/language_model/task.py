@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer.config.train import TrainConfig
 from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
-from trainer.nn.step_context import Noise
+from trainer.nn.step_context import StepContext
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.language_model import token_store
 from trainer.tasks.language_model.evaluation import WINDOW, count_baselines, language_metrics
@@ -18,10 +18,10 @@ from trainer.tasks.language_model.flags import LanguageExportFlags, LanguageFlag
 from trainer.tasks.language_model.model import LanguageModel
 from trainer.tasks.language_model.report import HEADLINE, Sample, position_section, samples_section
 from trainer.tasks.language_model.signatures import LanguageServer, language_serving
-from trainer.tasks.language_model.stateful_batches import Lanes, batch_signature
+from trainer.tasks.language_model.stateful_batches import StatefulBatches, batch_signature
 from trainer.tasks.language_model.token_windows import TokenWindows, document_windows, stream_windows
 from trainer.tasks.serving import Serving
-from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.tasks.task import Batch, CarriedState, Sums, Task
 from trainer.text.flags import EmbeddingFlags
 
 VALIDATION_LANES = 32
@@ -40,7 +40,7 @@ class LanguageTask(Task):
         super().__init__(config, manifest)
         self.facts, self.flags = TextFacts.of(manifest), config.of(LanguageFlags)
         self._stores: dict[str, token_store.TokenStore] = {}
-        self._training: Lanes | TokenWindows | None = None
+        self._training: StatefulBatches | TokenWindows | None = None
 
     def store(self, split: str) -> token_store.TokenStore:
         """The tokens of a split; read from the shards at the first call."""
@@ -54,20 +54,20 @@ class LanguageTask(Task):
         return self.facts.documents == "lines"
 
     @property
-    def training(self) -> Lanes | TokenWindows:
+    def training(self) -> StatefulBatches | TokenWindows:
         """The training split, cut into lanes or document windows."""
         if self._training is None:
             store, length = self.store("train"), self.flags.sequence_length
             if self.by_documents:
                 self._training = document_windows(store.tokens, store.lengths, length)
             else:
-                self._training = Lanes(store.stream(), self.config.budget.batch_size, length)
+                self._training = StatefulBatches(store.stream(), self.config.budget.batch_size, length)
         return self._training
 
     @property
     def examples_per_epoch(self) -> int:
         cut = self.training
-        return cut.examples_per_epoch if isinstance(cut, Lanes) else cut.count
+        return cut.examples_per_epoch if isinstance(cut, StatefulBatches) else cut.count
 
     def read_by(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         rows = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)
@@ -78,7 +78,7 @@ class LanguageTask(Task):
 
     def training_batches(self, first_step: int, total_examples: int | None) -> tf.data.Dataset:
         cut, config = self.training, self.config
-        if isinstance(cut, Lanes):
+        if isinstance(cut, StatefulBatches):
             return cut.training(first_step, config.seed, total_examples, RESET_SHARE)
         return cut.training(first_step, config.budget.batch_size, config.seed, total_examples)
 
@@ -92,11 +92,13 @@ class LanguageTask(Task):
         store, length = self.store(split), self.flags.sequence_length
         if self.by_documents:
             return document_windows(store.tokens, store.lengths, length).in_order(batch_size)
-        return Lanes(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
+        return StatefulBatches(store.stream(), batch_size, length).in_order(WARM_UP_TOKENS if batch_size > 1 else 0)
 
     def build_model(self, dtype: str) -> keras.Model:
         config = self.config
-        return LanguageModel(self.facts.vocabulary_size, self.flags, config.of(EmbeddingFlags), config.model, dtype, config.device.kernel)
+        return LanguageModel(
+            self.facts.vocabulary_size, self.flags, config.of(EmbeddingFlags), config.model, dtype, config.device.kernel
+        )
 
     def build_variables(self, model: keras.Model) -> None:
         model(tf.zeros([1, 2], tf.int32))
@@ -105,24 +107,28 @@ class LanguageTask(Task):
     def nominal_weight(self) -> float:
         return float(self.config.budget.batch_size * self.flags.sequence_length)
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> CarriedState:
         model, before = self.config.model, self.flags.ngram_order - 1
         parts = 2 if model.cell == "lstm" else 1
         stack = tuple(tuple(tf.zeros([batch_size, model.units]) for _ in range(parts)) for _ in range(model.num_layers))
         return stack, tf.zeros([batch_size, before], tf.int32) if before else ()
 
-    def _nats(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, State]:
+    def _nats(
+        self, model: keras.Model, batch: Batch, context: StepContext | None, state: CarriedState
+    ) -> tuple[tf.Tensor, CarriedState]:
         """Nats of each of the batch's targets, [B, T] float32, 0 where it does not count, and the state after them."""
         keep = (1.0 - batch["reset"])[:, None]
         state = tf.nest.map_structure(lambda part: part * tf.cast(keep, part.dtype), state)
-        logits, state = model(batch["tokens"], noise=noise, state=state)
+        logits, state = model(batch["tokens"], context=context, state=state)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits) * batch["weight"], state
 
-    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
-        nats, state = self._nats(model, batch, noise, state)
+    def loss(
+        self, model: keras.Model, batch: Batch, context: StepContext | None, state: CarriedState
+    ) -> tuple[tf.Tensor, tf.Tensor, CarriedState]:
+        nats, state = self._nats(model, batch, context, state)
         return tf.reduce_sum(nats), tf.reduce_sum(batch["weight"]), tf.nest.map_structure(tf.stop_gradient, state)
 
-    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+    def validation_sums(self, model: keras.Model, batch: Batch, state: CarriedState) -> tuple[Sums, CarriedState]:
         nats, state = self._nats(model, batch, None, state)
         return {"nats_per_token": (tf.reduce_sum(nats), tf.reduce_sum(batch["weight"]))}, state
 
@@ -142,7 +148,9 @@ class LanguageTask(Task):
         carried, scored = self._pass(model, self.evaluation_batches(config.split, lanes), lanes)
         by_position, at_position = self._pass(model, windows.in_order(config.batch_size), config.batch_size)
         targets = windows.targets
-        assert scored.sum() == at_position.sum() == targets, f"{scored.sum()} and {at_position.sum()} tokens scored instead of {targets}"
+        assert scored.sum() == at_position.sum() == targets, (
+            f"{scored.sum()} and {at_position.sum()} tokens scored instead of {targets}"
+        )
         metrics = language_metrics(float(carried.sum()), targets, counts)
         apart = language_metrics(float(by_position.sum()), targets, counts)
         metrics |= {f"windowed_{name}": value for name, value in apart.items()}
@@ -150,14 +158,19 @@ class LanguageTask(Task):
 
         def sections() -> list[Section]:
             position = position_section(by_position, at_position, baselines)
-            return [position, samples_section(self._samples(model, stream), config.split, SAMPLE_TEMPERATURE, SAMPLE_SEED)]
+            return [
+                position,
+                samples_section(self._samples(model, stream), config.split, SAMPLE_TEMPERATURE, SAMPLE_SEED),
+            ]
 
         return Evaluation({"count": targets, "metrics": metrics, "baselines": baselines}, HEADLINE, sections)
 
     def _pass(self, model: keras.Model, batches: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nats and number of the targets at each place of a row, [T] float64 each; the state is carried from batch to batch."""
+        """Nats and number of the targets at each place of a row, [T] float64 each; the state is carried from batch to
+        batch.
+        """
 
-        def sums(batch: Batch, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+        def sums(batch: Batch, state: CarriedState) -> tuple[tf.Tensor, tf.Tensor, CarriedState]:
             nats, state = self._nats(model, batch, None, state)
             return tf.reduce_sum(nats, axis=0), tf.reduce_sum(batch["weight"], axis=0), state
 
@@ -175,7 +188,9 @@ class LanguageTask(Task):
         spare = max(0, len(stream) - PROMPT_TOKENS - SAMPLE_TOKENS)
         places = sorted({spare * number // SAMPLES for number in range(SAMPLES)})
         prompts = [tokenizer.decode(stream[place : place + PROMPT_TOKENS]) for place in places]
-        followed = [tokenizer.decode(stream[place + PROMPT_TOKENS : place + PROMPT_TOKENS + SAMPLE_TOKENS]) for place in places]
+        followed = [
+            tokenizer.decode(stream[place + PROMPT_TOKENS : place + PROMPT_TOKENS + SAMPLE_TOKENS]) for place in places
+        ]
         size = len(places)
         made = server.complete(
             tf.constant(prompts),
@@ -185,7 +200,9 @@ class LanguageTask(Task):
             tf.ones([size]),
             tf.fill([size], tf.constant(SAMPLE_SEED, tf.int64)),
         )["completion"].numpy()
-        return [Sample(prompt, text.decode("utf-8", "replace"), real) for prompt, text, real in zip(prompts, made, followed)]
+        return [
+            Sample(prompt, text.decode("utf-8", "replace"), real) for prompt, text, real in zip(prompts, made, followed)
+        ]
 
 
 TASK = LanguageTask

@@ -1,14 +1,16 @@
 """Documents -> the shards of a dataset of token ids.
 
-The documents of a split, one after the other, are one run of text. A record is a piece of that run, so it may begin within a document
-and hold many short ones:
+The documents of a split, one after the other, are one run of text. A record is a piece of that run, so it may begin
+within a document and hold many short ones:
   document  int64 scalar   number of the document, within the split, that the first token is of
   start     int64 scalar   how many characters of that document lie before
-  lengths   int64 [n]      tokens of each document in the record: of the first from `start` on, of the last up to the record's end
-  tokens    [sum of lengths] uint8, uint16 or int32, the smallest that holds every id less the tokenizer's `lowest` (0, 4 for bytes)
-The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`. Records hold what the tokenizer gave: marks
-between documents are added by the reader. Shards and records are cut by characters and documents, not by tokens, so that each can be
-made without those before it.
+  lengths   int64 [n]      tokens of each document in the record: of the first from `start` on, of the last up to the
+    record's end
+  tokens    [sum of lengths] uint8, uint16 or int32, the smallest that holds every id less the tokenizer's `lowest` (0,
+    4 for bytes)
+The arrays are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`. Records hold what the tokenizer
+gave: marks between documents are added by the reader. Shards and records are cut by characters and documents, not by
+tokens, so that each can be made without those before it.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class TokenShard:
 
 
 def token_shards(tokenizer: Tokenizer, stretches: Sequence[Stretch], num_shards: int) -> list[TokenShard]:
-    """The shards of a split, of equal numbers of characters (of a stream) or documents; fewer than `num_shards` of little text."""
+    """The shards of a split, of equal numbers of characters (of a stream) or documents; fewer than `num_shards` of
+    little text.
+    """
     units = sum(stretch.end - stretch.first for stretch in stretches)
     smallest = 1 if tokenizer.cuts_anywhere or not stretches[0].source.source.is_stream else CUT_WITHIN
     shards = max(1, min(num_shards, units // smallest))

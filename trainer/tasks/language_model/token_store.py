@@ -19,7 +19,9 @@ from trainer.text.tokenizer import Tokenizer, read_ids
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
 class TokenStore:
-    """`tokens: [N]` of all documents of a split, in the smallest type that holds all ids; `lengths: [D]` int64 tokens of each document."""
+    """`tokens: [N]` of all documents of a split, in the smallest type that holds all ids; `lengths: [D]` int64 tokens
+    of each document.
+    """
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -35,7 +37,9 @@ class TokenStore:
 
 
 def load_tokenizer(data_dir: str, manifest: Manifest) -> Tokenizer:
-    """The tokenizer that the dataset was made with; DataError where its vocabulary is missing, damaged or another one."""
+    """The tokenizer that the dataset was made with; DataError where its vocabulary is missing, damaged or another
+    one.
+    """
     facts = TextFacts.of(manifest)
     return tokenizers.load(facts.tokenizer, data_dir, facts.vocabulary_sha256)
 
@@ -48,14 +52,17 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
     """
     facts = TextFacts.of(manifest)
     if split not in manifest.splits:
-        raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
-    told = next(feature for feature in manifest.features if feature.name == "tokens")
+        raise DataError(
+            f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that "
+            "give one"
+        )
+    feature = next(feature for feature in manifest.features if feature.name == "tokens")
     paths = check_files(data_dir, manifest, (split,))
     # Shards are read side by side, so records come in no order of the text.
     records = sorted(
         (
             (int(r["document"]), int(r["start"]), r["tokens"].numpy(), r["lengths"].numpy())
-            for r in read_checked(_parsed(paths, np.dtype(told.dtype)), paths)
+            for r in read_checked(_parsed(paths, np.dtype(feature.dtype)), paths)
         ),
         key=lambda record: record[:2],
     )
@@ -63,13 +70,17 @@ def load(data_dir: str, manifest: Manifest, split: str) -> TokenStore:
     before = (-1, 0)
     for document, start, _, parts in records:
         if (document, start) <= before or document + len(parts) > len(lengths):
-            raise DataError(f"{paths[0]} and its siblings hold document {document} twice, or not all others; prepare the dataset again")
+            raise DataError(
+                f"{paths[0]} and its siblings hold document {document} twice, or not all others; prepare the dataset "
+                "again"
+            )
         lengths[document : document + len(parts)] += parts
         before = (document, start)
-    tokens = read_ids(np.concatenate([record[2] for record in records]), told.lowest)
+    tokens = read_ids(np.concatenate([record[2] for record in records]), feature.lowest)
     if len(tokens) != facts.splits[split].tokens or lengths.sum() != len(tokens):
         raise DataError(
-            f"{paths[0]} and its siblings hold {len(tokens)} tokens, dataset.json tells another number; prepare the dataset again"
+            f"{paths[0]} and its siblings hold {len(tokens)} tokens, dataset.json tells another number; prepare the "
+            "dataset again"
         )
     return TokenStore(tokens, lengths)
 

@@ -1,8 +1,9 @@
 """Tokens -> independent windows, each read from a zero state.
 
-A document is a run of targets; its windows are consecutive, `T` targets each, the last one shorter (the rest has weight 0), so every
-target is in exactly one window. Where documents are apart, a document's first input is the start token and its last target the end
-token: its first token is a target too. A stream is one document without these marks: its first token is no target.
+A document is a run of targets; its windows are consecutive, `T` targets each, the last one shorter (the rest has weight
+0), so every target is in exactly one window. Where documents are apart, a document's first input is the start token and
+its last target the end token: its first token is a target too. A stream is one document without these marks: its first
+token is not a target.
 """
 
 from __future__ import annotations
@@ -66,8 +67,11 @@ class TokenWindows:
             "reset": tf.ones_like(weight),
         }
 
-    def training(self, first_step: int, batch_size: int, seed: int, total_examples: int | None = None) -> tf.data.Dataset:
-        """Endless shuffled batches from `first_step` on; the order depends on (seed, step) only, each window comes once an epoch.
+    def training(
+        self, first_step: int, batch_size: int, seed: int, total_examples: int | None = None
+    ) -> tf.data.Dataset:
+        """Endless shuffled batches from `first_step` on; the order depends on (seed, step) only, each window comes once
+        an epoch.
 
         Windows after `total_examples` get weight 0.
         """
@@ -87,5 +91,7 @@ def stream_windows(tokens: np.ndarray, length: int) -> TokenWindows:
 def document_windows(tokens: np.ndarray, lengths: np.ndarray, length: int) -> TokenWindows:
     """Windows of documents that are apart: `tokens: [N]` of all, `lengths: [D]` of each; N + D targets."""
     ends = np.cumsum(lengths)
-    marked = np.insert(tokens, np.stack([ends - lengths, ends], axis=1).reshape(-1), np.tile([START, END], len(lengths)))
+    marked = np.insert(
+        tokens, np.stack([ends - lengths, ends], axis=1).reshape(-1), np.tile([START, END], len(lengths))
+    )
     return TokenWindows(marked, np.asarray(lengths, np.int64) + 1, length)

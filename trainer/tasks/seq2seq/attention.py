@@ -1,6 +1,7 @@
 """Attention over an encoder's outputs: for all target steps at once, or for one.
 
-Letters: B batch, T target steps, S source steps, Q width of a query, M width of the memory, A width in which both are compared.
+Letters: B batch, T target steps, S source steps, Q width of a query, M width of the memory, A width in which both are
+compared.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ KINDS = ("luong_general", "luong_scaled", "bahdanau", "bahdanau_normalized")
 class Attention(keras.layers.Layer):
     """Weights source steps by how well they fit a query, and gives their weighted mean.
 
-    `luong_general`: score = q W m (Luong et al. 2015). `luong_scaled`: the same times a learned factor. `bahdanau`: v tanh(q W + m U)
-    (Bahdanau et al. 2015). `bahdanau_normalized`: the same with a bias, and v of a learned length (Salimans and Kingma 2016).
-    Scores and weights are float32 whatever the products are in. Padding gets a weight of exactly 0.
+    `luong_general`: score = q W m (Luong et al. 2015). `luong_scaled`: the same times a learned factor. `bahdanau`: v
+    tanh(q W + m U) (Bahdanau et al. 2015). `bahdanau_normalized`: the same with a bias, and v of a learned length
+    (Salimans and Kingma 2016). Scores and weights are float32 whatever the products are in. Padding gets a weight of
+    exactly 0.
     """
 
     def __init__(self, kind: str, query_size: int, memory_size: int, dtype: str, name: str = "attention"):
@@ -39,7 +41,9 @@ class Attention(keras.layers.Layer):
         """What queries are compared with, computed once a source: [B, S, M] -> [B, S, A]."""
         return product(memory, self._in_policy(self._memory_kernel))
 
-    def call(self, queries: tf.Tensor, keys: tf.Tensor, memory: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, queries: tf.Tensor, keys: tf.Tensor, memory: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Attends for all queries at once.
 
         Args:

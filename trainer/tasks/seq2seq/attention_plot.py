@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 
 SPACE = "▁"  # stands for a space in the labels, as in sentencepiece
 INCHES_A_PIECE = 0.32
@@ -16,7 +16,9 @@ LONGEST_LABEL = 24
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value, so no `==`
 class Attention:
-    """`source: S` and `target: T` pieces, at least one of each, and `weights: [T, S]`, each row of which adds up to 1."""
+    """`source: S` and `target: T` pieces, at least one of each, and `weights: [T, S]`, each row of which adds up to
+    1.
+    """
 
     source: list[str]
     target: list[str]
@@ -24,7 +26,9 @@ class Attention:
 
 
 def plot(attention: Attention, output: str) -> None:
-    """Writes a PNG, which appears whole: source pieces along the top, target pieces from top to bottom, darker is more attention."""
+    """Writes a PNG, which appears whole: source pieces along the top, target pieces from top to bottom, darker is more
+    attention.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -42,7 +46,7 @@ def plot(attention: Attention, output: str) -> None:
     axis.grid(which="minor", color="#e2e8f0", linewidth=0.6)
     axis.tick_params(which="both", length=0)
     figure.colorbar(image, ax=axis, label="attention", shrink=min(1.0, 4.0 / height))
-    with whole_file(output) as temporary:
+    with atomic_file(output) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     pyplot.close(figure)
 

@@ -21,8 +21,8 @@ LENGTH_MULTIPLE = 8  # of the padded lengths in evaluation, which bounds the num
 def batch_signature(batch: int | None) -> dict[str, tf.TensorSpec]:
     """Names, shapes and types of a batch of `B` pairs, `S` source and `T` target tokens.
 
-    Each row of `source` and `target` ends with END, then PAD; the lengths count END. `index` is the pair's number in the split. A row that
-    only fills the batch up has the source END, no target (`target_lengths` 0) and the index -1.
+    Each row of `source` and `target` ends with END, then PAD; the lengths count END. `index` is the pair's number in
+    the split. A row that only fills the batch up has the source END, no target (`target_lengths` 0) and the index -1.
     """
     return {
         "source": tf.TensorSpec([batch, None], tf.int32),
@@ -38,7 +38,8 @@ class PairBatches:
 
     Attributes:
         pairs: pairs of the split, P.
-        rows: all row counts that training batches have. By tokens they are multiples of ROW_MULTIPLE, whatever the number of replicas.
+        rows: all row counts that training batches have. By tokens they are multiples of ROW_MULTIPLE, whatever the
+          number of replicas.
         shapes: all shapes (B, S, T) of training batches, at most MOST_SHAPES.
         steps_per_epoch: training batches that hold every pair once.
         padding_share: share of the source and target slots of an epoch that hold neither a token nor END.
@@ -49,7 +50,8 @@ class PairBatches:
 
         Args:
           store: the split.
-          batch_size: rows of a batch, or tokens of its longer side with padding (at most, unless ROW_MULTIPLE rows have more already).
+          batch_size: rows of a batch, or tokens of its longer side with padding (at most, unless ROW_MULTIPLE rows have
+            more already).
           unit: `sentences` or `tokens`, what `batch_size` counts.
 
         Raises:
@@ -78,14 +80,17 @@ class PairBatches:
             self._counts = tf.constant(counts, tf.int64)
             self._last_steps = tf.constant(np.cumsum(steps), tf.int64)
             self._steps = tf.constant(steps, tf.int64)
-            self._members = tf.constant(np.argsort(bucket_of, kind="stable"), tf.int64)  # of all buckets, one after the other
+            self._members = tf.constant(
+                np.argsort(bucket_of, kind="stable"), tf.int64
+            )  # of all buckets, one after the other
             self._first_members = tf.constant(np.cumsum(counts) - counts, tf.int64)
             self._sides = [_Side(store.source, store.source_lengths), _Side(store.target, store.target_lengths)]
 
     def training(self, first_step: int, seed: int, total_steps: int | None = None) -> tf.data.Dataset:
         """Endless batches from `first_step` on, a function of (seed, step) alone; every pair comes once an epoch.
 
-        An epoch's batches come in a random order, each filled by random pairs of its bucket. From step `total_steps` on all rows only fill.
+        An epoch's batches come in a random order, each filled by random pairs of its bucket. From step `total_steps` on
+        all rows only fill.
         """
 
         def make(step: tf.Tensor) -> Batch:
@@ -125,7 +130,9 @@ class PairBatches:
             return self._cut(pair, place < self.pairs, lengths[step, 0], lengths[step, 1])
 
         dataset = tf.data.Dataset.range(steps)
-        return dataset.map(lambda step: _shaped(make(step), batch_size), num_parallel_calls=2, deterministic=True).prefetch(4)
+        return dataset.map(
+            lambda step: _shaped(make(step), batch_size), num_parallel_calls=2, deterministic=True
+        ).prefetch(4)
 
     def _cut(self, pair: tf.Tensor, counts: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> Batch:
         """The pairs `pair: [B]` int64, where `counts: [B]` bool, padded to `source` and `target` (scalar int64)."""
@@ -151,11 +158,15 @@ class _Side:
         self._first = tf.constant(np.cumsum(lengths) - lengths, tf.int64)
 
     def cut(self, pair: tf.Tensor, counts: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows of ids, END and PAD, [B, width] int32, and their lengths with END, [B] int32; where not `counts`, PAD alone and 0."""
+        """Rows of ids, END and PAD, [B, width] int32, and their lengths with END, [B] int32; where not `counts`, PAD
+        alone and 0.
+        """
         length = tf.gather(self._lengths, pair)[:, None]
         column = tf.range(width)
         index = tf.minimum(tf.gather(self._first, pair)[:, None] + column, tf.size(self._ids, tf.int64) - 1)
-        ids = tf.where(column < length, tf.cast(tf.gather(self._ids, index), tf.int32), tf.where(column == length, END, PAD))
+        ids = tf.where(
+            column < length, tf.cast(tf.gather(self._ids, index), tf.int32), tf.where(column == length, END, PAD)
+        )
         return tf.where(counts[:, None], ids, PAD), tf.cast(tf.where(counts, length[:, 0] + 1, 0), tf.int32)
 
 

@@ -1,16 +1,18 @@
 """Beam search in the graph, with length and coverage penalties, n-best lists and attention; only core TensorFlow ops.
 
-Letters: B batch, L rows of it that are still searched, K lanes (the beam's size), N hypotheses given, S source steps, T target steps,
-V vocabulary.
+Letters: B batch, L rows of it that are still searched, K lanes (the beam's size), N hypotheses given, S source steps, T
+target steps, V vocabulary.
 
-Of the hypotheses that grow, every row keeps the K likeliest, in lanes. One that takes the end token is finished where it is among the K
-likeliest of that step, finished ones included; the N with the best penalised scores are kept. A row ends when no growing hypothesis can
-still beat the last of these: log probabilities only fall, and the length's factor is largest at the limit. Equal candidates go to the
-lane, then to the token, with the lower number, so that the result is one and the same on every run.
+Of the hypotheses that grow, every row keeps the K likeliest, in lanes. One that takes the end token is finished where
+it is among the K likeliest of that step, finished ones included; the N with the best penalised scores are kept. A row
+ends when no growing hypothesis can still beat the last of these: log probabilities only fall, and the length's factor
+is largest at the limit. Equal candidates go to the lane, then to the token, with the lower number, so that the result
+is one and the same on every run.
 
-As long as the greedy hypothesis grows it holds lane 0, whatever it is worth, and its end is always let in: the best hypothesis found is
-never worse than the greedy one. Lanes are reordered by gathering the decoder's state alone; tokens are found afterwards through pointers
-to the lanes they came from. Rows that have ended are taken out once they are a quarter of those at work.
+As long as the greedy hypothesis grows it holds lane 0, whatever it is worth, and its end is always let in: the best
+hypothesis found is never worse than the greedy one. Lanes are reordered by gathering the decoder's state alone; tokens
+are found afterwards through pointers to the lanes they came from. Rows that have ended are taken out once they are a
+quarter of those at work.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from trainer.dataset.special_tokens import END, PAD, START
-from trainer.tasks.seq2seq.decoding import Decoder, Hypotheses, Memory, State, length_factor, penalized
+from trainer.tasks.seq2seq.decoding import Decoder, DecoderState, Hypotheses, Memory, length_factor, penalized
 from trainer.tasks.seq2seq.flags import SearchFlags
 
 NEVER = -float("inf")
@@ -33,7 +35,7 @@ class Beam(NamedTuple):
     rows: tf.Tensor  # [L] int32, rising: the rows at work
     memory: Memory  # of each lane, leading dimension L * K
     tokens: tf.Tensor  # [L * K] int32, the last of each lane
-    state: State  # of the decoder, leading dimension L * K
+    state: DecoderState  # of the decoder, leading dimension L * K
     log_probabilities: tf.Tensor  # [L, K] float32, -inf for a lane without a hypothesis
     coverage: tf.Tensor  # [L, K, S] float32, attention so far
     greedy: tf.Tensor  # [L] bool, whether lane 0 holds the greedy hypothesis
@@ -99,7 +101,9 @@ def beam_search(
         ended = _ended(options, beam, log_probabilities, step + 1 >= own_limit)
         scores = tf.where(ended, penalized(options.ending, step + 1, coverage, mask[:, None], search), NEVER)
         own = _kept(Finished(*(tf.gather(part, beam.rows) for part in finished)), scores, options.ending, step)
-        finished = Finished(*(tf.tensor_scatter_nd_update(part, beam.rows[:, None], new) for part, new in zip(finished, own)))
+        finished = Finished(
+            *(tf.tensor_scatter_nd_update(part, beam.rows[:, None], new) for part, new in zip(finished, own))
+        )
         history = _written(history, step, beam.rows, batch, (tokens, parents, *([weights] if attention else [])))
         best = tf.reduce_max(log_probabilities, axis=1) / length_factor(own_limit, search)
         live = tf.logical_and(step + 1 < own_limit, own.scores[:, -1] < best)
@@ -130,7 +134,9 @@ def _fixed(part: tf.Tensor | tf.TensorArray) -> tf.TensorShape:
 
 
 def _lanes(rows: tf.Tensor, lanes: tf.Tensor, size: int) -> tf.Tensor:
-    """Places of `lanes: [L, K]` (or what broadcasts to it) of `rows: [L]` where all lanes stand in one dimension, [L * K]."""
+    """Places of `lanes: [L, K]` (or what broadcasts to it) of `rows: [L]` where all lanes stand in one dimension, [L *
+    K].
+    """
     return tf.reshape(rows[:, None] * size + lanes, [-1])
 
 
@@ -150,7 +156,9 @@ def _first(decoder: Decoder, memory: Memory, size: int) -> Beam:
 
 
 def _without_ended(beam: Beam, size: int) -> Beam:
-    """The beam without the rows that have no lane left, where these are a quarter or more: to take them out costs a copy."""
+    """The beam without the rows that have no lane left, where these are a quarter or more: to take them out costs a
+    copy.
+    """
     live = tf.reduce_any(beam.log_probabilities > NEVER, axis=1)
     rows = tf.cast(tf.where(live)[:, 0], tf.int32)
     lanes = _lanes(rows, tf.range(size), size)
@@ -163,7 +171,9 @@ def _without_ended(beam: Beam, size: int) -> Beam:
     return tf.cond(4 * tf.size(rows) <= 3 * tf.size(live), without, lambda: beam)
 
 
-def _written(history: History, step: tf.Tensor, rows: tf.Tensor, batch: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> History:
+def _written(
+    history: History, step: tf.Tensor, rows: tf.Tensor, batch: tf.Tensor, parts: tuple[tf.Tensor, ...]
+) -> History:
     """One step more, for all B rows: 0 where a row is no longer at work."""
     shapes = [tf.concat([[batch], tf.shape(part)[1:]], axis=0) for part in parts]
     whole = [tf.scatter_nd(rows[:, None], part, shape) for part, shape in zip(parts, shapes)]
@@ -177,15 +187,23 @@ def _none(limit: tf.Tensor, n_best: int) -> Finished:
 
 
 def _history(longest: tf.Tensor, size: int) -> History:
-    tokens, parents = (tf.TensorArray(tf.int32, size=longest, element_shape=[None, size], clear_after_read=False) for _ in range(2))
-    return History(tokens, parents, tf.TensorArray(tf.float32, size=longest, element_shape=[None, size, None], clear_after_read=False))
+    tokens, parents = (
+        tf.TensorArray(tf.int32, size=longest, element_shape=[None, size], clear_after_read=False) for _ in range(2)
+    )
+    return History(
+        tokens,
+        parents,
+        tf.TensorArray(tf.float32, size=longest, element_shape=[None, size, None], clear_after_read=False),
+    )
 
 
 def largest(values: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `count` largest of each row of `values: [R, V]` and their places, [R, count] each, falling, of equals the first place first.
+    """The `count` largest of each row of `values: [R, V]` and their places, [R, count] each, falling, of equals the
+    first place first.
 
-    As tf.math.top_k, but a row is read once for the largest of each chunk, and only the `count` best chunks are searched: every other
-    chunk has `count` values before its own. Rows that do not divide into chunks go to tf.math.top_k.
+    As tf.math.top_k, but a row is read once for the largest of each chunk, and only the `count` best chunks are
+    searched: every other chunk has `count` values before its own. Rows that do not divide into chunks go to
+    tf.math.top_k.
     """
     size = values.shape[1]
     width = max(width for width in range(1, WIDEST_CHUNK + 1) if size % width == 0)
@@ -199,7 +217,9 @@ def largest(values: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
-    """What `logits: [L * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among the likeliest."""
+    """What `logits: [L * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among
+    the likeliest.
+    """
     count = min(size + 3, logits.shape[1])
     values, ids = largest(logits, count)
     total = tf.reduce_logsumexp(logits, axis=1)
@@ -220,15 +240,22 @@ def _grown(options: Continuations, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.
     first = tf.one_hot(0, size, on_value=True, off_value=False)[None, :, None]
     ranks = tf.where(tf.logical_and(first, options.greedy[:, None]), float("inf"), options.growing)
     _, places = tf.math.top_k(tf.reshape(ranks, [-1, size * count]), k=size)
-    tokens, values = (tf.gather(tf.reshape(part, [-1, size * count]), places, batch_dims=1) for part in (options.ids, options.growing))
+    tokens, values = (
+        tf.gather(tf.reshape(part, [-1, size * count]), places, batch_dims=1) for part in (options.ids, options.growing)
+    )
     return tokens, places // count, values
 
 
 def _ended(options: Continuations, beam: Beam, grown: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-    """Which lanes' ends are let in, [L, K] bool: among the K likeliest, the greedy one's, and all at the limit (`last: [L]` bool)."""
+    """Which lanes' ends are let in, [L, K] bool: among the K likeliest, the greedy one's, and all at the limit (`last:
+    [L]` bool).
+    """
     size = grown.shape[1]
     values, _ = tf.math.top_k(tf.concat([grown, options.ending], axis=1), k=size)
-    greedy = tf.logical_and(beam.greedy, options.greedy_ends)[:, None] & tf.one_hot(0, size, on_value=True, off_value=False)[None]
+    greedy = (
+        tf.logical_and(beam.greedy, options.greedy_ends)[:, None]
+        & tf.one_hot(0, size, on_value=True, off_value=False)[None]
+    )
     return (options.ending >= values[:, -1:]) | greedy | last[:, None]
 
 
@@ -261,4 +288,6 @@ def _traced_back(finished: Finished, history: History, attention: bool) -> Hypot
     loop = (longest - 1, finished.lanes, tokens, weights)
     _, _, tokens, weights = tf.while_loop(lambda step, *_: step >= 0, back, loop, parallel_iterations=1)
     looked = tf.transpose(weights.stack(), [1, 2, 0, 3]) if attention else None
-    return Hypotheses(tf.transpose(tokens.stack(), [1, 2, 0]), lengths, finished.scores, finished.log_probabilities, looked)
+    return Hypotheses(
+        tf.transpose(tokens.stack(), [1, 2, 0]), lengths, finished.scores, finished.log_probabilities, looked
+    )

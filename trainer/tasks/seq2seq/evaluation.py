@@ -9,7 +9,9 @@ import tensorflow as tf
 from trainer.tasks.seq2seq.decoding import Hypotheses
 from trainer.text.tokenizer import Tokenizer
 
-Search = Callable[[tf.Tensor, tf.Tensor], Hypotheses]  # source [B, S] int32 and its lengths [B] int32 -> the best translations
+Search = Callable[
+    [tf.Tensor, tf.Tensor], Hypotheses
+]  # source [B, S] int32 and its lengths [B] int32 -> the best translations
 
 
 def translate(search: Search, batches: tf.data.Dataset, pairs: int, tokenizer: Tokenizer) -> list[str]:

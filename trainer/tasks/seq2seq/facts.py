@@ -66,9 +66,9 @@ class PairFacts(Facts):
 
     def check(self, manifest: Manifest) -> None:
         if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"{self.tokenizer!r} is no tokenizer")
+            raise ValueError(f"{self.tokenizer!r} is not a tokenizer")
         if not all(is_file_name(file) for file in self.files):
-            raise ValueError("a vocabulary is no file of the directory")
+            raise ValueError("a vocabulary is not a file of the directory")
         for name, split in manifest.splits.items():
             if self.splits[name].pairs != split.records:
                 raise ValueError(f"{name} has {split.records} records for {self.splits[name].pairs} pairs")
@@ -80,10 +80,12 @@ class PairFacts(Facts):
 
     def described(self) -> dict[str, str]:
         vocabularies = f"{self.source.size:,} source, {self.target.size:,} target tokens"
-        told = {"tokenizer": self.tokenizer, "vocabularies": vocabularies}
+        values = {"tokenizer": self.tokenizer, "vocabularies": vocabularies}
         for split, sizes in self.splits.items():
-            told[split] = f"{sizes.pairs:,} pairs, {sizes.source_tokens:,} source and {sizes.target_tokens:,} target tokens"
-        return told
+            values[split] = (
+                f"{sizes.pairs:,} pairs, {sizes.source_tokens:,} source and {sizes.target_tokens:,} target tokens"
+            )
+        return values
 
 
 FACTS = PairFacts

@@ -22,7 +22,8 @@ class PairFlags(FlagGroup):
 
     joint_vocabulary: bool = flag("one vocabulary for source and target, instead of one for each", default=False)
     drop_pairs: tuple[str, ...] = flag(
-        "what is left out: empty (pairs with a blank side, else kept), surplus (lines that the other file lacks, else an error)",
+        "what is left out: empty (pairs with a blank side, else kept), surplus (lines that the other file lacks, else "
+        "an error)",
         default=(),
     )
     max_source_tokens: int | None = flag("leave pairs with longer sources out of the training split", default=None)
@@ -32,7 +33,12 @@ class PairFlags(FlagGroup):
         yield from at_least(self, 1, "max_source_tokens", "max_target_tokens")
         for rule in self.drop_pairs:
             if rule not in ("empty", "surplus"):
-                yield Problem("drop_pairs", ",".join(self.drop_pairs), f"has the unknown rule {rule!r}", "use empty, surplus or both")
+                yield Problem(
+                    "drop_pairs",
+                    ",".join(self.drop_pairs),
+                    f"has the unknown rule {rule!r}",
+                    "use empty, surplus or both",
+                )
 
     def problems_in(self, config: Any) -> Iterator[Problem]:
         if config.source == "sample" and self.drop_pairs:
@@ -49,9 +55,13 @@ class TranslationFlags(TaskTrainFlags):
     FIELD: ClassVar[str] = "translation"
 
     attention: str = flag(
-        "how source steps are scored", default="luong_scaled", choices=("luong_general", "luong_scaled", "bahdanau", "bahdanau_normalized")
+        "how source steps are scored",
+        default="luong_scaled",
+        choices=("luong_general", "luong_scaled", "bahdanau", "bahdanau_normalized"),
     )
-    input_feeding: bool = flag("feed the decoder's last output to its next step; training then goes token by token", default=False)
+    input_feeding: bool = flag(
+        "feed the decoder's last output to its next step; training then goes token by token", default=False
+    )
     label_smoothing: float = flag("share of the probability that training aims at all tokens alike", default=0.0)
     batch_unit: str = flag(
         "what --batch_size counts: sentences (pairs), or tokens (of the longer side, padding included)",
@@ -59,7 +69,8 @@ class TranslationFlags(TaskTrainFlags):
         choices=("sentences", "tokens"),
     )
     best_metric: str = flag(
-        "validation score that picks the best checkpoint and stops early; bleu and exact_match translate the split, greedily",
+        "validation score that picks the best checkpoint and stops early; bleu and exact_match translate the split, "
+        "greedily",
         default="loss",
         choices=("loss", "bleu", "exact_match"),
     )
@@ -83,8 +94,12 @@ class SearchFlags(TaskExportFlags):
     FIELD: ClassVar[str] = "search"
 
     beam_size: int = flag("translations that grow at once; 1 with --length_penalty=0 is greedy search", default=5)
-    length_penalty: float = flag("exponent of the length that log probabilities are divided by; 0 ranks by log probability", default=0.6)
-    coverage_penalty: float = flag("weight of the penalty on source tokens that got less attention than 1 in total", default=0.0)
+    length_penalty: float = flag(
+        "exponent of the length that log probabilities are divided by; 0 ranks by log probability", default=0.6
+    )
+    coverage_penalty: float = flag(
+        "weight of the penalty on source tokens that got less attention than 1 in total", default=0.0
+    )
 
     def problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "beam_size")
@@ -106,7 +121,9 @@ class TranslationExportFlags(TaskExportFlags):
     def problems_in(self, config: Any) -> Iterator[Problem]:
         beam_size = config.of(SearchFlags).beam_size
         if self.n_best > beam_size > 0:
-            yield Problem("n_best", self.n_best, f"is above --beam_size={beam_size}", "use a larger beam or fewer translations")
+            yield Problem(
+                "n_best", self.n_best, f"is above --beam_size={beam_size}", "use a larger beam or fewer translations"
+            )
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
     """
     facts = PairFacts.of(manifest)
     sides = {"source": facts.source, "target": facts.target}
-    own = {side: tokenizers.load(facts.tokenizer, data_dir, told.sha256, told.file) for side, told in sides.items()}
+    own = {side: tokenizers.load(facts.tokenizer, data_dir, one.sha256, one.file) for side, one in sides.items()}
     counts = {side: np.zeros(tokenizer.size, np.int64) for side, tokenizer in own.items()}
     splits, shown = {}, {}
     for split in manifest.splits:
-        told = facts.splits[split]
+        counted = facts.splits[split]
         lengths: dict[str, list[int]] = {side: [] for side in sides}
         first: list[dict[str, str]] = []
         last = [-1]  # number of the pair before
@@ -57,16 +57,18 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
                 first.append({side: own[side].decode(ids[side]) for side in sides})
 
         inspection.read_split(data_dir, manifest, split, read)
-        inspection.check_total(data_dir, split, len(lengths["source"]), told.pairs, "pairs")
+        inspection.check_total(data_dir, split, len(lengths["source"]), counted.pairs, "pairs")
         splits[split] = {
             **inspection.files(manifest, split),
-            "pairs": told.pairs, "tokens": {"source": told.source_tokens, "target": told.target_tokens},
+            "pairs": counted.pairs,
+            "tokens": {"source": counted.source_tokens, "target": counted.target_tokens},
             "unknown_rate": {
-                "source": told.source_unknown / max(told.source_tokens, 1), "target": told.target_unknown / max(told.target_tokens, 1),
+                "source": counted.source_unknown / max(counted.source_tokens, 1),
+                "target": counted.target_unknown / max(counted.target_tokens, 1),
             },
-            "dropped": told.dropped,
+            "dropped": counted.dropped,
             "tokens_a_text": {side: inspection.distribution(np.array(lengths[side])) for side in sides},
-        }  # fmt: skip
+        }
         shown[split] = first
     vocabularies = {side: inspection.vocabulary(own[side], counts[side]) for side in sides}
     return {"splits": splits, "vocabulary": {"joint": facts.joint, **vocabularies}, "examples": shown}

@@ -1,4 +1,6 @@
-"""Groups pairs of texts by the lengths of both sides, so that batches of a bounded number of shapes carry little padding."""
+"""Groups pairs of texts by the lengths of both sides, so that batches of a bounded number of shapes carry little
+padding.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ class _Box:
 def length_buckets(source: np.ndarray, target: np.ndarray, rows: Rows, most: int) -> tuple[list[Bucket], np.ndarray]:
     """Buckets by source and target length that make an epoch's batches small, counted in tokens with padding.
 
-    One bucket that holds all pairs is cut in two, at the source or the target length that saves most, and so on with the bucket whose cut
-    saves most then, until there are `most` buckets or no cut saves anything. A bucket's last batch counts as a full one.
+    One bucket that holds all pairs is cut in two, at the source or the target length that saves most, and so on with
+    the bucket whose cut saves most then, until there are `most` buckets or no cut saves anything. A bucket's last batch
+    counts as a full one.
 
     Args:
       source: [P] whole numbers from 1 on, the lengths of the source texts; P is 1 or more.
@@ -42,7 +45,9 @@ def length_buckets(source: np.ndarray, target: np.ndarray, rows: Rows, most: int
     Returns:
       The buckets, and the bucket of each pair, [P] int64.
     """
-    cells, cell_of, counts = np.unique(np.stack([source, target], axis=1), axis=0, return_inverse=True, return_counts=True)
+    cells, cell_of, counts = np.unique(
+        np.stack([source, target], axis=1), axis=0, return_inverse=True, return_counts=True
+    )
     everything = np.arange(len(cells))
     widest = cells.max(axis=0)
     boxes = [_Box(everything, int(_costs(counts.sum(), widest[0], widest[1], rows)))]

@@ -22,12 +22,14 @@ def translation_metrics(hypotheses: Sequence[str], references: Sequence[str]) ->
       ValueError: there is no text, or not one reference for each hypothesis.
     """
     if not hypotheses or len(hypotheses) != len(references):
-        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references: there must be as many, and one at least")
+        raise ValueError(
+            f"{len(hypotheses)} hypotheses for {len(references)} references: there must be as many, and one at least"
+        )
     from sacrebleu.metrics import BLEU, CHRF  # here: every training run would wait for it
 
     given, right = list(hypotheses), [list(references)]
     equal = sum(hypothesis == reference for hypothesis, reference in zip(hypotheses, references))
-    # `force` is silence about texts that look tokenised already, which is no fault of a raw text such as a date.
+    # `force` is silence about texts that look tokenised already, which is not a fault of a raw text such as a date.
     return {
         "bleu": float(BLEU(tokenize="13a", force=True).corpus_score(given, right).score),
         "bleu_lower_tokens": float(BLEU(tokenize="13a", lowercase=True, force=True).corpus_score(given, right).score),

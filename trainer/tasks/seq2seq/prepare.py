@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.prepare import INPUTS, PrepareConfig
-from trainer.dataset.handoff import Parts
+from trainer.dataset.handoff import Handover
 from trainer.dataset.input_files import find_split_files
-from trainer.dataset.preparation import Plan
+from trainer.dataset.preparation import DatasetPlan
 from trainer.dataset.schema import Manifest, Split
 from trainer.errors import DataError
 from trainer.tasks import tfds_source
@@ -31,7 +31,9 @@ _log = logging.getLogger(__name__)
 
 
 def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
-    """The sources of each split's pairs; those of train are to be split. Raises DataError or ConfigError as `open_pairs`, `open_source`."""
+    """The sources of each split's pairs; those of train are to be split. Raises DataError or ConfigError as
+    `open_pairs`, `open_source`.
+    """
     if config.source == "sample":
         return {"train": [Memory("the sample", sample_dates(config.seed))]}
     if config.source == "tfds":
@@ -40,7 +42,7 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: open_pairs(paths, INPUTS[split]) for split, paths in files.items() if paths}
 
 
-def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Parts) -> Plan:
+def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
     """The dataset of pairs. Counts them and makes the vocabularies, from the training split alone.
 
     Raises:
@@ -49,7 +51,9 @@ def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Pa
     flags = config.of(PairFlags)
     indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
     drops_surplus = "surplus" in flags.drop_pairs
-    aligned = {split: align([next(indexed) for _ in sources], INPUTS[split], drops_surplus) for split, sources in given.items()}
+    aligned = {
+        split: align([next(indexed) for _ in sources], INPUTS[split], drops_surplus) for split, sources in given.items()
+    }
     stretches = split_pairs(aligned, config.splits)
     tokenizers = _vocabularies(stretches["train"], config, parts)
     shards = {}
@@ -59,10 +63,10 @@ def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Pa
         rules = Rules("empty" in flags.drop_pairs, *limits, drop_long=split == "train")
         shards[split] = pair_shards(*tokenizers, stretch, rules, config.num_shards)
     files = _files(tokenizers, flags.joint_vocabulary)
-    return Plan(shards, partial(_describe, config, tokenizers, stretches), partial(_save, tokenizers, files))
+    return DatasetPlan(shards, partial(_describe, config, tokenizers, stretches), partial(_save, tokenizers, files))
 
 
-def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Parts) -> tuple[Tokenizer, Tokenizer]:
+def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Handover) -> tuple[Tokenizer, Tokenizer]:
     """The vocabularies of source and target; one object where they are joint."""
     flags, tokens = config.of(PairFlags), config.of(TokenizerFlags)
 
@@ -104,19 +108,29 @@ def _describe(
     """
     dropped = {}
     for split, own in found.items():
-        out = {"empty": own["empty"] if "empty" in config.of(PairFlags).drop_pairs else 0, "surplus": stretches[split].surplus}
+        out = {
+            "empty": own["empty"] if "empty" in config.of(PairFlags).drop_pairs else 0,
+            "surplus": stretches[split].surplus,
+        }
         dropped[split] = {**out, "over_long": own["over_long"] if split == "train" else 0}
         _check_left(split, stretches[split], own)
     _log_findings(found, dropped)
     counts = {
         split: PairCounts(
-            own["pairs"], own["source_tokens"], own["target_tokens"], own["source_unknown"], own["target_unknown"], dropped[split]
+            own["pairs"],
+            own["source_tokens"],
+            own["target_tokens"],
+            own["source_unknown"],
+            own["target_unknown"],
+            dropped[split],
         )
         for split, own in found.items()
     }
     files = _files(tokenizers, config.of(PairFlags).joint_vocabulary)
     source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
-    facts = PairFacts(config.of(TokenizerFlags).tokenizer, config.of(PairFlags).joint_vocabulary, source, target, counts)
+    facts = PairFacts(
+        config.of(TokenizerFlags).tokenizer, config.of(PairFlags).joint_vocabulary, source, target, counts
+    )
     written = Manifest(name, config.task, pair_features(*tokenizers), splits, facts)
     return written, _results(facts, found)
 
@@ -125,19 +139,21 @@ def _check_left(split: str, stretch: PairStretch, found: Counter[str]) -> None:
     if found["pairs"]:
         return
     if found["over_long"]:
-        raise DataError(f"{stretch.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them")
+        raise DataError(
+            f"{stretch.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them"
+        )
     raise DataError(f"{stretch.name}: every pair of the {split} split has a blank side; correct the files")
 
 
 def _log_findings(found: dict[str, Counter[str]], dropped: dict[str, dict[str, int]]) -> None:
     for split, own in found.items():
         out = dropped[split]
-        told = {
+        findings = {
             "pairs have a blank side": (own["empty"], out["empty"]),
             "pairs are over --max_source_tokens or --max_target_tokens": (own["over_long"], out["over_long"]),
             "lines have no partner": (out["surplus"], out["surplus"]),
         }
-        for what, (count, left_out) in told.items():
+        for what, (count, left_out) in findings.items():
             if count:
                 _log.warning("%s: %d %s, %s", split, count, what, "left out" if left_out else "kept")
 
@@ -153,7 +169,9 @@ def _results(facts: PairFacts, found: dict[str, Counter[str]]) -> dict[str, Any]
             }
             for split, own in counts.items()
         },
-        "longest": {split: {"source": own["longest_source"], "target": own["longest_target"]} for split, own in found.items()},
+        "longest": {
+            split: {"source": own["longest_source"], "target": own["longest_target"]} for split, own in found.items()
+        },
         "empty": {split: own["empty"] for split, own in found.items()},
         "over_long": {split: own["over_long"] for split, own in found.items()},
         "dropped": {split: own.dropped for split, own in counts.items()},

@@ -1,7 +1,8 @@
 """Pairs of texts -> the shards of a dataset, one record a pair.
 
 A record holds
-  pair                      int64 scalar   number of the pair within the split, from 0; those that rules leave out are counted too
+  pair                      int64 scalar   number of the pair within the split, from 0; those that rules leave out are
+    counted too
   source, target            [n] ids without start and end, stored as `token_records` stores them
   source_text, target_text  the texts as they were read
 The ids are little-endian bytes, which TFDS reads as `Tensor(..., encoding='bytes')`.
@@ -47,8 +48,8 @@ class PairShard:
     def records(self, counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
         """Yields the records.
 
-        Counts what they hold (`pairs`, and `tokens` and `unknown` of each side), and of all pairs those with a blank side (`empty`) or
-        too many tokens (`over_long`) and the longest of each side, in tokens.
+        Counts what they hold (`pairs`, and `tokens` and `unknown` of each side), and of all pairs those with a blank
+        side (`empty`) or too many tokens (`over_long`) and the longest of each side, in tokens.
         """
         numbered = enumerate(self.stretch.pairs(), self.stretch.first - self.stretch.begin)
         while batch := list(islice(numbered, PAIRS_AT_ONCE)):
@@ -59,8 +60,13 @@ class PairShard:
             if batch:
                 yield from self._encoded(batch, counts)
 
-    def _encoded(self, batch: list[tuple[int, tuple[str, str]]], counts: Counter[str]) -> Iterator[dict[str, FeatureValue]]:
-        sides = [_ids(tokenizer, [pair[side] for _, pair in batch]) for side, tokenizer in enumerate((self.source, self.target))]
+    def _encoded(
+        self, batch: list[tuple[int, tuple[str, str]]], counts: Counter[str]
+    ) -> Iterator[dict[str, FeatureValue]]:
+        sides = [
+            _ids(tokenizer, [pair[side] for _, pair in batch])
+            for side, tokenizer in enumerate((self.source, self.target))
+        ]
         limits = self.rules.max_source_tokens, self.rules.max_target_tokens
         for (number, texts), *ids in zip(batch, *sides):
             long = any(limit is not None and len(own) > limit for own, limit in zip(ids, limits))
@@ -82,7 +88,9 @@ class PairShard:
             }
 
 
-def pair_shards(source: Tokenizer, target: Tokenizer, stretch: PairStretch, rules: Rules, num_shards: int) -> list[PairShard]:
+def pair_shards(
+    source: Tokenizer, target: Tokenizer, stretch: PairStretch, rules: Rules, num_shards: int
+) -> list[PairShard]:
     """The shards of a split, of equal numbers of pairs; fewer than `num_shards` of few pairs."""
     pairs = stretch.end - stretch.first
     shards = min(num_shards, pairs)

@@ -24,10 +24,10 @@ MEANINGS = (
 
 def headline(score_name: str) -> Headline:
     """The score that picked the best checkpoint, or BLEU where that was the loss."""
-    told = {"exact_match": "Exact match (share of texts)"}
+    names = {"exact_match": "Exact match (share of texts)"}
     return Headline(
-        score_name if score_name in told else "bleu",
-        told.get(score_name, "BLEU (0 to 100)"),
+        score_name if score_name in names else "bleu",
+        names.get(score_name, "BLEU (0 to 100)"),
         "pairs",
         higher_is_better=True,
         meanings=MEANINGS,
@@ -63,7 +63,9 @@ def length_buckets(lengths: np.ndarray) -> list[tuple[int, int]]:
 
 
 def examples(hypotheses: Sequence[str], references: Sequence[str]) -> list[tuple[str, int]]:
-    """The best, the median and the worst by chrF of the text, as (rank, pair): `EXAMPLES_A_RANK` of each, each pair once."""
+    """The best, the median and the worst by chrF of the text, as (rank, pair): `EXAMPLES_A_RANK` of each, each pair
+    once.
+    """
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
@@ -71,7 +73,9 @@ def examples(hypotheses: Sequence[str], references: Sequence[str]) -> list[tuple
     order = np.argsort(-scores, kind="stable")
     chosen: dict[int, str] = {}
     for rank, place in ranked_places(len(order)):
-        first = int(np.clip(place - (EXAMPLES_A_RANK // 2 if rank == "median" else 0), 0, max(0, len(order) - EXAMPLES_A_RANK)))
+        first = int(
+            np.clip(place - (EXAMPLES_A_RANK // 2 if rank == "median" else 0), 0, max(0, len(order) - EXAMPLES_A_RANK))
+        )
         for pair in order[first : first + EXAMPLES_A_RANK]:
             chosen.setdefault(int(pair), rank)
     return [(rank, pair) for pair, rank in chosen.items()]
@@ -88,10 +92,14 @@ def examples_section(
 
 def attention_section(weights: np.ndarray, source: Sequence[str], target: Sequence[str]) -> Section:
     """What the model looked at: `weights: [T, S]` of the pieces of a translation over those of its source."""
-    source, target = ([piece.replace(" ", "▁").replace("\n", "\\n") for piece in side[:LONGEST_ATTENTION]] for side in (source, target))
+    source, target = (
+        [piece.replace(" ", "▁").replace("\n", "\\n") for piece in side[:LONGEST_ATTENTION]]
+        for side in (source, target)
+    )
     chart = heat_map(weights[: len(target), : len(source)], target, source, "source pieces", "translation pieces")
     caption = (
-        "Attention of the decoder over the source while it wrote each piece of a median example, from 0 (empty) to 1 (full colour); "
+        "Attention of the decoder over the source while it wrote each piece of a median example, from 0 (empty) to 1 "
+        "(full colour); "
         "▁ is a space."
     )
     return Section("Attention", (Figure("", (chart,), caption),))

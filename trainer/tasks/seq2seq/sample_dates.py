@@ -1,7 +1,8 @@
 """The embedded sample of pairs: dates as people write them, and the same dates as ISO 8601, made from a seed.
 
-No date comes twice, so held-out dates are dates that training never saw. What a text leaves open is settled by rules that hold throughout:
-with slashes the month comes first, with dots and dashes the day; a year of two digits lies between 1950 and 2049.
+No date comes twice, so held-out dates are dates that training never saw. What a text leaves open is settled by rules
+that hold throughout: with slashes the month comes first, with dots and dashes the day; a year of two digits lies
+between 1950 and 2049.
 """
 
 from __future__ import annotations
@@ -14,12 +15,33 @@ import numpy as np
 SAMPLE_PAIRS = 20_000
 FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+_IRREGULAR = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
 
 _NUMERIC = (
     "{y}-{m:02}-{d:02}", "{y}/{m:02}/{d:02}", "{y}.{m:02}.{d:02}", "{y}{m:02}{d:02}",
@@ -28,11 +50,29 @@ _NUMERIC = (
     "{d}-{m}-{y}", "{d:02}-{m:02}-{y}", "{d:02}-{m:02}-{yy:02}",
 )  # fmt: skip
 _WORDED = (
-    "{day} {month} {year}", "{day} {month}, {year}", "{d}. {month} {year}", "{day} of {month} {year}", "the {th} of {month}, {year}",
-    "the {th} of {month} {year}", "{month} {day}, {year}", "{month} {day} {year}", "{month} the {th}, {year}", "{month} {th}, {year}",
-    "{d}-{mon}-{y}", "{d}/{mon}/{y}", "{d}.{mon}.{y}", "{d:02}{mon}{y}", "{d:02}{mon}{yy:02}", "{d:02}-{mon}-{yy:02}",
-    "{mon}-{d:02}-{y}", "{mon}/{d:02}/{y}", "{y} {month} {day}", "{y}, {month} {day}", "{y}-{mon}-{d:02}", "{y} {mon} {d:02}",
-)  # fmt: skip
+    "{day} {month} {year}",
+    "{day} {month}, {year}",
+    "{d}. {month} {year}",
+    "{day} of {month} {year}",
+    "the {th} of {month}, {year}",
+    "the {th} of {month} {year}",
+    "{month} {day}, {year}",
+    "{month} {day} {year}",
+    "{month} the {th}, {year}",
+    "{month} {th}, {year}",
+    "{d}-{mon}-{y}",
+    "{d}/{mon}/{y}",
+    "{d}.{mon}.{y}",
+    "{d:02}{mon}{y}",
+    "{d:02}{mon}{yy:02}",
+    "{d:02}-{mon}-{yy:02}",
+    "{mon}-{d:02}-{y}",
+    "{mon}/{d:02}/{y}",
+    "{y} {month} {day}",
+    "{y}, {month} {day}",
+    "{y}-{mon}-{d:02}",
+    "{y} {mon} {d:02}",
+)
 _WEEKDAY_SHARE, _NUMERIC_SHARE = 0.3, 0.35
 
 
@@ -50,7 +90,9 @@ def _written(date: datetime.date, random: np.random.Generator) -> str:
     words = _ordinal_words(date.day)
     figures = f"{date.day}{_suffix(date.day)}"
     mon = MONTHS[date.month - 1][:3]
-    month = _pick((MONTHS[date.month - 1], mon, "Sept" if date.month == 9 else mon, mon if date.month == 5 else f"{mon}."), random)
+    month = _pick(
+        (MONTHS[date.month - 1], mon, "Sept" if date.month == 9 else mon, mon if date.month == 5 else f"{mon}."), random
+    )
     year = _pick((str(date.year), str(date.year), f"'{date.year % 100:02}", _year_words(date.year)), random)
     text = form.format(
         y=date.year, yy=date.year % 100, m=date.month, d=date.day, mon=mon, month=month, year=year,

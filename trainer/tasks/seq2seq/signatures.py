@@ -47,7 +47,8 @@ class TranslationServer:
           text: [B] string.
 
         Returns:
-          `translations: [B, N]` string, best first, `scores: [B, N]` float32 (with the penalties) and `log_probabilities: [B, N]` float32
+          `translations: [B, N]` string, best first, `scores: [B, N]` float32 (with the penalties) and
+            `log_probabilities: [B, N]` float32
           (nats). Where a text has fewer than N, the last are empty, with a score of -inf.
         """
         memory, limit, _ = self._read(text)
@@ -66,14 +67,16 @@ class TranslationServer:
         memory, limit, _ = self._read(text)
         return self._first(greedy(self.model, memory, limit, self._search))
 
-    def sample(self, text: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def sample(
+        self, text: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """A translation drawn from the model's probabilities.
 
         Args:
           text: [B] string.
           temperature: [B] float32, 0 takes the likeliest token.
-          top_k: [B] int32, 0 is no limit.
-          top_p: [B] float32, 1 is no limit.
+          top_k: [B] int32, 0 is not a limit.
+          top_p: [B] float32, 1 is not a limit.
           seed: [B] int64; the same seed gives the same translation, whatever else is in the batch.
 
         Returns:
@@ -90,7 +93,8 @@ class TranslationServer:
           text: [B] string.
 
         Returns:
-          `translation: [B]` string, `score: [B]` float32, `source_pieces: [B, S]` string (the end token last), `target_pieces: [B, T]`
+          `translation: [B]` string, `score: [B]` float32, `source_pieces: [B, S]` string (the end token last),
+            `target_pieces: [B, T]`
           string, both empty past a row's end, and `attention: [B, T, S]` float32, 0 there.
         """
         memory, limit, ids = self._read(text)
@@ -106,7 +110,9 @@ class TranslationServer:
         }
 
     def _read(self, text: tf.Tensor) -> tuple[Memory, tf.Tensor, tf.Tensor]:
-        """What the decoder reads of the texts, the limits of their translations [B], and their tokens with the end token [B, S]."""
+        """What the decoder reads of the texts, the limits of their translations [B], and their tokens with the end
+        token [B, S].
+        """
         ids, lengths = self.source.encode(text)
         lengths = at_most_tokens(lengths, self._largest, "text")
         ends = tf.one_hot(lengths, tf.shape(ids)[1] + 1, dtype=tf.int32) * END
@@ -126,7 +132,9 @@ def _pieces(tokenizer: GraphTokenizer, ids: tf.Tensor) -> tf.Tensor:
 
 
 def seq2seq_serving(model: keras.Model, source: Tokenizer, target: Tokenizer, config: ExportConfig) -> Serving:
-    """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence model."""
+    """Signatures `serving_default` (beam search), `greedy`, `sample` and `attention` of a sequence-to-sequence
+    model.
+    """
     search, flags = config.of(SearchFlags), config.of(TranslationExportFlags)
     server = TranslationServer(model, source, target, search, flags.n_best, flags.largest_source_tokens)
     text = tf.TensorSpec([None], tf.string, "text")

@@ -1,4 +1,6 @@
-"""Line-aligned texts -> the pairs of each split: two files (line i of one is translated by line i of the other), or one with a tab."""
+"""Line-aligned texts -> the pairs of each split: two files (line i of one is translated by line i of the other), or one
+with a tab.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PairStretch:
-    """The pairs `[first, end)` of sources that hold line-aligned texts: two with one side each, or one with both (a list of pairs or of
-    texts with a tab). No pair is left out, blank sides are empty texts.
+    """The pairs `[first, end)` of sources that hold line-aligned texts: two with one side each, or one with both (a
+    list of pairs or of texts with a tab). No pair is left out, blank sides are empty texts.
 
     `begin` is the first of the split, `surplus` counts lines of the source that have no partner.
     """
@@ -51,7 +53,9 @@ class PairStretch:
 
 @dataclass(frozen=True)
 class PairTexts:
-    """The texts of pairs as training text of a vocabulary: of one side (0 or 1), or of both; without pairs with a blank side, or with."""
+    """The texts of pairs as training text of a vocabulary: of one side (0 or 1), or of both; without pairs with a blank
+    side, or with.
+    """
 
     stretch: PairStretch
     sides: tuple[int, ...]
@@ -106,14 +110,17 @@ def open_pairs(paths: Sequence[str], flag: str) -> list[Source]:
 
 
 def align(sources: Sequence[Indexed], flag: str, drop_surplus: bool) -> PairStretch:
-    """All pairs of sources; DataError where two files have unequal numbers of lines and the surplus is not to be dropped."""
+    """All pairs of sources; DataError where two files have unequal numbers of lines and the surplus is not to be
+    dropped.
+    """
     if len(sources) == 1:
         return PairStretch((sources[0],), 0, sources[0].units)
     source, target = sources
     surplus, pairs = abs(source.units - target.units), min(source.units, target.units)
     if surplus and not drop_surplus:
         raise DataError(
-            f"{source.name} has {source.units} lines and {target.name} {target.units}, so they are not line-aligned; correct the files,"
+            f"{source.name} has {source.units} lines and {target.name} {target.units}, so they are not line-aligned; "
+            "correct the files,"
             " or leave the last lines of the longer one out with --drop_pairs=surplus"
         )
     _log.info("--%s: %s is translated by %s, %d pairs", flag, source.name, target.name, pairs)
@@ -134,5 +141,7 @@ def split_pairs(given: Mapping[str, PairStretch], splits: Sequence[str]) -> dict
     found = {split: given[split] for split in elsewhere}
     whole = given["train"]
     for split, (first, end) in split_borders(whole.end, splits, whole.name, "pairs", elsewhere).items():
-        found[split] = replace(whole, first=first, end=end, begin=first, surplus=whole.surplus if split == "train" else 0)
+        found[split] = replace(
+            whole, first=first, end=end, begin=first, surplus=whole.surplus if split == "train" else 0
+        )
     return {split: found[split] for split in SPLITS if split in found}

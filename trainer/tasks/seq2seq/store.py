@@ -24,7 +24,8 @@ class PairStore:
     """The P pairs of a split, in their order.
 
     Attributes:
-        source: `[N]` ids of all source texts one after the other, in the smallest type that holds them, without start and end.
+        source: `[N]` ids of all source texts one after the other, in the smallest type that holds them, without start
+          and end.
         source_lengths: `[P]` int64, ids of each source text.
         target: as `source`, of the target texts.
         target_lengths: `[P]` int64.
@@ -62,23 +63,28 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
     facts = PairFacts.of(manifest)
     if split not in manifest.splits:
         has = ", ".join(manifest.splits)
-        raise DataError(f"{data_dir} has no {split} split, it has {has}; prepare it with --{split}_input, or --splits that give one")
+        raise DataError(
+            f"{data_dir} has no {split} split, it has {has}; prepare it with --{split}_input, or --splits that give one"
+        )
     paths = check_files(data_dir, manifest, (split,))
     records = _read(paths)
     # Shards are read side by side, so records come in no order of the pairs.
     order = np.argsort(records["pair"], kind="stable")
     expected = facts.splits[split]
-    told = {feature.name: feature for feature in manifest.features}
-    source, source_lengths = _joined(records["source"][order], told["source"])
-    target, target_lengths = _joined(records["target"][order], told["target"])
+    features = {feature.name: feature for feature in manifest.features}
+    source, source_lengths = _joined(records["source"][order], features["source"])
+    target, target_lengths = _joined(records["target"][order], features["target"])
     found = (len(order), len(source), len(target))
     complete = len(order) == expected.pairs and bool(np.all(np.diff(records["pair"][order]) > 0))
     if not complete or found != (expected.pairs, expected.source_tokens, expected.target_tokens):
         raise DataError(
             f"{paths[0]} and its siblings hold {found[0]} pairs of {found[1]} and {found[2]} tokens, not the"
-            f" {expected.pairs} of {expected.source_tokens} and {expected.target_tokens} that were written; prepare the dataset again"
+            f" {expected.pairs} of {expected.source_tokens} and {expected.target_tokens} that were written; prepare "
+            "the dataset again"
         )
-    source_text, target_text = ([text.decode() for text in records[f"{side}_text"][order]] for side in ("source", "target"))
+    source_text, target_text = (
+        [text.decode() for text in records[f"{side}_text"][order]] for side in ("source", "target")
+    )
     return PairStore(source, source_lengths, target, target_lengths, source_text, target_text)
 
 
@@ -89,7 +95,9 @@ def _read(paths: list[str]) -> dict[str, np.ndarray]:
 
 
 def _parsed(paths: list[str]) -> tf.data.Dataset:
-    schema: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in ("source", "target", "source_text", "target_text")}
+    schema: dict[str, Any] = {
+        name: tf.io.FixedLenFeature([], tf.string) for name in ("source", "target", "source_text", "target_text")
+    }
     schema["pair"] = tf.io.FixedLenFeature([], tf.int64)
     return record_shards(paths).batch(PARSED_RECORDS).map(lambda records: tf.io.parse_example(records, schema))
 

@@ -13,7 +13,7 @@ from trainer.config.trained_model import EvaluateConfig, ExportConfig
 from trainer.dataset.schema import Manifest
 from trainer.dataset.special_tokens import START
 from trainer.nn.cross_entropy import smoothed_cross_entropy
-from trainer.nn.step_context import Noise
+from trainer.nn.step_context import StepContext
 from trainer.reports.parts import Evaluation, Section
 from trainer.tasks.seq2seq import store as pair_store
 from trainer.tasks.seq2seq.batches import PairBatches, batch_signature
@@ -27,7 +27,7 @@ from trainer.tasks.seq2seq.model import Seq2Seq
 from trainer.tasks.seq2seq.report import attention_section, examples, examples_section, headline, length_section
 from trainer.tasks.seq2seq.signatures import TranslationServer, seq2seq_serving
 from trainer.tasks.serving import Serving
-from trainer.tasks.task import Batch, State, Sums, Task
+from trainer.tasks.task import Batch, CarriedState, Sums, Task
 from trainer.text.flags import EmbeddingFlags
 from trainer.text.tokenizer import Tokenizer
 
@@ -112,11 +112,13 @@ class Seq2SeqTask(Task):
         counts = self.facts.splits["train"]
         return (counts.target_tokens + counts.pairs) / self.batches("train").steps_per_epoch
 
-    def _outputs(self, model: keras.Model, batch: Batch, noise: Noise | None, compact: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _outputs(
+        self, model: keras.Model, batch: Batch, context: StepContext | None, compact: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What the output layer reads, labels and weights: [N, E], [N], [N]; `compact` leaves padding out."""
         target, lengths = batch["target"], batch["target_lengths"]
         inputs = tf.concat([tf.fill([tf.shape(target)[0], 1], START), target[:, :-1]], axis=1)
-        outputs = model.outputs(model.encode(batch["source"], batch["source_lengths"], noise), inputs, noise)
+        outputs = model.outputs(model.encode(batch["source"], batch["source_lengths"], context), inputs, context)
         flat, labels = tf.reshape(outputs, [-1, outputs.shape[2]]), tf.reshape(target, [-1])
         valid = tf.reshape(tf.sequence_mask(lengths, tf.shape(target)[1]), [-1])
         if not compact:
@@ -125,15 +127,17 @@ class Seq2SeqTask(Task):
         labels = tf.gather(labels, places)
         return tf.gather(flat, places), labels, tf.ones_like(labels, tf.float32)
 
-    def loss(self, model: keras.Model, batch: Batch, noise: Noise | None, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
+    def loss(
+        self, model: keras.Model, batch: Batch, context: StepContext | None, state: CarriedState
+    ) -> tuple[tf.Tensor, tf.Tensor, CarriedState]:
         compact = not self.config.device.jit_compile  # XLA wants sizes that do not depend on values
-        outputs, labels, weights = self._outputs(model, batch, noise, compact)
+        outputs, labels, weights = self._outputs(model, batch, context, compact)
         smoothing = self.flags.label_smoothing
         matrix, bias = model.output_weights()
         total = smoothed_cross_entropy(outputs, matrix, bias, labels, weights, smoothing)
         return total, tf.reduce_sum(weights), state
 
-    def validation_sums(self, model: keras.Model, batch: Batch, state: State) -> tuple[Sums, State]:
+    def validation_sums(self, model: keras.Model, batch: Batch, state: CarriedState) -> tuple[Sums, CarriedState]:
         outputs, labels, weights = self._outputs(model, batch, None, compact=True)
         logits = model.logits(outputs)
         count = tf.reduce_sum(weights)
@@ -150,14 +154,18 @@ class Seq2SeqTask(Task):
         return means | translation_metrics(translations, self.store("validation").target_text)
 
     def _translations(self, search: Search, split: str, batch_size: int) -> list[str]:
-        return translate(search, self.evaluation_batches(split, batch_size), len(self.store(split).target_text), self.tokenizers[1])
+        return translate(
+            search, self.evaluation_batches(split, batch_size), len(self.store(split).target_text), self.tokenizers[1]
+        )
 
     def serving(self, model: keras.Model, config: ExportConfig) -> Serving:
         return seq2seq_serving(model, *self.tokenizers, config)
 
     def evaluate(self, model: keras.Model, config: EvaluateConfig) -> Evaluation:
         store = self.store(config.split)
-        hypotheses = self._translations(_search_function(model, config.of(SearchFlags)), config.split, config.batch_size)
+        hypotheses = self._translations(
+            _search_function(model, config.of(SearchFlags)), config.split, config.batch_size
+        )
         metrics = translation_metrics(hypotheses, store.target_text)
         metrics |= self.means(model, config.split, min(config.batch_size, VALIDATION_ROWS))
         baselines = {"copy_source": translation_metrics(store.source_text, store.target_text)}
@@ -166,15 +174,23 @@ class Seq2SeqTask(Task):
             texts = store.source_text, hypotheses, store.target_text
             chosen = examples(hypotheses, store.target_text)
             shown = next((pair for rank, pair in chosen if rank == "median"), chosen[0][1])
-            return [length_section(*texts), examples_section(chosen, *texts), *self._attention(model, config, store.source_text[shown])]
+            return [
+                length_section(*texts),
+                examples_section(chosen, *texts),
+                *self._attention(model, config, store.source_text[shown]),
+            ]
 
-        return Evaluation({"count": len(hypotheses), "metrics": metrics, "baselines": baselines}, headline(self.score_name), sections)
+        return Evaluation(
+            {"count": len(hypotheses), "metrics": metrics, "baselines": baselines}, headline(self.score_name), sections
+        )
 
     def _attention(self, model: keras.Model, config: EvaluateConfig, text: str) -> list[Section]:
         """The attention over one source; nothing where its translation is empty."""
         server = TranslationServer(model, *self.tokenizers, config.of(SearchFlags))
         found = {name: value.numpy()[0] for name, value in server.attention(tf.constant([text])).items()}
-        source, target = ([piece.decode("utf-8", "replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target"))
+        source, target = (
+            [piece.decode("utf-8", "replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target")
+        )
         written = int(np.sum(found["attention"].any(axis=1)))
         return [attention_section(found["attention"], source, target[:written])] if written else []
 

@@ -20,7 +20,9 @@ def days_of(times: tf.Tensor) -> tf.Tensor:
 
 
 def civil_from_days(days: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Year, month (0 to 11) and day (0 to 30) of days since 1970 (Howard Hinnant, chrono-compatible low-level date algorithms)."""
+    """Year, month (0 to 11) and day (0 to 30) of days since 1970 (Howard Hinnant, chrono-compatible low-level date
+    algorithms).
+    """
     days += 719_468
     era, day_of_era = days // 146_097, days % 146_097
     year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365

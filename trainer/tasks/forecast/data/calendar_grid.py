@@ -11,7 +11,9 @@ _DAY = 86_400
 
 
 def future_times(last: tf.Tensor, steps: int, interval: Interval) -> tf.Tensor:
-    """The `steps` times after `last: [B]` int64 Unix seconds -> [B, steps]; months keep the day (or the month's last) and the hour."""
+    """The `steps` times after `last: [B]` int64 Unix seconds -> [B, steps]; months keep the day (or the month's last)
+    and the hour.
+    """
     if interval.unit == "second":
         return last[:, None] + tf.range(1, steps + 1, dtype=tf.int64) * interval.count
     ahead = tf.range(1, steps + 1) * interval.count

@@ -13,7 +13,9 @@ _FLOAT32 = float(np.finfo(np.float32).eps)
 
 
 def check_counts(manifest: Manifest, groups: list[GroupSeries]) -> None:
-    """Raises DataError where an observed value is negative, fractional, or too large for float32 to tell from its neighbours."""
+    """Raises DataError where an observed value is negative, fractional, or too large for float32 to tell from its
+    neighbours.
+    """
     names = iter(series_names(manifest))
     for facts, group in zip(SeriesFacts.of(manifest).groups, groups):
         mean, std = np.asarray(facts.mean), np.asarray(facts.std)
@@ -25,10 +27,15 @@ def check_counts(manifest: Manifest, groups: list[GroupSeries]) -> None:
             rows = np.flatnonzero(bad[:, column])
             if rows.size:
                 value = raw[rows[0], column]
-                told = (
-                    "is negative" if value < -0.5 else "is too large for exact counts" if noise[rows[0], column] > 0.25 else "is no count"
+                reason = (
+                    "is negative"
+                    if value < -0.5
+                    else "is too large for exact counts"
+                    if noise[rows[0], column] > 0.25
+                    else "is not a count"
                 )
                 raise DataError(
-                    f"series {name} has {value:.6g} in row {rows[0] + 1}, which {told}; --output=negative_binomial is for counts "
+                    f"series {name} has {value:.6g} in row {rows[0] + 1}, which {reason}; --output=negative_binomial "
+                    "is for counts "
                     "from 0 on: use --output=student_t or quantiles"
                 )

@@ -33,7 +33,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KnownValues:
-    """Columns that are known for the future too, beside the series: `values` float32 [rows, columns], NaN where missing."""
+    """Columns that are known for the future too, beside the series: `values` float32 [rows, columns], NaN where
+    missing.
+    """
 
     columns: tuple[str, ...]
     values: np.ndarray
@@ -58,33 +60,36 @@ def read_csv(
     date_column: str = "auto",
     interval: Interval | None = None,
     known_columns: Sequence[str] = (),
-    static_columns: Sequence[str] = (),
+    static_covariates: Sequence[str] = (),
 ) -> RawSeries:
     """Reads one CSV file: a header, then rows of numbers; UTF-8, comma-separated.
 
-    Cells that hold one of `MISSING` are missing values. Dates become Unix seconds (UTC unless they carry an offset); rows that
-    the grid of dates lacks are inserted as missing values. Blank lines are skipped.
+    Cells that hold one of `MISSING` are missing values. Dates become Unix seconds (UTC unless they carry an offset);
+    rows that the grid of dates lacks are inserted as missing values. Blank lines are skipped.
 
     Args:
       path: the file.
-      date_column: `auto` takes the first column where its first cell is a date; `none` leaves such a column out; else a name.
+      date_column: `auto` takes the first column where its first cell is a date; `none` leaves such a column out; else a
+        name.
       interval: the interval that the dates must have; None infers it (two dated rows or more).
       known_columns: columns of numbers that are no series but known for the future too.
-      static_columns: columns that have one text in all rows.
+      static_covariates: columns that have one text in all rows.
 
     Raises:
-      DataError: the file is missing, empty, no UTF-8, ragged, lacks a named column, has a line of more than LONGEST_LINE characters,
-        holds text or an infinity where a number should be or two texts in a static column, or its dates repeat, fall or are irregular.
-        The text names the file and the line.
+      DataError: the file is missing, empty, no UTF-8, ragged, lacks a named column, has a line of more than
+        LONGEST_LINE characters, holds text or an infinity where a number should be or two texts in a static column, or
+        its dates repeat, fall or are irregular. The text names the file and the line.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(_lines(path, file), strict=True)
             try:
-                series = _read(path, reader, date_column, interval, static_columns)
+                series = _read(path, reader, date_column, interval, static_covariates)
                 return _with_known(series, known_columns) if known_columns else series
             except csv.Error as error:
-                raise DataError(f"{path} line {reader.line_num}: is no CSV ({error}); check quotes and stray bytes there") from None
+                raise DataError(
+                    f"{path} line {reader.line_num}: is not a CSV ({error}); check quotes and stray bytes there"
+                ) from None
     except UnicodeDecodeError:
         raise not_utf8(path) from None
     except OSError as error:
@@ -98,13 +103,17 @@ def _lines(path: str, file: TextIO) -> Iterator[str]:
         if not line:
             return
         if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
-            raise DataError(f"{path} line {number}: is longer than {LONGEST_LINE} characters; end each row by a line feed")
+            raise DataError(
+                f"{path} line {number}: is longer than {LONGEST_LINE} characters; end each row by a line feed"
+            )
         yield line
 
 
-def _read(path: str, reader: Any, date_column: str, interval: Interval | None, static_columns: Sequence[str]) -> RawSeries:
+def _read(
+    path: str, reader: Any, date_column: str, interval: Interval | None, static_covariates: Sequence[str]
+) -> RawSeries:
     header = _header(path, reader)
-    constant = {_index(path, header, name, "static_columns"): "" for name in static_columns}
+    constant = {_index(path, header, name, "static_covariates"): "" for name in static_covariates}
     blocks: list[np.ndarray] = []
     time_blocks: list[np.ndarray] = []
     dates: int | None = None
@@ -132,18 +141,25 @@ def _read(path: str, reader: Any, date_column: str, interval: Interval | None, s
     static = {header[index]: text for index, text in constant.items()}
     if not with_times:
         return RawSeries(name, names, values, None, None, path, static=static)
-    return dataclasses.replace(_on_grid(path, name, names, values, np.concatenate(time_blocks), interval), static=static)
+    return dataclasses.replace(
+        _on_grid(path, name, names, values, np.concatenate(time_blocks), interval), static=static
+    )
 
 
 def _with_known(series: RawSeries, known_columns: Sequence[str]) -> RawSeries:
     """The series with those columns apart."""
-    known = [_index(series.source, series.columns, name, "known_future_columns") for name in known_columns]
+    known = [_index(series.source, series.columns, name, "future_covariates") for name in known_columns]
     own = [index for index in range(len(series.columns)) if index not in known]
     if not own:
-        raise DataError(f"{series.source} has no column to forecast beside the known ones; leave one out of --known_future_columns")
+        raise DataError(
+            f"{series.source} has no column to forecast beside the known ones; leave one out of --future_covariates"
+        )
     columns = tuple(series.columns[index] for index in own)
     return dataclasses.replace(
-        series, columns=columns, values=series.values[:, own], known=KnownValues(tuple(known_columns), series.values[:, known])
+        series,
+        columns=columns,
+        values=series.values[:, own],
+        known=KnownValues(tuple(known_columns), series.values[:, known]),
     )
 
 
@@ -159,8 +175,13 @@ def _check_constant(path: str, first: int, name: str, cells: Sequence[str], text
         _fail(path, first, "is empty; a static column has one text in all rows", name)
     odd = next((row for row, cell in enumerate(cells) if cell.strip() != text), None)
     if odd is not None:
-        told = f"{_shown(cells[odd])} differs from {_shown(text)} of the first row"
-        _fail(path, first + odd, f"{told}; a static column has one text a file: split the file, or leave the column out", name)
+        reason = f"{_shown(cells[odd])} differs from {_shown(text)} of the first row"
+        _fail(
+            path,
+            first + odd,
+            f"{reason}; a static column has one text a file: split the file, or leave the column out",
+            name,
+        )
 
 
 def _header(path: str, reader: Any) -> list[str]:
@@ -170,9 +191,13 @@ def _header(path: str, reader: Any) -> list[str]:
     header = [name.strip() for name in fields]
     [(often, times)] = Counter(header).most_common(1)
     if times > 1:
-        raise DataError(f"{path} line {reader.line_num}: the column name {_shown(often)} is there {times} times; give each its own")
+        raise DataError(
+            f"{path} line {reader.line_num}: the column name {_shown(often)} is there {times} times; give each its own"
+        )
     if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
-        raise DataError(f"{path} line {reader.line_num}: the header {_shown(header[0])} has no comma; separate fields by commas")
+        raise DataError(
+            f"{path} line {reader.line_num}: the header {_shown(header[0])} has no comma; separate fields by commas"
+        )
     return header
 
 
@@ -181,10 +206,14 @@ def _check_names(path: str, header: Sequence[str], numeric: Sequence[int]) -> No
         raise DataError(f"{path} has no column of numbers beside the dates; add one")
     for index in numeric:
         if not header[index] or not header[index].isprintable():
-            raise DataError(f"{path}: the name of column {index + 1} is {_shown(header[index])}; name it, or remove the column")
+            raise DataError(
+                f"{path}: the name of column {index + 1} is {_shown(header[index])}; name it, or remove the column"
+            )
     # Whole numbers are usual column names, a date or a row of decimals is not: that is data without a header.
     if intervals.is_time(header[0]) or ("." in "".join(header) and all(_is_number(name) for name in header)):
-        raise DataError(f"{path} line {_line_of(path, -1)} holds data where column names should be; put a header line before it")
+        raise DataError(
+            f"{path} line {_line_of(path, -1)} holds data where column names should be; put a header line before it"
+        )
 
 
 def _row_blocks(path: str, reader: Any, width: int) -> Iterator[list[list[str]]]:
@@ -199,9 +228,16 @@ def _row_blocks(path: str, reader: Any, width: int) -> Iterator[list[list[str]]]
             continue
         if blank and width == 1:
             # Skipping it would shift all later rows by one step, where a missing value may be meant.
-            raise DataError(f"{path} has a blank line among its rows; with one column write NA for a missing value, or delete the line")
+            raise DataError(
+                f"{path} has a blank line among its rows; with one column write NA for a missing value, or delete the "
+                "line"
+            )
         if len(fields) != width:
-            _fail(path, first + len(rows), f"has {len(fields)} fields, expected {width} as in the header; add or remove fields")
+            _fail(
+                path,
+                first + len(rows),
+                f"has {len(fields)} fields, expected {width} as in the header; add or remove fields",
+            )
         rows.append(fields)
         if len(rows) == most:
             yield rows
@@ -216,12 +252,15 @@ def _date_index(path: str, header: Sequence[str], row: Sequence[str], date_colum
     if date_column in ("auto", "none"):
         return (0, date_column == "auto") if intervals.is_time(row[0]) else (None, False)
     if date_column not in header:
-        raise DataError(f"{path} has no column {date_column!r}; --date_column takes auto, none or one of {_shown(', '.join(header), 200)}")
+        raise DataError(
+            f"{path} has no column {date_column!r}; --date_column takes auto, none or one of "
+            f"{_shown(', '.join(header), 200)}"
+        )
     return header.index(date_column), True
 
 
 def _number(cell: str) -> float:
-    """The value of one cell, NaN where missing; ValueError where it is no finite number in 32 bits."""
+    """The value of one cell, NaN where missing; ValueError where it is not a finite number in 32 bits."""
     text = cell.strip()
     if text.lower() in _MISSING:
         return math.nan
@@ -252,7 +291,12 @@ def _column(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarra
         try:
             found[row] = _number(cell)
         except ValueError:
-            _fail(path, first + row, f"{_shown(cell)} is no finite number; correct it, or write NA if it is missing", name)
+            _fail(
+                path,
+                first + row,
+                f"{_shown(cell)} is not a finite number; correct it, or write NA if it is missing",
+                name,
+            )
     return found
 
 
@@ -260,10 +304,12 @@ def _times(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarray
     try:
         return intervals.parse_times(cells)
     except intervals.TimeTextError as error:
-        _fail(path, first + error.row, f"{_shown(error.text)} is no date; write dates as 2016-07-01 00:00:00", name)
+        _fail(path, first + error.row, f"{_shown(error.text)} is not a date; write dates as 2016-07-01 00:00:00", name)
 
 
-def _on_grid(path: str, name: str, columns: tuple[str, ...], values: np.ndarray, times: np.ndarray, interval: Interval | None) -> RawSeries:
+def _on_grid(
+    path: str, name: str, columns: tuple[str, ...], values: np.ndarray, times: np.ndarray, interval: Interval | None
+) -> RawSeries:
     """The series with every step of its grid of dates; the steps that the file lacks are missing values."""
 
     def line_of(row: int) -> int:
@@ -277,7 +323,9 @@ def _on_grid(path: str, name: str, columns: tuple[str, ...], values: np.ndarray,
     if total > 10 * len(rows) + 10_000:  # one wrong year would otherwise fill the memory
         row = int(np.argmax(np.diff(rows))) + 1
         remedy = "correct the date, or ignore dates with --date_column=none"
-        _fail(path, row, f"the time jumps {rows[row] - rows[row - 1]} steps of {intervals.describe(interval)}; {remedy}")
+        _fail(
+            path, row, f"the time jumps {rows[row] - rows[row - 1]} steps of {intervals.describe(interval)}; {remedy}"
+        )
     full = np.full((total, len(columns)), np.nan, np.float32)
     full[rows] = values
     _log.info("%s: %d rows that the dates lack were inserted as missing values", path, total - len(rows))

@@ -32,10 +32,10 @@ class Interval:
 
 
 class TimeTextError(ValueError):
-    """A text is no time; `row` is its place in the sequence that was parsed."""
+    """A text is not a time; `row` is its place in the sequence that was parsed."""
 
     def __init__(self, row: int, text: str):
-        super().__init__(f"row {row}: {text!r} is no time")
+        super().__init__(f"row {row}: {text!r} is not a time")
         self.row, self.text = row, text
 
 
@@ -57,7 +57,9 @@ def _parse_time(text: str) -> int:
     if not match:
         raise ValueError(text)
     *numbers, zone = match.groups()
-    year, month, day, hour, minute, second = (int(number) if number else default for number, default in zip(numbers, (0, 0, 1, 0, 0, 0)))
+    year, month, day, hour, minute, second = (
+        int(number) if number else default for number, default in zip(numbers, (0, 0, 1, 0, 0, 0))
+    )
     moment = datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc)
     offset = 0
     if zone and zone[0] in "+-":
@@ -69,13 +71,14 @@ def _parse_time(text: str) -> int:
 def parse_times(texts: Sequence[str]) -> np.ndarray:
     """Unix seconds, int64 of the length of `texts`.
 
-    Takes ISO 8601 and its usual relatives: 2016-07, 2016-07-01, 2016/7/1 9:00, 2016-07-01 00:00:00, 2016-07-01T00:00:00Z,
-    +02:00 at the end. Times without an offset count as UTC.
+    Takes ISO 8601 and its usual relatives: 2016-07, 2016-07-01, 2016/7/1 9:00, 2016-07-01 00:00:00,
+    2016-07-01T00:00:00Z, +02:00 at the end. Times without an offset count as UTC.
 
     Raises:
       TimeTextError: a text is none of these, or finer than a second.
     """
-    # numpy is ten times faster, but takes more ("today", "20160701" as a year): use it where all texts have one plain form.
+    # numpy is ten times faster, but takes more ("today", "20160701" as a year): use it where all texts have one plain
+    # form.
     if texts and _PLAIN.fullmatch(texts[0]) and set(map(len, texts)) == {len(texts[0])}:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what numpy only warns of, such as offsets, the exact way below handles
@@ -116,20 +119,26 @@ def infer_interval(times: np.ndarray, source: str, line_of: LineOf = _line_after
       line_of: gives the line of the file that holds a row, for errors.
 
     Raises:
-      DataError: fewer than two rows, or the times do not rise. (Whether all rows lie on the grid, `rows_on_grid` tells.)
+      DataError: fewer than two rows, or the times do not rise. (Whether all rows lie on the grid, `rows_on_grid`
+        tells.)
     """
     if len(times) < 2:
-        raise DataError(f"{source} has {len(times)} dated row, which shows no interval; give two rows or more, or --date_column=none")
+        raise DataError(
+            f"{source} has {len(times)} dated row, which shows no interval; give two rows or more, or "
+            "--date_column=none"
+        )
     _check_rising(times, source, line_of)
     common = _most_common(np.diff(times))
-    if common >= 28 * DAY:  # else it is no calendar month, whatever the day of the month
+    if common >= 28 * DAY:  # else it is not a calendar month, whatever the day of the month
         months, odd = _calendar_months(times)
         if not odd.any():
             return Interval(_most_common(np.diff(months)), "month")
     return Interval(common, "second")
 
 
-def rows_on_grid(times: np.ndarray, interval: Interval, source: str, line_of: LineOf = _line_after_header) -> np.ndarray:
+def rows_on_grid(
+    times: np.ndarray, interval: Interval, source: str, line_of: LineOf = _line_after_header
+) -> np.ndarray:
     """Row numbers of `times` on the grid that starts at the first of them: int64 [T], rising from 0.
 
     Raises:
@@ -145,8 +154,10 @@ def rows_on_grid(times: np.ndarray, interval: Interval, source: str, line_of: Li
     if rest.any():
         row = int(np.argmax(rest != 0))
         raise DataError(
-            f"{source} line {line_of(row)}: the time {format_time(times[row])} lies off the grid of {describe(interval)} that starts at "
-            f"{format_time(times[0])}; correct it, resample the file to equal steps, or ignore dates with --date_column=none"
+            f"{source} line {line_of(row)}: the time {format_time(times[row])} lies off the grid of "
+            f"{describe(interval)} that starts at "
+            f"{format_time(times[0])}; correct it, resample the file to equal steps, or ignore dates with "
+            "--date_column=none"
         )
     return rows
 
@@ -182,7 +193,10 @@ def _check_rising(times: np.ndarray, source: str, line_of: LineOf) -> None:
     row = int(falling[0]) + 1
     shown = f"{source} line {line_of(row)}: the time {format_time(times[row])}"
     if times[row] == times[row - 1]:
-        raise DataError(f"{shown} is there twice; delete one of the rows (local times repeat when summer time ends: write UTC or offsets)")
+        raise DataError(
+            f"{shown} is there twice; delete one of the rows (local times repeat when summer time ends: write UTC or "
+            "offsets)"
+        )
     raise DataError(f"{shown} is before that of the row above, {format_time(times[row - 1])}; sort the file by time")
 
 
@@ -206,11 +220,17 @@ def _month_day_second(times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _from_months(months: np.ndarray, day: int, second: int) -> np.ndarray:
-    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + np.minimum(day, _month_lengths(months)) - 1
+    days = (
+        months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+        + np.minimum(day, _month_lengths(months))
+        - 1
+    )
     return days * DAY + second
 
 
 def _calendar_months(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Months since 1970-01, and where day and time differ from the others' (the last day stands for days a month lacks)."""
+    """Months since 1970-01, and where day and time differ from the others' (the last day stands for days a month
+    lacks).
+    """
     months, day, second = _month_day_second(times)
     return months, _from_months(months, int(day.max()), int(second[0])) != times

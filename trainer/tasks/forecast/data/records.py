@@ -30,7 +30,9 @@ MAX_RECORD_BYTES = 1 << 24  # of wide series, fewer rows: a reader holds several
 
 @dataclass(frozen=True)
 class SeriesShard:
-    """Rows of groups: `rows` holds position in `groups`, number of the group, first row and row after the last of each stretch."""
+    """Rows of groups: `rows` holds position in `groups`, number of the group, first row and row after the last of each
+    stretch.
+    """
 
     groups: list[Group]
     rows: list[tuple[int, int, int, int]]
@@ -83,13 +85,20 @@ def check_alike(groups: Sequence[Group]) -> None:
     for other in groups[1:]:
         if other.columns != first.columns:
             pairs = zip(other.columns, first.columns)
-            odd = next((f"column {theirs!r} instead of {ours!r}" for theirs, ours in pairs if theirs != ours), "another number of columns")
+            odd = next(
+                (f"column {theirs!r} instead of {ours!r}" for theirs, ours in pairs if theirs != ours),
+                "another number of columns",
+            )
             counts = f"{len(other.columns)} columns, {first.source} has {len(first.columns)}"
-            raise DataError(f"{other.source} has {odd} ({counts}); give all files the same columns in one order, or prepare them apart")
+            raise DataError(
+                f"{other.source} has {odd} ({counts}); give all files the same columns in one order, or prepare them "
+                "apart"
+            )
         if other.interval != first.interval:
             theirs, ours = intervals.describe(other.interval), intervals.describe(first.interval)
             raise DataError(
-                f"{other.source} has steps of {theirs}, {first.source} of {ours}; resample to one interval, or prepare them apart"
+                f"{other.source} has steps of {theirs}, {first.source} of {ours}; resample to one interval, or "
+                "prepare them apart"
             )
 
 

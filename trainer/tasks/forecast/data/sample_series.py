@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.data.intervals import Interval, format_time
 
@@ -17,7 +17,8 @@ HOURS = 3 * 365 * 24  # 2021 to 2023
 FIRST_TIME = 1609459200  # 2021-01-01 00:00:00 UTC, a Friday
 HOLIDAYS = ((1, 1), (5, 1), (10, 3), (12, 25), (12, 26))  # month, day
 
-# One entry a column: megawatts, growth over the three years, swing of the seasons (winter peak above 0), drop on free days.
+# One entry a column: megawatts, growth over the three years, swing of the seasons (winter peak above 0), drop on free
+# days.
 _BASE = np.array([420.0, 310.0, 150.0, 95.0])
 _GROWTH = np.array([0.10, 0.05, -0.06, 0.15])
 _SEASON = np.array([0.16, -0.10, 0.08, 0.03])
@@ -53,9 +54,11 @@ def sample_series(seed: int) -> RawSeries:
 
 
 def write_csv(series: RawSeries, path: Path) -> None:
-    """Writes series as the CSV file that `--source=csv` would read: an example of the form, and a history to predict from."""
+    """Writes series as the CSV file that `--source=csv` would read: an example of the form, and a history to predict
+    from.
+    """
     assert series.times is not None
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["date", *series.columns])
         for time, row in zip(series.times, series.values):
@@ -74,14 +77,16 @@ def _free_days(times: np.ndarray) -> np.ndarray:
 def _daily_profile(hour: np.ndarray, late: bool) -> np.ndarray:
     """A day's shape, -1 to 1 or so: a morning and an evening peak; on free days a late one, around noon."""
     peaks = ((12.5, 3.0, 0.9), (19.0, 2.0, 0.5)) if late else ((8.5, 2.0, 1.0), (18.5, 2.5, 1.1))
-    return sum((height * np.exp(-(((hour - at) / width) ** 2)) for at, width, height in peaks), np.full(hour.shape, -0.5))
+    return sum(
+        (height * np.exp(-(((hour - at) / width) ** 2)) for at, width, height in peaks), np.full(hour.shape, -0.5)
+    )
 
 
 def _autoregressive(random: np.random.Generator, keep: float) -> np.ndarray:
-    """Noise of standard deviation 1 that keeps the share `keep` of itself from hour to hour, [HOURS]."""
+    """StepContext of standard deviation 1 that keeps the share `keep` of itself from hour to hour, [HOURS]."""
     memory = keep ** np.arange(200)  # what is older is below 1e-6
-    noise = random.normal(0.0, 1.0, HOURS + len(memory) - 1)
-    return np.convolve(noise, memory, mode="valid") * np.sqrt(1 - keep**2)
+    context = random.normal(0.0, 1.0, HOURS + len(memory) - 1)
+    return np.convolve(context, memory, mode="valid") * np.sqrt(1 - keep**2)
 
 
 def _cut_gaps(random: np.random.Generator, values: np.ndarray) -> None:

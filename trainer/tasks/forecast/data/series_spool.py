@@ -1,7 +1,7 @@
 """Series that were read, as arrays on the disk: every task and process takes the rows that it needs from there.
 
-A source is read as a whole, since its interval, its gaps and its statistics depend on all of its rows; so a process holds one CSV file or
-array (or the records of a piece of TFDS) in memory, and never all of them.
+A source is read as a whole, since its interval, its gaps and its statistics depend on all of its rows; so a process
+holds one CSV file or array (or the records of a piece of TFDS) in memory, and never all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.storage.atomic_file import whole_file
+from trainer.storage.atomic_file import atomic_file
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.data.intervals import Interval
 
@@ -72,7 +72,7 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
         [series.known.values for series, _ in given if series.known is not None],
     )
     for ending, arrays in zip(ENDINGS, contents):
-        with whole_file(f"{path}.{ending}") as temporary, temporary.open("wb") as file:
+        with atomic_file(f"{path}.{ending}") as temporary, temporary.open("wb") as file:
             for array in arrays:
                 file.write(np.ascontiguousarray(array).data)
     found = []
@@ -117,11 +117,14 @@ def unspool(directory: Path, found: dict[str, Any]) -> Group:
 
 
 def standardisation(parts: Iterable[np.ndarray]) -> Statistics:
-    """Population mean and standard deviation of the observed values of each column, over arrays [rows, columns], read twice.
+    """Population mean and standard deviation of the observed values of each column, over arrays [rows, columns], read
+    twice.
 
     A column without observed values has mean 0; std is 1 where a column is constant or has no observed values.
     """
-    blocks = [part[first : first + size] for part in parts for size in [_rows(part)] for first in range(0, len(part), size)]
+    blocks = [
+        part[first : first + size] for part in parts for size in [_rows(part)] for first in range(0, len(part), size)
+    ]
     columns = blocks[0].shape[1]
     counts, sums, squares = np.zeros(columns), np.zeros(columns), np.zeros(columns)
     for block in blocks:

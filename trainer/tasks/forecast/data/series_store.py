@@ -1,7 +1,7 @@
 """Forecasting records -> the series of a dataset in memory, checked and standardised.
 
-A dataset of series is small beside the windows that are cut from it (every row stands in lookback + horizon windows), so the series
-are held in memory and the windows are never stored.
+A dataset of series is small beside the windows that are cut from it (every row stands in lookback + horizon windows),
+so the series are held in memory and the windows are never stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainer.dataset.schema import Manifest
 from trainer.dataset.shard_files import check_files
 from trainer.errors import DataError
 from trainer.tasks.forecast.data import covariates
-from trainer.tasks.forecast.data.segments import Segment
+from trainer.tasks.forecast.data.series_slices import SeriesSlice
 from trainer.tasks.forecast.facts import SeriesFacts
 
 
@@ -47,11 +47,16 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
     """
     facts = SeriesFacts.of(manifest)
     if split not in manifest.splits:
-        raise DataError(f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that give one")
+        raise DataError(
+            f"{data_dir} has no {split} split, it has {', '.join(manifest.splits)}; prepare it with --splits that "
+            "give one"
+        )
     splits = tuple(name for name in splits_through(split) if name in manifest.splits)
     paths = check_files(data_dir, manifest, splits)
     columns = len(facts.columns)
-    ends = [max((group.splits[name][1] for name in splits if name in group.splits), default=0) for group in facts.groups]
+    ends = [
+        max((group.splits[name][1] for name in splits if name in group.splits), default=0) for group in facts.groups
+    ]
     values = [np.zeros((end, columns), np.float32) for end in ends]
     observed = [np.zeros((end, columns), bool) for end in ends]
     times = [np.zeros(end, np.int64) for end in ends] if facts.interval else None
@@ -61,7 +66,9 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
         group, start = int(record["group"]), int(record["start"])
         rows = slice(start, start + record["values"].shape[0])
         if not (0 <= group < len(ends) and start >= 0 and rows.stop <= ends[group]):
-            raise DataError(f"{paths[0]} and its siblings hold rows that dataset.json tells nothing of; prepare the dataset again")
+            raise DataError(
+                f"{paths[0]} and its siblings hold rows that dataset.json tells nothing of; prepare the dataset again"
+            )
         read[group][rows] += 1
         values[group][rows] = record["values"].numpy()
         observed[group][rows] = record["observed"].numpy() != 0
@@ -79,9 +86,14 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
         if not np.isfinite(standard).all():
             row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(standard)))
             place = f"row {row}, column {facts.columns[column]} of {group_facts.name}"
-            raise DataError(f"{paths[0]} and its siblings: {place} is marked as observed and no finite number; prepare the dataset again")
+            raise DataError(
+                f"{paths[0]} and its siblings: {place} is marked as observed and no finite number; prepare the "
+                "dataset again"
+            )
         own_times = times[index] if times else None
-        own = GroupSeries(group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index])
+        own = GroupSeries(
+            group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index]
+        )
         series.append(own)
     return series
 
@@ -118,8 +130,8 @@ def cut(group: GroupSeries, end: int, splits: dict[str, tuple[int, int]]) -> Gro
     return dataclasses.replace(group, **kept, times=times, splits=splits)
 
 
-def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment]:
-    """The stretches of `split` to cut windows from: one a group (`joint`), or one a series.
+def segments(groups: list[GroupSeries], split: str, multivariate: bool) -> list[SeriesSlice]:
+    """The stretches of `split` to cut windows from: one a group (`multivariate`), or one a series.
 
     A training window starts within the split; elsewhere its lookback may reach back over the border.
     """
@@ -129,9 +141,9 @@ def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment
             continue
         first, end = group.splits[split]
         columns = group.values.shape[1]
-        for channels in [tuple(range(columns))] if joint else [(column,) for column in range(columns)]:
+        for channels in [tuple(range(columns))] if multivariate else [(column,) for column in range(columns)]:
             cut.append(
-                Segment(
+                SeriesSlice(
                     values=group.values[:end, list(channels)],
                     observed=group.observed[:end, list(channels)],
                     first_target=first,
@@ -146,7 +158,9 @@ def segments(groups: list[GroupSeries], split: str, joint: bool) -> list[Segment
 
 
 def series_names(manifest: Manifest) -> list[str]:
-    """Names of all series in the order of `Segment.series`: the column, with the group before it where there are several."""
+    """Names of all series in the order of `SeriesSlice.series`: the column, with the group before it where there are
+    several.
+    """
     facts = SeriesFacts.of(manifest)
     several = len(facts.groups) > 1
     return [f"{group.name}/{column}" if several else column for group in facts.groups for column in facts.columns]

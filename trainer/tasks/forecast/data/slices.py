@@ -9,11 +9,12 @@ MOST_COPIES = 16
 LARGEST_BYTES = 2**26  # of all copies together
 
 
-class Stretches:
+class RowSlices:
     """Cuts equally many rows of `rows: [N, C]` out at each of several places.
 
-    A gather spends its time on indices, and one for each row costs a training step several percent on few cores. So the table is held in
-    up to `MOST_COPIES` copies, each shifted by one row more, in blocks of as many rows: any stretch is a few whole blocks of one copy.
+    A gather spends its time on indices, and one for each row costs a training step several percent on few cores. So the
+    table is held in up to `MOST_COPIES` copies, each shifted by one row more, in blocks of as many rows: any stretch is
+    a few whole blocks of one copy.
     """
 
     def __init__(self, rows: np.ndarray):
@@ -26,7 +27,9 @@ class Stretches:
         padded = np.zeros(((self._blocks_of_a_copy + 1) * copies, channels), rows.dtype)
         padded[:count] = rows
         size = self._blocks_of_a_copy * copies
-        blocks = [padded[shift : shift + size].reshape(self._blocks_of_a_copy, copies * channels) for shift in range(copies)]
+        blocks = [
+            padded[shift : shift + size].reshape(self._blocks_of_a_copy, copies * channels) for shift in range(copies)
+        ]
         with tf.device("/cpu:0"):
             self._blocks = tf.constant(np.concatenate(blocks))  # [copies * blocks, copies * C]
 

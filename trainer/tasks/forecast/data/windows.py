@@ -1,4 +1,6 @@
-"""Series -> batches of windows: `lookback` steps that the model sees and `horizon` steps that it forecasts, cut in the graph."""
+"""Series -> batches of windows: `lookback` steps that the model sees and `horizon` steps that it forecasts, cut in the
+graph.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from trainer.dataset.shuffle import shuffled_index
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.calendar_features import NUM_TIME_FEATURES, time_features
 from trainer.tasks.forecast.data.covariates import static_features
-from trainer.tasks.forecast.data.segments import Segment, window_starts
-from trainer.tasks.forecast.data.slices import Stretches
+from trainer.tasks.forecast.data.series_slices import SeriesSlice, window_starts
+from trainer.tasks.forecast.data.slices import RowSlices
 from trainer.tasks.forecast.facts import SeriesFacts
 
 Batch = dict[str, tf.Tensor]
@@ -25,7 +27,8 @@ LARGEST_GROUP_BYTES = 2**24
 class WindowShape:
     """What a window looks like: `L` lookback, `H` horizon, `C` channels, `F` features that all its steps have.
 
-    The features are those of the time, of the columns that are known for the future, and of the static ones, in this order.
+    The features are those of the time, of the columns that are known for the future, and of the static ones, in this
+    order.
     """
 
     lookback: int
@@ -50,10 +53,11 @@ class WindowShape:
 class Windows:
     """All windows of a split, numbered from 0 in the order of the segments and of time.
 
-    `count` is their number; `batch(numbers)` cuts some of them out, `training` and `in_order` are the datasets made from that.
+    `count` is their number; `batch(numbers)` cuts some of them out, `training` and `in_order` are the datasets made
+    from that.
     """
 
-    def __init__(self, segments: list[Segment], shape: WindowShape):
+    def __init__(self, segments: list[SeriesSlice], shape: WindowShape):
         """Takes the segments of the split.
 
         Raises:
@@ -65,7 +69,8 @@ class Windows:
         if not sum(counts):
             longest = max((segment.last_target_end - segment.first_target for segment in segments), default=0)
             raise DataError(
-                f"no window of --lookback={lookback} and --horizon={horizon} fits: the longest series of the split has {longest} rows;"
+                f"no window of --lookback={lookback} and --horizon={horizon} fits: the longest series of the split "
+                f"has {longest} rows;"
                 " use shorter ones or more data"
             )
         self.shape = shape
@@ -73,22 +78,25 @@ class Windows:
         offsets = np.cumsum([0] + [segment.last_target_end for segment in segments])
         self._ends = tf.constant(np.cumsum(counts), tf.int64)  # window numbers at which a segment's windows end
         # row of the first lookback step = window number + shift of its segment
-        self._shifts = tf.constant([o + f - lookback - (e - c) for o, f, e, c in zip(offsets, firsts, np.cumsum(counts), counts)], tf.int64)
+        self._shifts = tf.constant(
+            [o + f - lookback - (e - c) for o, f, e, c in zip(offsets, firsts, np.cumsum(counts), counts)], tf.int64
+        )
         self._series = tf.constant([segment.series for segment in segments], tf.int32)
         rows = [slice(0, segment.last_target_end) for segment in segments]
-        self._values = Stretches(np.concatenate([s.values[r] for s, r in zip(segments, rows)]).astype(np.float32))
+        self._values = RowSlices(np.concatenate([s.values[r] for s, r in zip(segments, rows)]).astype(np.float32))
         observed = np.concatenate([s.observed[r] for s, r in zip(segments, rows)]).astype(np.float32)
-        self._observed = None if observed.all() else Stretches(observed)
-        self._features: Stretches | None = None
+        self._observed = None if observed.all() else RowSlices(observed)
+        self._features: RowSlices | None = None
         if shape.features:
-            self._features = Stretches(np.concatenate([_features(segment, shape) for segment in segments]))
+            self._features = RowSlices(np.concatenate([_features(segment, shape) for segment in segments]))
 
     def batch(self, numbers: tf.Tensor, weight: tf.Tensor | None = None) -> Batch:
         """Cuts windows out.
 
         Args:
           numbers: [B] int64 in [0, count).
-          weight: [B] float32, multiplied into `target_weight`; 0 for a window that only fills the batch up. None for ones.
+          weight: [B] float32, multiplied into `target_weight`; 0 for a window that only fills the batch up. None for
+            ones.
 
         Returns:
           As `WindowShape.signature` tells.
@@ -109,8 +117,12 @@ class Windows:
             "target_weight": target_weight if weight is None else target_weight * weight[:, None, None],
         }
 
-    def _cut(self, table: Stretches | None, first: tf.Tensor, columns: int, otherwise: float) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, L, columns] and [B, H, columns] from rows `first: [B]` on; full of `otherwise` where there is no table."""
+    def _cut(
+        self, table: RowSlices | None, first: tf.Tensor, columns: int, otherwise: float
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, L, columns] and [B, H, columns] from rows `first: [B]` on; full of `otherwise` where there is no
+        table.
+        """
         lookback, horizon = self.shape.lookback, self.shape.horizon
         if table is None:
             past, future = (_full(first, steps, columns, otherwise) for steps in (lookback, horizon))
@@ -135,7 +147,9 @@ class Windows:
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1  # a step that shares its threads with the pipeline waits for them
         options.threading.max_intra_op_parallelism = 1
-        groups = tf.data.Dataset.range(first_step, 2**62, steps).map(make, num_parallel_calls=1)  # one is cut while another is read
+        groups = tf.data.Dataset.range(first_step, 2**62, steps).map(
+            make, num_parallel_calls=1
+        )  # one is cut while another is read
         # Slices share the group's memory. A prefetch behind them would wake a thread for every batch.
         return groups.flat_map(tf.data.Dataset.from_tensor_slices).with_options(options)
 
@@ -146,13 +160,18 @@ class Windows:
             position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
             weight = tf.cast(position < self.count, tf.float32)
             batch = self.batch(tf.minimum(position, self.count - 1), weight)
-            return {name: tf.ensure_shape(batch[name], spec.shape) for name, spec in self.shape.signature(batch_size).items()}
+            return {
+                name: tf.ensure_shape(batch[name], spec.shape)
+                for name, spec in self.shape.signature(batch_size).items()
+            }
 
         return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=1).prefetch(4)
 
 
-def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
-    """`[T, F]` of the rows up to the last target: of the time if the shape has room for them, then known and static columns."""
+def _features(segment: SeriesSlice, shape: WindowShape) -> np.ndarray:
+    """`[T, F]` of the rows up to the last target: of the time if the shape has room for them, then known and static
+    columns.
+    """
     rows = segment.last_target_end
     parts = [np.zeros((rows, 0), np.float32)] if segment.known is None else [segment.known[:rows]]
     if segment.static is not None:
@@ -164,13 +183,17 @@ def _features(segment: Segment, shape: WindowShape) -> np.ndarray:
 
 
 def _full(numbers: tf.Tensor, steps: int, columns: int, value: float) -> tf.Tensor:
-    """[B, steps, columns] for `numbers: [B]`; a constant where B is known, as filling one for each batch takes as long as cutting it."""
+    """[B, steps, columns] for `numbers: [B]`; a constant where B is known, as filling one for each batch takes as long
+    as cutting it.
+    """
     rows = numbers.shape[0]
     size = [tf.shape(numbers)[0], steps, columns]
     return tf.fill(size, value) if rows is None else tf.constant(np.full([rows, steps, columns], value, np.float32))
 
 
 def feature_count(facts: SeriesFacts, time_wanted: bool) -> int:
-    """Features of a window: of the time where the data has dates and it is wanted, and all covariates of the dataset."""
+    """Features of a window: of the time where the data has dates and it is wanted, and all covariates of the
+    dataset.
+    """
     of_time = NUM_TIME_FEATURES if facts.interval is not None and time_wanted else 0
     return of_time + len(facts.known) + static_features(facts).shape[1]

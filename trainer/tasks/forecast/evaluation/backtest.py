@@ -17,10 +17,10 @@ from trainer.errors import ConfigError, Problem
 from trainer.reports.comparison import comparison
 from trainer.reports.parts import Figure, Section, Table
 from trainer.reports.svg_charts import Axes, Line, line_chart
-from trainer.tasks.forecast.data.segments import Segment, window_starts
+from trainer.tasks.forecast.data.series_slices import SeriesSlice, window_starts
 from trainer.tasks.forecast.evaluation.diebold_mariano import SIGNIFICANCE, diebold_mariano
 from trainer.tasks.forecast.evaluation.quantile_metrics import QuantileMetrics
-from trainer.tasks.forecast.evaluation.scoring import Adjust, Prediction, Rivals, Scores, SeriesScale
+from trainer.tasks.forecast.evaluation.scoring import Adjust, Baselines, Prediction, Scores, SeriesScale
 
 MODEL = "model"
 QUANTILE_LOSS = "weighted_quantile_loss"
@@ -42,15 +42,20 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its calibration, its rivals."""
+    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its
+    calibration, its rivals.
+    """
 
     predict: Callable[[Any], Prediction]
-    rivals: Rivals
+    baselines: Baselines
     adjust: Adjust | None = None
 
 
-def rolling_origins(segments: Sequence[Segment], lookback: int, horizon: int, windows: int, stride: int | None) -> list[Origin]:
-    """The origins, the earliest first: the last one is `horizon` steps before the end of the split, each `stride` after the one before.
+def rolling_origins(
+    segments: Sequence[SeriesSlice], lookback: int, horizon: int, windows: int, stride: int | None
+) -> list[Origin]:
+    """The origins, the earliest first: the last one is `horizon` steps before the end of the split, each `stride` after
+    the one before.
 
     Args:
       segments: the split's, of each group.
@@ -65,8 +70,17 @@ def rolling_origins(segments: Sequence[Segment], lookback: int, horizon: int, wi
     step = stride or horizon
     most = min(-(-len(window_starts(segment, lookback, horizon)) // step) for segment in segments)
     if windows > most:
-        told = f"with --stride={step} goes beyond the split, which has room for {most}"
-        raise ConfigError([Problem("windows", windows, told, f"use {most} or fewer, or a smaller --stride" if most else "use more data")])
+        reason = f"with --stride={step} goes beyond the split, which has room for {most}"
+        raise ConfigError(
+            [
+                Problem(
+                    "windows",
+                    windows,
+                    reason,
+                    f"use {most} or fewer, or a smaller --stride" if most else "use more data",
+                )
+            ]
+        )
     found = []
     for number in reversed(range(windows)):
         before = horizon + number * step
@@ -77,7 +91,7 @@ def rolling_origins(segments: Sequence[Segment], lookback: int, horizon: int, wi
     return found
 
 
-def numbers_of(segments: Sequence[Segment], lookback: int, horizon: int, origin: Origin) -> np.ndarray:
+def numbers_of(segments: Sequence[SeriesSlice], lookback: int, horizon: int, origin: Origin) -> np.ndarray:
     """The windows at an origin, one a segment, as numbers among all windows of `segments`: [segments] int64."""
     starts = [window_starts(segment, lookback, horizon) for segment in segments]
     offsets = np.cumsum([0] + [len(start) for start in starts[:-1]])
@@ -86,7 +100,9 @@ def numbers_of(segments: Sequence[Segment], lookback: int, horizon: int, origin:
 
 
 def blanked(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The batch without what follows its origin: NaN as targets, so that a forecast that looked at them could not pass as one."""
+    """The batch without what follows its origin: NaN as targets, so that a forecast that looked at them could not pass
+    as one.
+    """
     target = batch["target"]
     return {**batch, "target": tf.fill(tf.shape(target), np.float32(np.nan)), "target_weight": tf.zeros_like(target)}
 
@@ -102,12 +118,12 @@ def backtest(
     """Scores forecasts from every origin; `batches` gives the numbers of its windows `[B]` and a batch of them.
 
     Returns:
-      `metrics`, `baselines` (together, as `Scores.results`) and `backtest`: `stride`, `loss` (the score that is compared), `origins` (a
-      list of `origin`, `targets` and `scores`, by name; empty where no target is observed) and `diebold_mariano` (baseline ->
-      `Comparison` of the losses).
+      `metrics`, `baselines` (together, as `Scores.results`) and `backtest`: `stride`, `loss` (the score that is
+      compared), `origins` (a list of `origin`, `targets` and `scores`, by name; empty where no target is observed) and
+      `diebold_mariano` (baseline -> `Comparison` of the losses).
 
     Raises:
-      TrainerError: a forecast is no number, because the model has diverged or because it looked past its origin.
+      TrainerError: a forecast is not a number, because the model has diverged or because it looked past its origin.
     """
     together: dict[str, Scores] = {}
     rows = []
@@ -120,13 +136,15 @@ def backtest(
             forecast = fitted.predict(blanked(batch))
             if fitted.adjust is not None:
                 forecast = fitted.adjust(numbers, forecast)
-            for name, one in ((MODEL, forecast), *fitted.rivals.forecasts(arrays, numbers, forecast.levels)):
+            for name, one in ((MODEL, forecast), *fitted.baselines.forecasts(arrays, numbers, forecast.levels)):
                 if name not in together:
                     together[name] = Scores(horizon, scale, forecast.levels)
                 together[name].add(one, arrays, observed)
                 alone.setdefault(name, OriginScores(horizon, scale, forecast.levels)).add(one, arrays, observed)
         found = {name: scores.results() for name, scores in alone.items()}
-        rows.append({"origin": origin.label, "targets": alone[MODEL].targets, "scores": found if alone[MODEL].targets else {}})
+        rows.append(
+            {"origin": origin.label, "targets": alone[MODEL].targets, "scores": found if alone[MODEL].targets else {}}
+        )
     results = {name: scores.results() for name, scores in together.items()}
     step, loss = stride or horizon, QUANTILE_LOSS if QUANTILE_LOSS in results[MODEL] else "mse"
     tests = _tests(rows, loss, [name for name in results if name != MODEL], -(-horizon // step))
@@ -155,7 +173,9 @@ class OriginScores:
         return mse if self._quantiles is None else mse | self._quantiles.overall()
 
 
-def _tests(rows: Sequence[Mapping[str, Any]], loss: str, baselines: Sequence[str], steps: int) -> dict[str, dict[str, Any]]:
+def _tests(
+    rows: Sequence[Mapping[str, Any]], loss: str, baselines: Sequence[str], steps: int
+) -> dict[str, dict[str, Any]]:
     """Compares the model with each baseline on the origins where both have forecast."""
     tests = {}
     for name in baselines:
@@ -172,25 +192,42 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
     rows, loss = found["origins"], found["loss"]
     names = [MODEL, *result["baselines"]]
     styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
-    model, *rivals = (_line(rows, name, loss, name, styles[name]) for name in names)
-    how = "The model was trained anew on the data before each origin." if refitted else "One model forecast from all origins."
+    model, *others = (_line(rows, name, loss, name, styles[name]) for name in names)
+    how = (
+        "The model was trained anew on the data before each origin."
+        if refitted
+        else "One model forecast from all origins."
+    )
     caption = (
-        f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. {how} "
+        f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. "
+        f"{how} "
         "No forecast was shown a value after its origin."
     )
-    figures = [comparison("Error from each origin", model, rivals, Axes("origin", LOSS_NAMES[loss], from_zero=True), caption)]
+    figures = [
+        comparison("Error from each origin", model, others, Axes("origin", LOSS_NAMES[loss], from_zero=True), caption)
+    ]
     if coverages := [name for name in result["metrics"] if name.startswith("coverage_")]:
         figures.append(_coverage_figure(rows, coverages))
     tests = tuple(
-        (name, test["mean_difference"], test["origins"], test["lags"], test["statistic"], test["p_value"], test["verdict"])
+        (
+            name,
+            test["mean_difference"],
+            test["origins"],
+            test["lags"],
+            test["statistic"],
+            test["p_value"],
+            test["verdict"],
+        )
         for name, test in found["diebold_mariano"].items()
     )
-    told = (
-        f"Diebold-Mariano test of each origin's {LOSS_NAMES[loss]} with Harvey, Leybourne and Newbold's correction, two-sided; the model "
-        f"is better or worse where p is below {SIGNIFICANCE}. Lags are the autocovariances in the variance, as many as windows overlap."
+    reason = (
+        f"Diebold-Mariano test of each origin's {LOSS_NAMES[loss]} with Harvey, Leybourne and Newbold's correction, "
+        "two-sided; the model "
+        f"is better or worse where p is below {SIGNIFICANCE}. Lags are the autocovariances in the variance, as many "
+        "as windows overlap."
     )
     header = ("model against", f"mean difference of {loss}", "origins", "lags", "statistic", "p", "the model is")
-    return Section("Backtest", (*figures, Table("Is it really better?", header, tests, told)))
+    return Section("Backtest", (*figures, Table("Is it really better?", header, tests, reason)))
 
 
 def _line(rows: Sequence[Mapping[str, Any]], name: str, score: str, label: str, style: str) -> Line:
@@ -204,8 +241,13 @@ def _coverage_figure(rows: Sequence[Mapping[str, Any]], coverages: Sequence[str]
     """What the model's intervals held from each origin, beside what they should hold."""
     styles = {name: f"s{index % 7}" for index, name in enumerate(coverages)}
     places = np.array([1.0, len(rows)])
-    promised = [Line("promised", "muted", places, np.full(2, float(name.removeprefix("coverage_"))), dashed=True) for name in coverages]
-    lines = [_line(rows, MODEL, name, f"{name.removeprefix('coverage_')}% interval", styles[name]) for name in coverages]
+    promised = [
+        Line("promised", "muted", places, np.full(2, float(name.removeprefix("coverage_"))), dashed=True)
+        for name in coverages
+    ]
+    lines = [
+        _line(rows, MODEL, name, f"{name.removeprefix('coverage_')}% interval", styles[name]) for name in coverages
+    ]
     chart = line_chart([*promised, *lines], Axes("origin", "values within the interval (%)", from_zero=True))
     legend = (*((styles[name], line.label) for name, line in zip(coverages, lines)), ("muted", "promised"))
     caption = "Of the observed values of each origin; the dashed lines are what was promised."

@@ -4,7 +4,8 @@ All take `past [B, L, C]` and `past_observed [B, L, C]` and give `[B, H, C]`, in
 (Legend: B windows, L lookback steps, H horizon steps, C channels.)
 
 Missing inputs: every baseline sees the window with the last observed value of the same window carried forward, and 0
-(the training mean) ahead of the first observed one. So a missing value of last day is replaced by the value carried to it.
+(the training mean) ahead of the first observed one. So a missing value of last day is replaced by the value carried to
+it.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trainer.tasks.forecast.data.segments import Segment
+from trainer.tasks.forecast.data.series_slices import SeriesSlice
 from trainer.tasks.forecast.model.ridge import carry_forward, fit_ridge
 
 Baseline = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`(past [B, L, C], past_observed [B, L, C]) -> forecast [B, H, C]`, standardised."""
 
 
-def repeat_last(past: np.ndarray, observed: np.ndarray, *, horizon: int) -> np.ndarray:
+def naive(past: np.ndarray, observed: np.ndarray, *, horizon: int) -> np.ndarray:
     """The last observed value of each channel, at every step."""
     return np.repeat(carry_forward(past, observed)[:, -1:], horizon, axis=1)
 
 
-def repeat_day(past: np.ndarray, observed: np.ndarray, *, horizon: int, season: int) -> np.ndarray:
+def seasonal_naive(past: np.ndarray, observed: np.ndarray, *, horizon: int, season: int) -> np.ndarray:
     """The last `season` steps of the lookback, over and over. Needs `L >= season`."""
     _check_season(past, season)
     return _tile(carry_forward(past, observed)[:, -season:], horizon)
 
 
-def mean_day(past: np.ndarray, observed: np.ndarray, *, horizon: int, season: int) -> np.ndarray:
+def seasonal_mean(past: np.ndarray, observed: np.ndarray, *, horizon: int, season: int) -> np.ndarray:
     """The average of the lookback's whole seasons, counted back from its end, over and over. Needs `L >= season`."""
     _check_season(past, season)
     days = past.shape[1] // season
@@ -51,7 +52,7 @@ def _tile(profile: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def fit_baselines(
-    train: Sequence[Segment], validation: Sequence[Segment], lookback: int, horizon: int, season: int | None
+    train: Sequence[SeriesSlice], validation: Sequence[SeriesSlice], lookback: int, horizon: int, season: int | None
 ) -> dict[str, Baseline]:
     """All baselines that exist for these windows, by name.
 
@@ -60,16 +61,17 @@ def fit_baselines(
         validation: segments that choose its penalty.
         lookback: L, steps.
         horizon: H, steps.
-        season: steps of a day (24 for hourly data), None where there is none; `repeat_day` and `mean_day` are absent
+        season: steps of a day (24 for hourly data), None where there is none; `seasonal_naive` and `seasonal_mean` are
+          absent
             without it and where the lookback is shorter than it.
 
     Returns:
-        `repeat_last`, and where they exist `repeat_day`, `mean_day`, `ridge`.
+        `naive`, and where they exist `seasonal_naive`, `seasonal_mean`, `ridge`.
     """
-    baselines: dict[str, Baseline] = {"repeat_last": functools.partial(repeat_last, horizon=horizon)}
+    baselines: dict[str, Baseline] = {"naive": functools.partial(naive, horizon=horizon)}
     if season is not None and 1 <= season <= lookback:
-        baselines["repeat_day"] = functools.partial(repeat_day, horizon=horizon, season=season)
-        baselines["mean_day"] = functools.partial(mean_day, horizon=horizon, season=season)
+        baselines["seasonal_naive"] = functools.partial(seasonal_naive, horizon=horizon, season=season)
+        baselines["seasonal_mean"] = functools.partial(seasonal_mean, horizon=horizon, season=season)
     ridge = fit_ridge(train, validation, lookback, horizon)
     if ridge is not None:
         baselines["ridge"] = ridge

@@ -1,14 +1,15 @@
-"""Measures how much the intervals of a forecaster have to grow: on a whole split, or on the windows that were over a short time ago.
+"""Measures how much the intervals of a forecaster have to grow: on a whole split, or on the windows that were over a
+short time ago.
 
-Every step of the horizon is calibrated by itself, on all series together: what one series did in the few weeks of a split says little
-of its next weeks. Chosen on ETTh1's validation split alone, one half calibrating the other: the mean pinball loss at .1 and .9 is .1385
-pooled and .1406 for each series by itself.
+Every step of the horizon is calibrated by itself, on all series together: what one series did in the few weeks of a
+split says little of its next weeks. Chosen on ETTh1's validation split alone, one half calibrating the other: the mean
+pinball loss at .1 and .9 is .1385 pooled and .1406 for each series by itself.
 
-A whole split promises what it does only as far as the future is like it. ETTh1's is not: of the halves of its validation split the raw
-80% intervals cover 69% and 75%, and calibrated by the other half 74% and 85%. `RecentConformal` looks at the last seven seasons (days)
-that are over when a forecast is made, and follows such drifts: in the second half of the validation split it covers 82%, sixty days
-instead of seven 85%, at pinball losses within 1% of each other. Like every online method (Gibbs and Candès 2021) it is right on average
-over time, not for each forecast.
+A whole split promises what it does only as far as the future is like it. ETTh1's is not: of the halves of its
+validation split the raw 80% intervals cover 69% and 75%, and calibrated by the other half 74% and 85%.
+`RecentConformal` looks at the last seven seasons (days) that are over when a forecast is made, and follows such drifts:
+in the second half of the validation split it covers 82%, sixty days instead of seven 85%, at pinball losses within 1%
+of each other. Like every online method (Gibbs and Candès 2021) it is right on average over time, not for each forecast.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.tasks.forecast.data.segments import Segment, window_starts
+from trainer.tasks.forecast.data.series_slices import SeriesSlice, window_starts
 from trainer.tasks.forecast.evaluation.recent_quantiles import SEASONS
 from trainer.tasks.forecast.evaluation.scoring import Prediction, forecast_windows
 from trainer.tasks.forecast.model.conformal import Conformal, conformal_quantile, conformal_scores, grown
@@ -31,7 +32,9 @@ MOST_SCORES = 1 << 26  # held at once: 256 MiB; of more, every second window is 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoredWindows:
-    """Windows that have been forecast: when their targets end, and `scores [N, H, C, K]`, NaN where no target is observed."""
+    """Windows that have been forecast: when their targets end, and `scores [N, H, C, K]`, NaN where no target is
+    observed.
+    """
 
     ends: np.ndarray  # [N] int64, of `window_moments`
     scores: np.ndarray
@@ -53,8 +56,10 @@ class ScoredWindows:
         return ScoredWindows(self.ends[chosen], self.scores[chosen])
 
 
-def window_moments(segments: Sequence[Segment], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """When the targets of each window begin and end, `[N]` int64 each: Unix seconds, or rows where the data has no dates."""
+def window_moments(segments: Sequence[SeriesSlice], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """When the targets of each window begin and end, `[N]` int64 each: Unix seconds, or rows where the data has no
+    dates.
+    """
     begins, ends = [], []
     for segment in segments:
         times = np.arange(len(segment.values)) if segment.times is None else segment.times
@@ -100,16 +105,23 @@ class RecentConformal:
     """Calibrates each window by those that were over before its first target; renewed once a season."""
 
     def __init__(self, scored: ScoredWindows, begins: np.ndarray, levels: tuple[float, ...], season: int):
-        """Takes windows to calibrate by, and the moments at which the targets of those to calibrate begin (`[N]`, in order)."""
+        """Takes windows to calibrate by, and the moments at which the targets of those to calibrate begin (`[N]`, in
+        order).
+        """
         moments, place = np.unique(begins, return_inverse=True)
         self._renewal = place // season  # [N]
-        self._growth = np.stack([scored.over_before(moment, SEASONS * season).growth(levels) for moment in moments[::season]])  # [U, H, K]
+        self._growth = np.stack(
+            [scored.over_before(moment, SEASONS * season).growth(levels) for moment in moments[::season]]
+        )  # [U, H, K]
 
     def adjust(self, numbers: np.ndarray, prediction: Prediction) -> Prediction:
         """The forecast of the windows with these numbers `[B]`, calibrated; behind the last window, anything."""
         numbers = np.minimum(numbers, len(self._renewal) - 1)
         growth = self._growth[self._renewal[numbers]][:, :, None]  # [B, H, 1, K]
-        quantiles, paths = grown(prediction.quantiles, growth.astype(np.float32), prediction.levels).numpy(), prediction.paths
+        quantiles, paths = (
+            grown(prediction.quantiles, growth.astype(np.float32), prediction.levels).numpy(),
+            prediction.paths,
+        )
         if paths is not None:
             paths = moved(paths, prediction.quantiles, quantiles, prediction.levels).numpy()
         return dataclasses.replace(prediction, quantiles=quantiles, paths=paths)

@@ -9,12 +9,13 @@ import numpy as np
 
 from trainer.tasks.forecast.evaluation.conformal_fit import MOST_SCORES
 from trainer.tasks.forecast.evaluation.scoring import Prediction, forecast_windows
-from trainer.tasks.forecast.model.copula import Dependence, dependence_of
+from trainer.tasks.forecast.model.copula import Copula, dependence_of
 from trainer.tasks.forecast.model.distributions import scores_of
 
 
-def fitted_dependence(predict: Callable[[Any], Prediction], batches: Iterable[Any], count: int) -> Dependence:
-    """The copula of all series together, from the windows of a split, or from evenly spaced ones where they are too many to hold.
+def fitted_copula(predict: Callable[[Any], Prediction], batches: Iterable[Any], count: int) -> Copula:
+    """The copula of all series together, from the windows of a split, or from evenly spaced ones where they are too
+    many to hold.
 
     Args:
       predict: as `ForecastTask.predictor` gives it, with quantiles.

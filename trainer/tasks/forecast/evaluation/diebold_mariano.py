@@ -1,7 +1,7 @@
 """Is one forecaster really better than another, or were the windows kind to it? The test of Diebold and Mariano (1995).
 
-With the small-sample correction of Harvey, Leybourne and Newbold (1997), and the variance of a mean of differences that are correlated as
-far as forecast windows overlap.
+With the small-sample correction of Harvey, Leybourne and Newbold (1997), and the variance of a mean of differences that
+are correlated as far as forecast windows overlap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Comparison:
       mean_difference: own loss less the other's; below 0 is better.
       origins: pairs of losses compared, N.
       lags: autocovariances in the variance.
-      kernel: `rectangular` as in the papers, or `bartlett` (Newey and West 1987) where that variance is not above 0; None without a test.
+      kernel: `rectangular` as in the papers, or `bartlett` (Newey and West 1987) where that variance is not above 0;
+        None without a test.
       statistic: corrected, of Student's t with N - 1 degrees of freedom under equal losses; None without a test.
       p_value: two-sided; None where no test can be made.
       verdict: `better` or `worse` at the level `SIGNIFICANCE`, else `no difference shown`, or why there is no test.
@@ -43,7 +44,8 @@ def diebold_mariano(own: np.ndarray, other: np.ndarray, steps: int) -> Compariso
     Args:
       own: `[N]` losses in the order of time, finite.
       other: `[N]`, of the other forecaster.
-      steps: how many windows in a row overlap, 1 where none do; the differences of `steps - 1` neighbours are taken as correlated.
+      steps: how many windows in a row overlap, 1 where none do; the differences of `steps - 1` neighbours are taken as
+        correlated.
     """
     difference = np.asarray(own, np.float64) - np.asarray(other, np.float64)
     if difference.ndim != 1 or not np.isfinite(difference).all() or steps < 1:
@@ -70,7 +72,9 @@ def diebold_mariano(own: np.ndarray, other: np.ndarray, steps: int) -> Compariso
 
 
 def _variance(difference: np.ndarray, weights: np.ndarray) -> float:
-    """Long-run variance of `[N]` differences: their variance and twice the weighted autocovariances of the first `len(weights)` lags."""
+    """Long-run variance of `[N]` differences: their variance and twice the weighted autocovariances of the first
+    `len(weights)` lags.
+    """
     centred = difference - difference.mean()
     lags = [float(centred[lag:] @ centred[: len(centred) - lag]) / len(centred) for lag in range(len(weights) + 1)]
     return lags[0] + 2 * float(weights @ np.array(lags[1:])) if len(weights) else lags[0]

@@ -1,12 +1,16 @@
-"""Scores of sample paths: of their single values, and of their sums over the horizon, which tell whether the steps hang together.
+"""Scores of sample paths: of their single values, and of their sums over the horizon, which tell whether the steps hang
+together.
 
-Legend: N paths, B windows of a batch, H horizon steps, C channels. All is of standardised values; only observed targets are scored.
+Legend: N paths, B windows of a batch, H horizon steps, C channels. All is of standardised values; only observed targets
+are scored.
 
-- `crps_paths`: the continuous ranked probability score of single values, estimated without the bias of few paths ("fair", Ferro 2014): a
-  mean over paths of `|x - y|`, less half the mean of `|x - x'|` over the pairs of different paths. Of one path it is the absolute error.
-- `crps_sum`: the same of the sum over the horizon, such as the total load of the next day, of windows with every target observed. Paths
-  whose steps do not go together have sums of too little spread, which no score of single values shows.
-- `coverage_80_sum`: percent of those sums within the 80% interval of the paths' sums; None of fewer than `LEAST_PATHS` paths.
+- `crps_paths`: the continuous ranked probability score of single values, estimated without the bias of few paths
+  ("fair", Ferro 2014): a mean over paths of `|x - y|`, less half the mean of `|x - x'|` over the pairs of different
+  paths. Of one path it is the absolute error.
+- `crps_sum`: the same of the sum over the horizon, such as the total load of the next day, of windows with every target
+  observed. Paths whose steps do not go together have sums of too little spread, which no score of single values shows.
+- `coverage_80_sum`: percent of those sums within the 80% interval of the paths' sums; None of fewer than `LEAST_PATHS`
+  paths.
 
 A score that nothing defines is None, never NaN.
 """
@@ -49,10 +53,12 @@ class PathMetrics:
           observed: [B, H, C] bool; false everywhere in a window that only fills the batch up.
 
         Raises:
-          TrainerError: a path is no number.
+          TrainerError: a path is not a number.
         """
         if not np.isfinite(paths).all():
-            raise TrainerError("a sample path is NaN or infinite; the model has diverged: train with a lower learning rate")
+            raise TrainerError(
+                "a sample path is NaN or infinite; the model has diverged: train with a lower learning rate"
+            )
         self._paths = len(paths)
         rows = max(1, _AT_ONCE // max(1, paths[:, 0].size))
         for first in range(0, paths.shape[1], rows):
@@ -63,7 +69,10 @@ class PathMetrics:
         self._values += float(fair_crps(paths, target)[observed].sum())
         self._targets += int(observed.sum())
         whole = observed.all(axis=1)  # [B, C]
-        sums, total = paths.sum(axis=2, dtype=np.float64)[:, whole], target.sum(axis=1, dtype=np.float64)[whole]  # [N, W], [W]
+        sums, total = (
+            paths.sum(axis=2, dtype=np.float64)[:, whole],
+            target.sum(axis=1, dtype=np.float64)[whole],
+        )  # [N, W], [W]
         self._sums += float(fair_crps(sums, total).sum())
         self._whole += int(whole.sum())
         if len(paths) >= LEAST_PATHS and whole.any():

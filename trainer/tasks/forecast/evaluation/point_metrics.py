@@ -12,8 +12,8 @@ observed targets, which without missing values is the mean over windows, steps a
 - `smape`: `100 * mean(2 |y - f| / (|y| + |f|))` percent, 0 to 200 (Makridakis, M3 and M4); 0/0 counts as 0,
   where 0 is anything within float32 rounding of the series' mean.
 
-Where a forecast has a mean and a median, squared errors are those of the mean and absolute ones those of the median, as each is the
-forecast with the least of them.
+Where a forecast has a mean and a median, squared errors are those of the mean and absolute ones those of the median, as
+each is the forecast with the least of them.
 
 A score that nothing defines (no observed target, no series with a scale) is None, never NaN.
 """
@@ -83,10 +83,18 @@ class ForecastMetrics:
             names: `[S]` names for the results, if wanted.
         """
         self._mean, self._std, self._scale = (np.asarray(a, dtype=np.float64) for a in (mean, std, mase_scale))
-        shapes = {self._mean.shape, self._std.shape, self._scale.shape, (len(names) if names is not None else self._mean.size,)}
+        shapes = {
+            self._mean.shape,
+            self._std.shape,
+            self._scale.shape,
+            (len(names) if names is not None else self._mean.size,),
+        }
         if len(shapes) != 1:
             raise ValueError(f"mean, std, mase_scale and names must be [S] for one S, got {sorted(shapes)}")
-        if not all(np.isfinite(a).all() for a in (self._mean, self._std, self._scale)) or min(self._std.min(), self._scale.min()) < 0:
+        if (
+            not all(np.isfinite(a).all() for a in (self._mean, self._std, self._scale))
+            or min(self._std.min(), self._scale.min()) < 0
+        ):
             raise ValueError("mean, std and mase_scale must be finite, std and mase_scale not negative")
         self._names = list(names) if names is not None else None
         self._horizon = horizon
@@ -95,7 +103,12 @@ class ForecastMetrics:
         self._rows_seen = 0
 
     def add(
-        self, forecast: np.ndarray, target: np.ndarray, observed: np.ndarray, series: np.ndarray, median: np.ndarray | None = None
+        self,
+        forecast: np.ndarray,
+        target: np.ndarray,
+        observed: np.ndarray,
+        series: np.ndarray,
+        median: np.ndarray | None = None,
     ) -> None:
         """Score one batch. A padded window counts for nothing if its `observed` is 0.
 
@@ -112,8 +125,15 @@ class ForecastMetrics:
         """
         series = np.asarray(series)
         batch, _, channels = forecast.shape
-        if forecast.shape != (batch, self._horizon, channels) or target.shape != forecast.shape or observed.shape != forecast.shape:
-            raise ValueError(f"forecast {forecast.shape}, target {target.shape}, observed {observed.shape}: want [B, {self._horizon}, C]")
+        if (
+            forecast.shape != (batch, self._horizon, channels)
+            or target.shape != forecast.shape
+            or observed.shape != forecast.shape
+        ):
+            raise ValueError(
+                f"forecast {forecast.shape}, target {target.shape}, observed {observed.shape}: want [B, "
+                f"{self._horizon}, C]"
+            )
         if series.shape != (batch, channels):
             raise ValueError(f"series {series.shape}: want [B, C] = {(batch, channels)}")
         if series.size == 0:
@@ -124,7 +144,9 @@ class ForecastMetrics:
         median = forecast if median is None else median
         where = self._first(~(np.isfinite(forecast) & np.isfinite(median)), series)
         if where:
-            raise TrainerError(f"the forecast is NaN or infinite at {where}; the model has diverged: train with a lower learning rate")
+            raise TrainerError(
+                f"the forecast is NaN or infinite at {where}; the model has diverged: train with a lower learning rate"
+            )
         where = self._first(present & ~np.isfinite(target), series)
         if where:
             raise DataError(f"the target is NaN or infinite at {where} but marked as observed; prepare the data again")
@@ -132,7 +154,9 @@ class ForecastMetrics:
         self._rows_seen += batch
 
     def _first(self, bad: np.ndarray, series: np.ndarray) -> str:
-        """Say where `bad [B, H, C]` is first true, in words; empty where it never is. Windows count from 0 over all batches."""
+        """Say where `bad [B, H, C]` is first true, in words; empty where it never is. Windows count from 0 over all
+        batches.
+        """
         if not bad.any():
             return ""
         row, step, channel = np.argwhere(bad)[0]
@@ -159,8 +183,8 @@ class ForecastMetrics:
         mean, std = (a[flat[order]][:, None] for a in (self._mean, self._std))
         size = np.abs(y * std + mean) + np.abs(f * std + mean)
         # A raw 0 comes back from its standardised float32 as rounding noise of the mean's size; 0/0 must stay 0/0.
-        noise = 4 * np.finfo(np.float32).eps * np.abs(mean)
-        relative = np.divide(2 * error * std, size, out=np.zeros_like(size), where=scored & (size > noise))
+        context = 4 * np.finfo(np.float32).eps * np.abs(mean)
+        relative = np.divide(2 * error * std, size, out=np.zeros_like(size), where=scored & (size > context))
         for total, part in (
             (self._sums.count, scored.astype(np.float64)),
             (self._sums.squared, squared),
@@ -175,9 +199,10 @@ class ForecastMetrics:
         """All scores, ready for JSON.
 
         Returns:
-            `mse`, `mae`, `mae_raw`, `rmse`, `nd`, `mase`, `smape` overall; `targets` (values scored) and `series_windows` (windows
-            with a scored target, one for each series); `per_step`: each score's list over the H steps; `per_series`: a list
-            over the S series, each with `series` (index), `name` (if names were given), `windows`, `targets` and the scores.
+            `mse`, `mae`, `mae_raw`, `rmse`, `nd`, `mase`, `smape` overall; `targets` (values scored) and
+            `series_windows` (windows with a scored target, one for each series); `per_step`: each score's list over the
+            H steps; `per_series`: a list over the S series, each with `series` (index), `name` (if names were given),
+            `windows`, `targets` and the scores.
 
         Raises:
             DataError: no target was scored.

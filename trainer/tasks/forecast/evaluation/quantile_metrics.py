@@ -1,12 +1,17 @@
-"""Scores of forecast quantiles, summed batch by batch: overall, per horizon step, per series, per level and per interval.
+"""Scores of forecast quantiles, summed batch by batch: overall, per horizon step, per series, per level and per
+interval.
 
-Legend: B windows of a batch, H horizon steps, C channels, Q levels, K intervals, S series. Only observed targets are scored.
+Legend: B windows of a batch, H horizon steps, C channels, Q levels, K intervals, S series. Only observed targets are
+scored.
 
-- `weighted_quantile_loss`: twice the pinball loss over the sum of `|y|`, in raw units, and its mean over the levels (Salinas et al.
-  2020). Of a point forecast with levels that lie evenly around the median it is the normalised deviation.
-- `crps`: the continuous ranked probability score in standardised units, as the integral over all levels of twice the pinball loss
-  (Gneiting and Ranjan 2011), each level standing for those nearest to it. Of a point forecast it is the mean absolute error.
-- `coverage_80`, for every pair of levels `a` and `1 - a`: percent of the targets between the two quantiles, both included.
+- `weighted_quantile_loss`: twice the pinball loss over the sum of `|y|`, in raw units, and its mean over the levels
+  (Salinas et al. 2020). Of a point forecast with levels that lie evenly around the median it is the normalised
+  deviation.
+- `crps`: the continuous ranked probability score in standardised units, as the integral over all levels of twice the
+  pinball loss (Gneiting and Ranjan 2011), each level standing for those nearest to it. Of a point forecast it is the
+  mean absolute error.
+- `coverage_80`, for every pair of levels `a` and `1 - a`: percent of the targets between the two quantiles, both
+  included.
 
 A score that nothing defines is None, never NaN.
 """
@@ -47,10 +52,12 @@ class QuantileMetrics:
           series: [B, C] index of each channel's series.
 
         Raises:
-          TrainerError: a quantile is no number, or two of them cross.
+          TrainerError: a quantile is not a number, or two of them cross.
         """
         if not np.isfinite(quantiles).all():
-            raise TrainerError("a forecast quantile is NaN or infinite; the model has diverged: train with a lower learning rate")
+            raise TrainerError(
+                "a forecast quantile is NaN or infinite; the model has diverged: train with a lower learning rate"
+            )
         if (np.diff(quantiles, axis=-1) < 0).any():
             raise TrainerError("two forecast quantiles cross; this is a defect of the model's output")
         flat = series.reshape(-1)
@@ -82,9 +89,10 @@ class QuantileMetrics:
         """All scores, ready for JSON.
 
         Returns:
-          The scores of the module's text overall; `quantiles_per_step`: each one's list over the H steps; `quantiles_per_series`: a list
-          over the series; `levels`: of each one its weighted quantile loss and the share of targets up to the quantile; `intervals`: of
-          each one its probability, its coverage (a share), and its mean width in standardised units.
+          The scores of the module's text overall; `quantiles_per_step`: each one's list over the H steps;
+          `quantiles_per_series`: a list over the series; `levels`: of each one its weighted quantile loss and the share
+          of targets up to the quantile; `intervals`: of each one its probability, its coverage (a share), and its mean
+          width in standardised units.
         """
         horizon, targets = self._targets.shape[1], max(1.0, self._targets.sum())
         every = slice(None)
@@ -94,7 +102,8 @@ class QuantileMetrics:
             **self.overall(),
             "quantiles_per_step": {name: [step[name] for step in steps] for name in steps[0]},
             "quantiles_per_series": [
-                {"series": index, "name": name, **self._scores(slice(index, index + 1), every)} for index, name in enumerate(self._names)
+                {"series": index, "name": name, **self._scores(slice(index, index + 1), every)}
+                for index, name in enumerate(self._names)
             ],
             "levels": [
                 {
@@ -128,7 +137,9 @@ class QuantileMetrics:
             "weighted_quantile_loss": float(raw / size) if size else None,
             "crps": float((loss @ weights).sum() / targets) if targets else None,
             **{
-                f"coverage_{100 * (self._levels[high] - self._levels[low]):.3g}": float(100 * count / targets) if targets else None
+                f"coverage_{100 * (self._levels[high] - self._levels[low]):.3g}": float(100 * count / targets)
+                if targets
+                else None
                 for (low, high), count in zip(self._pairs, inside)
             },
         }

@@ -18,7 +18,7 @@ from trainer.reports.parts import Figure, Headline, Meaning, Section, Table, ran
 from trainer.reports.svg_charts import SMALL, Axes, Band, Line, line_chart
 from trainer.tasks.forecast.data import intervals
 from trainer.tasks.forecast.data.intervals import Interval
-from trainer.tasks.forecast.data.segments import Segment, window_starts
+from trainer.tasks.forecast.data.series_slices import SeriesSlice, window_starts
 from trainer.tasks.forecast.data.windows import Windows
 from trainer.tasks.forecast.evaluation.scoring import Prediction, SeriesScale
 from trainer.tasks.forecast.evaluation.window_errors import WindowErrors
@@ -41,7 +41,9 @@ MEANINGS = (
 def headline(probabilistic: bool, counted: str = "windows") -> Headline:
     """The score of the summary: of quantiles where the forecast has them."""
     if probabilistic:
-        return Headline("weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, meanings=MEANINGS)
+        return Headline(
+            "weighted_quantile_loss", "Mean weighted quantile loss", counted, higher_is_better=False, meanings=MEANINGS
+        )
     return Headline("mse", "Mean squared error (standardised)", counted, higher_is_better=False, meanings=MEANINGS)
 
 
@@ -55,7 +57,8 @@ class ShownWindow:
       x: `[L + H]` Unix seconds, or steps of which 0 is the last one known.
       values: `[L + H]` history and what really followed, NaN where missing.
       forecast: `[H]`.
-      bands: `(share, low [H], high [H])`: the intervals that should hold so large a share of the values, widest first; may be empty.
+      bands: `(share, low [H], high [H])`: the intervals that should hold so large a share of the values, widest first;
+        may be empty.
     """
 
     series: str
@@ -84,7 +87,7 @@ Predict = Callable[[np.ndarray, Any], Prediction]
 def shown_windows(
     predict: Predict,
     windows: Windows,
-    segments: Sequence[Segment],
+    segments: Sequence[SeriesSlice],
     errors: WindowErrors,
     series: Sequence[tuple[str, int]],
     scale: SeriesScale,
@@ -101,18 +104,28 @@ def shown_windows(
             forecast = predict(np.array([window.number]), batch)
             mean, std = scale.mean[index], scale.std[index]
             values = np.concatenate([batch["past"][0, :, window.channel], batch["target"][0, :, window.channel]])
-            observed = np.concatenate([batch["past_observed"][0, :, window.channel], batch["target_weight"][0, :, window.channel]])
+            observed = np.concatenate(
+                [batch["past_observed"][0, :, window.channel], batch["target_weight"][0, :, window.channel]]
+            )
             segment, target = located(segments, lookback, horizon, window.number)
-            x = np.arange(1 - lookback, 1 + horizon) if segment.times is None else segment.times[target - lookback : target + horizon]
+            x = (
+                np.arange(1 - lookback, 1 + horizon)
+                if segment.times is None
+                else segment.times[target - lookback : target + horizon]
+            )
             seen = "" if window.targets == horizon else f", {window.targets:,} of {horizon:,} observed"
             shown.append(
                 ShownWindow(
-                    scale.names[index] if len(scale.names) == 1 else f"{series_rank.capitalize()} series: {scale.names[index]}",
+                    scale.names[index]
+                    if len(scale.names) == 1
+                    else f"{series_rank.capitalize()} series: {scale.names[index]}",
                     f"{window.rank.capitalize()} window: MSE {window.mse:.3g}{seen}",
                     x.astype(np.float64),
                     np.where(observed > 0, values * std + mean, np.nan),
                     forecast.median[0, :, window.channel] * std + mean,
-                    () if forecast.quantiles is None else _bands(forecast.quantiles[0, :, window.channel] * std + mean, forecast.levels),
+                    ()
+                    if forecast.quantiles is None
+                    else _bands(forecast.quantiles[0, :, window.channel] * std + mean, forecast.levels),
                 )
             )
     return shown
@@ -123,7 +136,7 @@ def _bands(quantiles: np.ndarray, levels: tuple[float, ...]) -> tuple[tuple[floa
     return tuple((levels[high] - levels[low], quantiles[:, low], quantiles[:, high]) for low, high in pairs(levels))
 
 
-def located(segments: Sequence[Segment], lookback: int, horizon: int, number: int) -> tuple[Segment, int]:
+def located(segments: Sequence[SeriesSlice], lookback: int, horizon: int, number: int) -> tuple[SeriesSlice, int]:
     """The segment of window `number` of all windows of `segments`, and its first target row."""
     for segment in segments:
         starts = window_starts(segment, lookback, horizon)
@@ -134,19 +147,27 @@ def located(segments: Sequence[Segment], lookback: int, horizon: int, number: in
 
 
 def forecasts_section(windows: Sequence[ShownWindow], dates: bool, count: int, series: int) -> Section:
-    """Charts of the chosen windows, a figure for each series; `count` windows and `series` are how many they were chosen from."""
+    """Charts of the chosen windows, a figure for each series; `count` windows and `series` are how many they were
+    chosen from.
+    """
     shares = [share for share, _, _ in windows[0].bands]
     legend = [("s1", "observed"), ("s0", "forecast")]
     if shares:
         legend.append(("s0 area", "intervals of " + ", ".join(f"{share:.0%}" for share in shares)))
     caption = (
-        f"Chosen from {count:,} windows of {series:,} series by mean squared error (MSE, standardised), leaving out those with less than "
+        f"Chosen from {count:,} windows of {series:,} series by mean squared error (MSE, standardised), leaving out "
+        "those with less than "
         "half of the fullest's observed values. "
         "Values are in the units of the data; the forecast begins at the dotted line."
     )
     names = list(dict.fromkeys(window.series for window in windows))
     figures = (
-        Figure(name, tuple(_forecast_chart(window, dates) for window in windows if window.series == name), caption, tuple(legend))
+        Figure(
+            name,
+            tuple(_forecast_chart(window, dates) for window in windows if window.series == name),
+            caption,
+            tuple(legend),
+        )
         for name in names
     )
     return Section("Forecasts", tuple(figures))
@@ -157,7 +178,10 @@ def _forecast_chart(window: ShownWindow, dates: bool) -> Markup:
     shown = slice(max(0, len(window.values) - horizon - max(HISTORY_PER_HORIZON * horizon, LEAST_HISTORY)), None)
     ahead = window.x[-horizon:]
     bands = [Band(f"{share:.0%} interval", "s0", ahead, low, high) for share, low, high in window.bands]
-    lines = [Line("observed", "s1", window.x[shown], window.values[shown]), Line("forecast", "s0", ahead, window.forecast)]
+    lines = [
+        Line("observed", "s1", window.x[shown], window.values[shown]),
+        Line("forecast", "s0", ahead, window.forecast),
+    ]
     x_label = "time (UTC)" if dates else "step (0 is the last one known)"
     axes = Axes(x_label, "value", window.title, SMALL, dates=dates)
     return line_chart(lines, axes, bands, rule=float(window.x[-horizon - 1]))
@@ -172,18 +196,21 @@ def horizon_section(
         errors = np.array([np.nan if value is None else value for value in scores["per_step"]["mse"]], np.float64)
         return Line(name, style, np.arange(1, len(errors) + 1), errors, dashed, marks=len(errors) == 1)
 
-    rivals = [line(name, f"s{1 + index % 6}", scores, True) for index, (name, scores) in enumerate(baselines.items())]
-    told = "" if interval is None else f" (one is {intervals.describe(interval)})"
-    axes = Axes(f"horizon step{told}", "mean squared error (standardised)", from_zero=True)
+    others = [line(name, f"s{1 + index % 6}", scores, True) for index, (name, scores) in enumerate(baselines.items())]
+    reason = "" if interval is None else f" (one is {intervals.describe(interval)})"
+    axes = Axes(f"horizon step{reason}", "mean squared error (standardised)", from_zero=True)
     caption = f"Each step's mean over {count:,} windows and all their series with an observed target."
-    return Section("Error by horizon step", (comparison("", line("model", "s0", metrics, False), rivals, axes, caption),))
+    return Section(
+        "Error by horizon step", (comparison("", line("model", "s0", metrics, False), others, axes, caption),)
+    )
 
 
 def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | None:
     """How often values really lie below each quantile and within each interval; None of a forecast without quantiles.
 
     Args:
-      metrics: with `levels` (a list of `level` and `below`, shares) and `intervals` (`probability`, `coverage`, shares, and `width`).
+      metrics: with `levels` (a list of `level` and `below`, shares) and `intervals` (`probability`, `coverage`, shares,
+        and `width`).
       targets: values counted.
     """
     if not metrics.get("levels"):
@@ -199,7 +226,9 @@ def calibration_section(metrics: Mapping[str, Any], targets: int) -> Section | N
         f"Share of {targets:,} observed values up to each quantile; forecasts on the dashed line are calibrated.",
         (("s0", "model"), ("muted", "calibrated")),
     )
-    rows = tuple((f"{entry['probability']:.0%}", f"{entry['coverage']:.1%}", entry["width"]) for entry in metrics["intervals"])
+    rows = tuple(
+        (f"{entry['probability']:.0%}", f"{entry['coverage']:.1%}", entry["width"]) for entry in metrics["intervals"]
+    )
     table = Table("Intervals", ("should hold", "held", "mean width (standardised)"), rows, f"{targets:,} values.")
     return Section("Calibration", (figure, table))
 

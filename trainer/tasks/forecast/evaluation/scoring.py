@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trainer.tasks.forecast.data.intervals import Interval
-from trainer.tasks.forecast.data.segments import Segment
+from trainer.tasks.forecast.data.series_slices import SeriesSlice
 from trainer.tasks.forecast.evaluation.baselines import Baseline, fit_baselines
 from trainer.tasks.forecast.evaluation.path_metrics import PathMetrics
 from trainer.tasks.forecast.evaluation.point_metrics import ForecastMetrics, mase_scales
@@ -23,6 +23,7 @@ from trainer.tasks.forecast.evaluation.recent_quantiles import SEASONS, RecentQu
 from trainer.tasks.forecast.model.quantile_levels import MEDIAN
 
 DAY_SECONDS = 86_400
+RECENT_NAMES = (f"last_{SEASONS}_seasons", f"last_{SEASONS}_seasons_by_step")  # whatever the season is
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Season:
 
 
 def season_of(interval: Interval | None) -> Season | None:
-    """The day for data within the day, the week for daily data, the year for monthly; None where the interval fits none."""
+    """The day for data within the day, the week for daily data, the year for monthly; None where the interval fits
+    none.
+    """
     if interval is None:
         return None
     if interval.unit == "month":
@@ -45,9 +48,15 @@ def season_of(interval: Interval | None) -> Season | None:
     return None
 
 
+def season_facts(interval: Interval | None) -> dict[str, Any] | None:
+    """The season that seasonal baselines repeat, for results: `name` and `steps`."""
+    season = season_of(interval)
+    return None if season is None else {"name": season.name, "steps": season.steps}
+
+
 @dataclass(frozen=True)
 class SeriesScale:
-    """Per series, in the order of `Segment.series`: names, and what leads back to raw units."""
+    """Per series, in the order of `SeriesSlice.series`: names, and what leads back to raw units."""
 
     names: list[str]
     mean: np.ndarray  # [S]
@@ -55,8 +64,12 @@ class SeriesScale:
     mase: np.ndarray  # [S], mean absolute error of the seasonal repetition on the training rows, raw
 
 
-def series_scale(names: list[str], mean: np.ndarray, std: np.ndarray, train: list[Segment], season: Season | None) -> SeriesScale:
-    """Adds the scale of the MASE (Hyndman and Koehler 2006), taken from the training rows; a season of 1 where there is none."""
+def series_scale(
+    names: list[str], mean: np.ndarray, std: np.ndarray, train: list[SeriesSlice], season: Season | None
+) -> SeriesScale:
+    """Adds the scale of the MASE (Hyndman and Koehler 2006), taken from the training rows; a season of 1 where there is
+    none.
+    """
     mase = np.zeros(len(names))
     for segment in train:
         rows = slice(segment.first_target, segment.last_target_end)
@@ -67,11 +80,10 @@ def series_scale(names: list[str], mean: np.ndarray, std: np.ndarray, train: lis
 
 
 def baselines_for(
-    train: list[Segment], validation: list[Segment], lookback: int, horizon: int, season: Season | None
+    train: list[SeriesSlice], validation: list[SeriesSlice], lookback: int, horizon: int, season: Season | None
 ) -> dict[str, Baseline]:
-    """The baselines under the names of the season that they use: `repeat_last`, `repeat_day`, `mean_day`, `ridge`."""
-    fitted = fit_baselines(train, validation, lookback, horizon, season.steps if season else None)
-    return {name.replace("day", season.name) if season else name: baseline for name, baseline in fitted.items()}
+    """The point baselines by their names: `naive`, and where they exist `seasonal_naive`, `seasonal_mean`, `ridge`."""
+    return fit_baselines(train, validation, lookback, horizon, season.steps if season else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +112,8 @@ def forecast_windows(
       adjust: changes forecasts afterwards, such as `RecentConformal.adjust`.
 
     Yields:
-      The batch as arrays, which of its targets are observed (bool [B, H, C]; none of a window that only fills up), and the forecast.
+      The batch as arrays, which of its targets are observed (bool [B, H, C]; none of a window that only fills up), and
+      the forecast.
     """
     first = 0
     for batch in batches:
@@ -112,27 +125,37 @@ def forecast_windows(
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
+class Baselines:
     """The forecasts that a model has to beat."""
 
     points: dict[str, Baseline]
     recent: RecentQuantiles | None = None  # beside quantile forecasts, where there is a season
     season: Season | None = None
 
-    def forecasts(self, arrays: dict[str, np.ndarray], numbers: np.ndarray, levels: tuple[float, ...]) -> Iterator[tuple[str, Prediction]]:
-        """Names and forecasts for the windows with these numbers `[B]`; a point forecast is every quantile and the one path of itself."""
+    def forecasts(
+        self, arrays: dict[str, np.ndarray], numbers: np.ndarray, levels: tuple[float, ...]
+    ) -> Iterator[tuple[str, Prediction]]:
+        """Names and forecasts for the windows with these numbers `[B]`; a point forecast is every quantile and the one
+        path of itself.
+        """
         for name, baseline in self.points.items():
             point = baseline(arrays["past"], arrays["past_observed"] > 0)
-            yield name, Prediction(point, point, np.broadcast_to(point[..., None], (*point.shape, len(levels))), levels, point[None])
+            yield (
+                name,
+                Prediction(
+                    point, point, np.broadcast_to(point[..., None], (*point.shape, len(levels))), levels, point[None]
+                ),
+            )
         if self.recent is not None and self.season is not None:
-            name = f"last_{SEASONS}_{self.season.name}s"
             middle = levels.index(MEDIAN)
-            for suffix, quantiles in zip(("", "_by_step"), self.recent.batch(numbers)):
-                yield name + suffix, Prediction(quantiles[..., middle], quantiles[..., middle], quantiles, levels)
+            for name, quantiles in zip(RECENT_NAMES, self.recent.batch(numbers)):
+                yield name, Prediction(quantiles[..., middle], quantiles[..., middle], quantiles, levels)
 
 
 class Scores:
-    """Scores of one forecaster: of its points, and of its quantiles and paths where it has any and `levels` and `paths` ask for them."""
+    """Scores of one forecaster: of its points, and of its quantiles and paths where it has any and `levels` and `paths`
+    ask for them.
+    """
 
     def __init__(self, horizon: int, scale: SeriesScale, levels: tuple[float, ...], paths: bool = False):
         self._points = ForecastMetrics(horizon, scale.mean, scale.std, scale.mase, scale.names)
@@ -156,19 +179,19 @@ def score(
     batches: Iterable[Any],
     horizon: int,
     scale: SeriesScale,
-    rivals: Rivals,
+    baselines: Baselines,
     adjust: Adjust | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Metrics of the model and of each baseline over all windows of `batches` (as `WindowShape.signature` tells).
 
     Raises:
-      TrainerError: a forecast is no number; the text names the window.
+      TrainerError: a forecast is not a number; the text names the window.
     """
     found: dict[str, Scores] = {}
     first = 0
     for arrays, observed, forecast in forecast_windows(predict, batches, adjust):
         numbers = np.arange(first, first + len(observed))
-        for name, one in (("", forecast), *rivals.forecasts(arrays, numbers, forecast.levels)):
+        for name, one in (("", forecast), *baselines.forecasts(arrays, numbers, forecast.levels)):
             if name not in found:
                 found[name] = Scores(horizon, scale, forecast.levels, forecast.paths is not None)
             found[name].add(one, arrays, observed)

@@ -11,8 +11,8 @@ from trainer.reports.parts import ranked_places
 
 @dataclass(frozen=True)
 class RankedWindow:
-    """Window `number` (in the order that windows were added), its channel and series, its mean squared error, standardised, over so many
-    scored targets.
+    """Window `number` (in the order that windows were added), its channel and series, its mean squared error,
+    standardised, over so many scored targets.
     """
 
     rank: str
@@ -32,7 +32,9 @@ class WindowErrors:
         self._series: list[np.ndarray] = []
 
     def add(self, forecast: np.ndarray, target: np.ndarray, weight: np.ndarray, series: np.ndarray) -> None:
-        """Adds a batch: `forecast`, `target`, `weight` (0 where not scored): [B, H, C], standardised; `series: [B, C]`."""
+        """Adds a batch: `forecast`, `target`, `weight` (0 where not scored): [B, H, C], standardised; `series: [B,
+        C]`.
+        """
         counts = weight.sum(axis=1)
         squares = (np.square(forecast - target, dtype=np.float64) * weight).sum(axis=1)
         self._errors.append(np.divide(squares, counts, out=np.full(counts.shape, np.nan), where=counts > 0))
@@ -42,8 +44,8 @@ class WindowErrors:
     def ranked(self, series: int) -> list[RankedWindow]:
         """The best, the median and the worst window of a series; each window once.
 
-        Only windows with half as many scored targets as the fullest take part, which without gaps is half the horizon: the error of a
-        single value tells of luck.
+        Only windows with half as many scored targets as the fullest take part, which without gaps is half the horizon:
+        the error of a single value tells of luck.
         """
         errors, counts, owners = (np.concatenate(each) for each in (self._errors, self._counts, self._series))  # [N, C]
         own = (owners == series) & (counts > 0)
@@ -52,5 +54,9 @@ class WindowErrors:
         found = []
         for rank, place in ranked_places(len(order)):
             number, channel = (int(index) for index in order[place])
-            found.append(RankedWindow(rank, number, channel, series, float(errors[number, channel]), int(counts[number, channel])))
+            found.append(
+                RankedWindow(
+                    rank, number, channel, series, float(errors[number, channel]), int(counts[number, channel])
+                )
+            )
         return found

@@ -1,7 +1,7 @@
 """The weighted mean of two forecasts: which weight has the least squared error.
 
-The errors of both and their product, each a mean over all targets, say what the error is of every weighted mean (Bates and Granger 1969,
-"The combination of forecasts").
+The errors of both and their product, each a mean over all targets, say what the error is of every weighted mean (Bates
+and Granger 1969, "The combination of forecasts").
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import tensorflow as tf
 NETWORK, REGRESSION, PRODUCT = "network_mse", "regression_mse", "errors_product"
 
 
-def share_sums(network: tf.Tensor, regression: tf.Tensor, target: tf.Tensor, weight: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+def share_sums(
+    network: tf.Tensor, regression: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
+) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
     """What `best_share` needs, as sums over `[B, H, C]` and the weights to divide them by."""
     one, other, total = network - target, regression - target, tf.reduce_sum(weight)
     products = {NETWORK: one * one, REGRESSION: other * other, PRODUCT: one * other}

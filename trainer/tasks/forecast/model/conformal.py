@@ -1,8 +1,10 @@
-"""Conformal calibration: intervals moved so that they cover as many values as they promise, measured on data not trained on.
+"""Conformal calibration: intervals moved so that they cover as many values as they promise, measured on data not
+trained on.
 
-Conformalised quantile regression (Romano, Patterson and Candès 2019): how far a value lies outside its interval (negative inside) is a
-score, and the interval grows by the score's own quantile. Scores are taken in units of the interval's width (CQR-r, Sesia and Candès
-2020), so that a forecast which knows where it is unsure keeps that knowledge, and that few series of a large scale do not decide for all.
+Conformalised quantile regression (Romano, Patterson and Candès 2019): how far a value lies outside its interval
+(negative inside) is a score, and the interval grows by the score's own quantile. Scores are taken in units of the
+interval's width (CQR-r, Sesia and Candès 2020), so that a forecast which knows where it is unsure keeps that knowledge,
+and that few series of a large scale do not decide for all.
 
 Legend: N windows, B windows of a batch, H horizon steps, C channels, Q levels, K pairs of levels.
 """
@@ -22,7 +24,9 @@ LEAST_WIDTH = 1e-3  # in standardised units: an interval without width has no un
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
-    """How much each interval grows on either side, as a share of its width: `growth [H, K]`, below 0 where it shrinks."""
+    """How much each interval grows on either side, as a share of its width: `growth [H, K]`, below 0 where it
+    shrinks.
+    """
 
     levels: tuple[float, ...]
     growth: np.ndarray
@@ -33,7 +37,8 @@ class Conformal:
 
 
 def grown(quantiles: tf.Tensor, growth: tf.Tensor, levels: Sequence[float]) -> tf.Tensor:
-    """Quantiles `[B, H, C, Q]` whose intervals have grown by `growth` (`[H, 1, K]` or `[B, H, 1, K]`), still not falling along Q.
+    """Quantiles `[B, H, C, Q]` whose intervals have grown by `growth` (`[H, 1, K]` or `[B, H, 1, K]`), still not
+    falling along Q.
 
     The median stays as it is, and so do levels without a pair unless an interval reaches over them.
     """
@@ -50,7 +55,9 @@ def grown(quantiles: tf.Tensor, growth: tf.Tensor, levels: Sequence[float]) -> t
 
 
 def conformal_scores(quantiles: np.ndarray, target: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """How far targets lie outside each interval, in units of its width: `[..., Q]` and `[...]` -> `[..., K]` float32."""
+    """How far targets lie outside each interval, in units of its width: `[..., Q]` and `[...]` -> `[..., K]`
+    float32.
+    """
     found = []
     for low, high in pairs(levels):
         width = np.maximum(quantiles[..., high] - quantiles[..., low], LEAST_WIDTH)
@@ -59,7 +66,8 @@ def conformal_scores(quantiles: np.ndarray, target: np.ndarray, levels: Sequence
 
 
 def conformal_quantile(scores: np.ndarray, probability: float) -> float:
-    """The score that the next one of their kind stays below with this probability: of n scores, the `ceil((n + 1) probability)`-th.
+    """The score that the next one of their kind stays below with this probability: of n scores, the `ceil((n + 1)
+    probability)`-th.
 
     The largest one where even that is too few. Without any score, 0: nothing is known against the interval.
     """

@@ -1,8 +1,10 @@
-"""How the steps of a forecast hang together: a Gaussian copula over the horizon (Pinson, Madsen et al. 2009, Wind Energy 12).
+"""How the steps of a forecast hang together: a Gaussian copula over the horizon (Pinson, Madsen et al. 2009, Wind
+Energy 12).
 
-Forecasts of each step tell nothing of whether a high value is followed by high ones. What does is the past: where in its forecast each
-value of a window really was, as normal scores, and the correlation of these over the steps. Scores that are drawn with this correlation
-give every step the distribution that was forecast for it, and sums over steps the spread that they really have.
+Forecasts of each step tell nothing of whether a high value is followed by high ones. What does is the past: where in
+its forecast each value of a window really was, as normal scores, and the correlation of these over the steps. Scores
+that are drawn with this correlation give every step the distribution that was forecast for it, and sums over steps the
+spread that they really have.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-LEAST_EIGENVALUE = 1e-6  # correlations of few windows have none left in some directions, of pairs with gaps even negative ones
+LEAST_EIGENVALUE = (
+    1e-6  # correlations of few windows have none left in some directions, of pairs with gaps even negative ones
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Dependence:
-    """`factor [H, H]`, whose product with its transpose is the correlation of the steps' scores; its rows have norm 1."""
+class Copula:
+    """`factor [H, H]`, whose product with its transpose is the correlation of the steps' scores; its rows have norm
+    1.
+    """
 
     factor: np.ndarray
 
@@ -26,12 +32,13 @@ class Dependence:
         return tf.einsum("hk,...kc->...hc", tf.constant(self.factor, tf.float32), scores)
 
 
-def dependence_of(scores: np.ndarray) -> Dependence:
+def dependence_of(scores: np.ndarray) -> Copula:
     """The copula of past windows.
 
     Args:
-      scores: [W, H], where in the forecast of its step each value was (any measure that rises with the value); NaN where none is known.
-        Only their ranks among those of the same step count, so a forecast that was off or too narrow all the time does no harm.
+      scores: [W, H], where in the forecast of its step each value was (any measure that rises with the value); NaN
+        where none is known. Only their ranks among those of the same step count, so a forecast that was off or too
+        narrow all the time does no harm.
     """
     ranked = np.stack([_normal_ranks(column) for column in np.asarray(scores, np.float64).T], axis=1)  # [W, H]
     known = np.isfinite(ranked)
@@ -43,7 +50,7 @@ def dependence_of(scores: np.ndarray) -> Dependence:
     np.fill_diagonal(correlation, 1.0)  # of a step without two values too: it goes with none
     values, vectors = np.linalg.eigh(correlation)
     factor = vectors * np.sqrt(np.maximum(values, LEAST_EIGENVALUE))
-    return Dependence(factor / np.linalg.norm(factor, axis=1, keepdims=True))
+    return Copula(factor / np.linalg.norm(factor, axis=1, keepdims=True))
 
 
 def _normal_ranks(column: np.ndarray) -> np.ndarray:

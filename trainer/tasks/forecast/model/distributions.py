@@ -1,11 +1,13 @@
-"""What a forecaster's numbers mean: quantiles, or the parameters of a distribution, with the loss that fits and a way to draw.
+"""What a forecaster's numbers mean: quantiles, or the parameters of a distribution, with the loss that fits and a way
+to draw.
 
-Legend: B windows, H horizon steps, C channels, P numbers of each value to forecast, Q levels, N draws, S series of the dataset.
-All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where the value is, in these
-units, so it moves with the window: the forecaster's reversible standardisation adds to it alone. The others are free. Behind the P
-numbers stands the window's unit, in which widths are measured: how much neighbouring steps of its lookback differ. So
-restless windows get wide forecasts before the network has learnt anything. (80% intervals on the halves of ETTh1's validation split, each
-calibrated by the other: they cover 74% and 85% with this unit, 73% and 86% without.)
+Legend: B windows, H horizon steps, C channels, P numbers of each value to forecast, Q levels, N draws, S series of the
+dataset. All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where
+the value is, in these units, so it moves with the window: the forecaster's reversible standardisation adds to it alone.
+The others are free. Behind the P numbers stands the window's unit, in which widths are measured: how much neighbouring
+steps of its lookback differ. So restless windows get wide forecasts before the network has learnt anything. (80%
+intervals on the halves of ETTh1's validation split, each calibrated by the other: they cover 74% and 85% with this
+unit, 73% and 86% without.)
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import tensorflow as tf
 
 from trainer.tasks.forecast.model.quantile_levels import MEDIAN, cell_weights, normal_scores
 
-SMALLEST_SCALE = 1e-3  # in units of a series' standard deviation: where values repeat, a likelihood would grow without end
+SMALLEST_SCALE = (
+    1e-3  # in units of a series' standard deviation: where values repeat, a likelihood would grow without end
+)
 LEAST_DOF = 2.0  # degrees of freedom above this have a variance
 SOFTPLUS_ONE = math.log(math.e - 1)  # softplus of this is 1
 _STIRLING_FROM = 8.0
@@ -54,7 +58,8 @@ class Distribution(abc.ABC):
     def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         """The values at normal scores, the quantiles at the levels `Phi(score)`: `[..., B, H, C]`, as the scores are.
 
-        Where the scores are standard normal, the values follow the forecast; where they hang together over the horizon, paths do.
+        Where the scores are standard normal, the values follow the forecast; where they hang together over the horizon,
+        paths do.
         """
 
     def _of_series(self, values: np.ndarray, series: tf.Tensor) -> tf.Tensor:
@@ -65,9 +70,10 @@ class Distribution(abc.ABC):
 class Quantiles(Distribution):
     """The quantiles themselves: the median, and steps from one level to the next that are above 0, so that none cross.
 
-    Increments are made positive as in incremental quantile functions (Park et al., AISTATS 2022), each in units of the same increment
-    of the standard normal distribution, so that all of them are of one size. The loss is twice the mean pinball loss over the levels
-    (Koenker and Bassett 1978), which is the absolute error where the median is the only level.
+    Increments are made positive as in incremental quantile functions (Park et al., AISTATS 2022), each in units of the
+    same increment of the standard normal distribution, so that all of them are of one size. The loss is twice the mean
+    pinball loss over the levels (Koenker and Bassett 1978), which is the absolute error where the median is the only
+    level.
     """
 
     def __init__(self, levels: Sequence[float], mean: np.ndarray, std: np.ndarray):
@@ -102,7 +108,9 @@ class Normal(Distribution):
     def loss(self, numbers: tf.Tensor, target: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         scale = _scale(numbers)
         z = (target - numbers[..., 0]) / scale
-        return 0.5 * tf.square(z) + tf.math.log(scale * self._of_series(self._std, series)) + 0.5 * math.log(2 * math.pi)
+        return (
+            0.5 * tf.square(z) + tf.math.log(scale * self._of_series(self._std, series)) + 0.5 * math.log(2 * math.pi)
+        )
 
     def mean(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         return numbers[..., 0]
@@ -123,7 +131,13 @@ class StudentT(Distribution):
         scale, dof = _scale(numbers), _dof(numbers[..., 2])
         z, half = (target - numbers[..., 0]) / scale, dof / 2
         # log Gamma(half) - log Gamma(half + 1/2) without their size: the two are nearly equal where dof is large
-        gammas = 0.5 - 0.5 * tf.math.log(half) - half * tf.math.log1p(0.5 / half) + stirling_rest(half) - stirling_rest(half + 0.5)
+        gammas = (
+            0.5
+            - 0.5 * tf.math.log(half)
+            - half * tf.math.log1p(0.5 / half)
+            + stirling_rest(half)
+            - stirling_rest(half + 0.5)
+        )
         constant = gammas + 0.5 * tf.math.log(math.pi * dof) + tf.math.log(scale * self._of_series(self._std, series))
         return constant + (half + 0.5) * tf.math.log1p(tf.square(z) / dof)
 
@@ -132,7 +146,9 @@ class StudentT(Distribution):
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         scores = normal_scores(self.levels).astype(np.float32)
-        return tf.stack([self.at_scores(numbers, series, tf.fill(tf.shape(numbers)[:-1], score)) for score in scores], axis=-1)
+        return tf.stack(
+            [self.at_scores(numbers, series, tf.fill(tf.shape(numbers)[:-1], score)) for score in scores], axis=-1
+        )
 
     def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         return numbers[..., 0] + _scale(numbers) * student_t_at(scores, _dof(numbers[..., 2]))
@@ -141,9 +157,9 @@ class StudentT(Distribution):
 class NegativeBinomial(Distribution):
     """Counts. Numbers: what the mean comes from, in standardised units, and what the dispersion comes from.
 
-    The mean is `std * softplus(number + mean / std)`: the forecast itself where that is well above 0, and never below 0. The dispersion,
-    (variance - mean) / mean^2, starts at that of the whole series. So both go by the scale of the series, as in DeepAR (Salinas et al.
-    2020), and the window's unit has no say.
+    The mean is `std * softplus(number + mean / std)`: the forecast itself where that is well above 0, and never below
+    0. The dispersion, (variance - mean) / mean^2, starts at that of the whole series. So both go by the scale of the
+    series, as in DeepAR (Salinas et al. 2020), and the window's unit has no say.
     """
 
     size = 2
@@ -164,7 +180,9 @@ class NegativeBinomial(Distribution):
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         mean, shape = self._mean_and_shape(numbers, series)
-        found = [negative_binomial_quantile(tf.fill(tf.shape(mean), np.float64(level)), mean, shape) for level in self.levels]
+        found = [
+            negative_binomial_quantile(tf.fill(tf.shape(mean), np.float64(level)), mean, shape) for level in self.levels
+        ]
         return tf.stack([self._standardised(count, series) for count in found], axis=-1)
 
     def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -200,8 +218,8 @@ def quantile_loss(quantiles: tf.Tensor, target: tf.Tensor, levels: Sequence[floa
 def values_at(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tensor) -> tf.Tensor:
     """Values at normal `scores [..., B, H, C]` of a distribution with these quantiles `[B, H, C, Q]`: `[..., B, H, C]`.
 
-    Between two levels the value is linear in the score, and beyond the outermost ones it goes on so: the tails are those of a normal
-    distribution, and a normal distribution is met exactly.
+    Between two levels the value is linear in the score, and beyond the outermost ones it goes on so: the tails are
+    those of a normal distribution, and a normal distribution is met exactly.
     """
     at = normal_scores(levels).astype(np.float32)
     values = quantiles[..., 0] + tf.zeros_like(scores)
@@ -214,7 +232,9 @@ def values_at(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tensor) 
 
 
 def scores_of(quantiles: tf.Tensor, levels: Sequence[float], values: tf.Tensor) -> tf.Tensor:
-    """What `values_at` was given where it gave `values [..., B, H, C]`; of a value that several levels share, the middle of them."""
+    """What `values_at` was given where it gave `values [..., B, H, C]`; of a value that several levels share, the
+    middle of them.
+    """
     at = normal_scores(levels).astype(np.float32)
     scores = at[0] + tf.zeros_like(values)
     last = len(at) - 2
@@ -237,8 +257,13 @@ def _dof(number: tf.Tensor) -> tf.Tensor:
 
 
 def stirling_rest(x: tf.Tensor) -> tf.Tensor:
-    """`log Gamma(x) - ((x - 1/2) log x - x + 1/2 log 2 pi)` for x above 0, to float32's last digits: what is left of large logarithms."""
-    small, large = tf.minimum(x, _STIRLING_FROM), tf.maximum(x, _STIRLING_FROM)  # each branch where its gradient is finite too
+    """`log Gamma(x) - ((x - 1/2) log x - x + 1/2 log 2 pi)` for x above 0, to float32's last digits: what is left of
+    large logarithms.
+    """
+    small, large = (
+        tf.minimum(x, _STIRLING_FROM),
+        tf.maximum(x, _STIRLING_FROM),
+    )  # each branch where its gradient is finite too
     exact = tf.math.lgamma(small) - ((small - 0.5) * tf.math.log(small) - small + 0.5 * math.log(2 * math.pi))
     square = tf.square(large)
     series = (1 / 12 - (1 / 360 - 1 / (1260 * square)) / square) / large
@@ -248,8 +273,8 @@ def stirling_rest(x: tf.Tensor) -> tf.Tensor:
 def negative_binomial_nats(count: tf.Tensor, mean: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """Negative log probability of counts from 0, with variance `mean + mean^2 / shape`.
 
-    Written so that nothing large is subtracted: for a large `shape` it is that of the Poisson distribution, for large counts it stays a
-    sum of terms of the result's own size.
+    Written so that nothing large is subtracted: for a large `shape` it is that of the Poisson distribution, for large
+    counts it stays a sum of terms of the result's own size.
     """
     some = tf.maximum(count, 1.0)
     # log count! - count log mean + count
@@ -268,15 +293,18 @@ def _log_ratio(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def negative_binomial_quantile(level: tf.Tensor, mean: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """The smallest count whose cumulative probability reaches `level` (float64, in (0, 1)); float32 of one shape with the others.
+    """The smallest count whose cumulative probability reaches `level` (float64, in (0, 1)); float32 of one shape with
+    the others.
 
-    Bisection between Cantelli's bounds: no quantile is farther from the mean than `sqrt(level / (1 - level))` standard deviations above
-    it, or the inverse below.
+    Bisection between Cantelli's bounds: no quantile is farther from the mean than `sqrt(level / (1 - level))` standard
+    deviations above it, or the inverse below.
     """
     mean, shape = tf.cast(mean, tf.float64), tf.cast(shape, tf.float64)
     deviation = tf.sqrt(mean + tf.square(mean) / shape)
     odds = tf.sqrt(level / tf.maximum(1 - level, 1e-12))
-    low = tf.maximum(tf.floor(mean - deviation / tf.maximum(odds, 1e-6)) - 1, -1.0)  # its probability is below the level
+    low = tf.maximum(
+        tf.floor(mean - deviation / tf.maximum(odds, 1e-6)) - 1, -1.0
+    )  # its probability is below the level
     high = tf.math.ceil(mean + deviation * odds)  # its probability reaches the level
 
     def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -296,8 +324,9 @@ def negative_binomial_quantile(level: tf.Tensor, mean: tf.Tensor, shape: tf.Tens
 def student_t_at(scores: tf.Tensor, dof: tf.Tensor) -> tf.Tensor:
     """Student's t at normal scores `[..., B, H, C]`, degrees of freedom `[B, H, C]` of `LEAST_DOF` or more.
 
-    `sqrt(dof * log(1 + t^2 / dof))` is nearly the score itself (Wallace 1959), and exactly so without end of the degrees of freedom. How
-    far it is from it changes slowly with both, so a small table of the quotient gives the quantile to four digits, into the far tails.
+    `sqrt(dof * log(1 + t^2 / dof))` is nearly the score itself (Wallace 1959), and exactly so without end of the
+    degrees of freedom. How far it is from it changes slowly with both, so a small table of the quotient gives the
+    quantile to four digits, into the far tails.
     """
     size = tf.minimum(tf.abs(scores), _LARGEST_SCORE)
     row, row_part = _place((LEAST_DOF / dof + tf.zeros_like(scores)) * _TABLE_STEPS)
@@ -321,7 +350,9 @@ def _place(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 @functools.cache
 def _student_t_table() -> np.ndarray:
-    """`sqrt(dof * log(1 + t^2 / dof)) / score` at `LEAST_DOF / dof` = 0, 1/64, ..., 1 and so many scores to the largest, by bisection."""
+    """`sqrt(dof * log(1 + t^2 / dof)) / score` at `LEAST_DOF / dof` = 0, 1/64, ..., 1 and so many scores to the
+    largest, by bisection.
+    """
     steps = np.arange(1, _TABLE_STEPS + 1) / _TABLE_STEPS
     dof, score = np.meshgrid(LEAST_DOF / steps, _LARGEST_SCORE * np.concatenate([[1e-4], steps]), indexing="ij")
     half = tf.constant(0.5, tf.float64)
@@ -329,6 +360,8 @@ def _student_t_table() -> np.ndarray:
     low, high = np.zeros_like(score), 2 * score
     for _ in range(60):
         middle = (low + high) / 2
-        tail = 0.5 * tf.math.betainc(tf.constant(dof / 2), half + 0 * dof, tf.constant(np.exp(-(middle**2) / dof))).numpy()
+        tail = (
+            0.5 * tf.math.betainc(tf.constant(dof / 2), half + 0 * dof, tf.constant(np.exp(-(middle**2) / dof))).numpy()
+        )
         low, high = np.where(tail > beyond, middle, low), np.where(tail > beyond, high, middle)
     return np.concatenate([np.ones((1, _TABLE_STEPS + 1)), high / score]).astype(np.float32)

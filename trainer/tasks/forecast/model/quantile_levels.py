@@ -1,4 +1,6 @@
-"""What the levels of quantiles say without any forecast: normal scores, weights of an integral over them, pairs that bound an interval."""
+"""What the levels of quantiles say without any forecast: normal scores, weights of an integral over them, pairs that
+bound an interval.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ def normal_scores(levels: Sequence[float]) -> np.ndarray:
 
 
 def cell_weights(levels: Sequence[float]) -> np.ndarray:
-    """Share of the levels from 0 to 1 that is nearest to each one, [Q] float64, in total 1: an integral becomes a weighted sum."""
+    """Share of the levels from 0 to 1 that is nearest to each one, [Q] float64, in total 1: an integral becomes a
+    weighted sum.
+    """
     borders = np.concatenate([[0.0], (np.asarray(levels[:-1]) + np.asarray(levels[1:])) / 2, [1.0]])
     return np.diff(borders)
 
 
 def pairs(levels: Sequence[float]) -> list[tuple[int, int]]:
-    """Indices of the levels `a` and `1 - a`, which bound a central interval of probability `1 - 2 a`; the widest first."""
+    """Indices of the levels `a` and `1 - a`, which bound a central interval of probability `1 - 2 a`; the widest
+    first.
+    """
     found = []
     for low, level in enumerate(levels):
         if level < MEDIAN:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from trainer.errors import TrainerError
-from trainer.tasks.forecast.data.segments import Segment, count_windows, window_starts
+from trainer.tasks.forecast.data.series_slices import SeriesSlice, count_windows, window_starts
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Ridge penalties tried, each times the number of training rows, so that one grid suits short and long data."""
@@ -21,7 +21,8 @@ DEFAULT_PENALTY = 1e-2
 """Taken where the validation split has no window with all targets observed."""
 
 MOST_ROWS = 1 << 18
-"""Of more windows than this, evenly spaced ones are taken: neighbours differ little, and time and memory stay bounded."""
+"""Of more windows than this, evenly spaced ones are taken: neighbours differ little, and time and memory stay
+bounded."""
 
 _BLOCK_ELEMENTS = 1 << 21  # float64 numbers of one block of windows: 16 MiB
 
@@ -49,10 +50,11 @@ def carry_forward(past: np.ndarray, observed: np.ndarray) -> np.ndarray:
 class Ridge:
     """Linear regression of the horizon on the lookback, one for all series: `y - x[-1] = (x - x[-1]) @ weights`.
 
-    Both sides are taken relative to the window's last value, as in NLinear (Zeng et al., arXiv 2205.13504), and this is the
-    intercept: one for each window. The form is the one that gives the published ETTh1 figures, not one that validation chose:
-    at horizon 720, lookback 96 / 336, test MSE is .462 / .421; .470 / .433 with a fixed intercept on top; .493 / .458 on
-    absolute values without intercept, though on ETTh1's validation part absolute values are ahead (1.26 against 1.56).
+    Both sides are taken relative to the window's last value, as in NLinear (Zeng et al., arXiv 2205.13504), and this is
+    the intercept: one for each window. The form is the one that gives the published ETTh1 figures, not one that
+    validation chose: at horizon 720, lookback 96 / 336, test MSE is .462 / .421; .470 / .433 with a fixed intercept on
+    top; .493 / .458 on absolute values without intercept, though on ETTh1's validation part absolute values are ahead
+    (1.26 against 1.56).
 
     Attributes:
         weights: `[L, H]` float64.
@@ -74,7 +76,9 @@ class Ridge:
 
 @dataclass
 class _Moments:
-    """Sums over rows (a row is one window of one series), all that a least-squares problem needs. Memory: `L * (L + H)`."""
+    """Sums over rows (a row is one window of one series), all that a least-squares problem needs. Memory: `L * (L +
+    H)`.
+    """
 
     gram: np.ndarray  # X'X [L, L]
     cross: np.ndarray  # X'Y [L, H]
@@ -86,10 +90,12 @@ class _Moments:
         return float(self.squares - 2 * np.vdot(weights, self.cross) + np.vdot(weights, self.gram @ weights))
 
 
-def _moments(segments: Sequence[Segment], lookback: int, horizon: int) -> _Moments:
+def _moments(segments: Sequence[SeriesSlice], lookback: int, horizon: int) -> _Moments:
     """Sums over the windows of each series whose targets are all observed; at most about `MOST_ROWS` of them."""
     total = _Moments(np.zeros((lookback, lookback)), np.zeros((lookback, horizon)), 0.0, 0)
-    every = max(1, -(-sum(count_windows(segment, lookback, horizon) * len(segment.series) for segment in segments) // MOST_ROWS))
+    every = max(
+        1, -(-sum(count_windows(segment, lookback, horizon) * len(segment.series) for segment in segments) // MOST_ROWS)
+    )
     for segment in segments:
         for x, y in _row_blocks(segment, lookback, horizon, every):
             total.gram += x.T @ x
@@ -97,12 +103,18 @@ def _moments(segments: Sequence[Segment], lookback: int, horizon: int) -> _Momen
             total.squares += float(np.vdot(y, y))
             total.rows += len(x)
     if not (np.isfinite(total.gram).all() and np.isfinite(total.cross).all() and np.isfinite(total.squares)):
-        raise TrainerError("the ridge baseline met NaN or infinity in a value marked as observed; prepare the data again")
+        raise TrainerError(
+            "the ridge baseline met NaN or infinity in a value marked as observed; prepare the data again"
+        )
     return total
 
 
-def _row_blocks(segment: Segment, lookback: int, horizon: int, every: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of `(x [N, L], y [N, H])` float64 of every so many windows, relative to the window's last value, series after series."""
+def _row_blocks(
+    segment: SeriesSlice, lookback: int, horizon: int, every: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of `(x [N, L], y [N, H])` float64 of every so many windows, relative to the window's last value, series
+    after series.
+    """
     starts = window_starts(segment, lookback, horizon)[::every]
     if not starts:
         return
@@ -121,7 +133,9 @@ def _row_blocks(segment: Segment, lookback: int, horizon: int, every: int) -> It
             yield x - x[:, -1:], y - x[:, -1:]
 
 
-def fit_ridge(train: Sequence[Segment], validation: Sequence[Segment], lookback: int, horizon: int) -> Ridge | None:
+def fit_ridge(
+    train: Sequence[SeriesSlice], validation: Sequence[SeriesSlice], lookback: int, horizon: int
+) -> Ridge | None:
     """Fit on the training windows with fully observed targets; take the penalty with the least error on validation.
 
     Args:

@@ -1,0 +1,30 @@
+"""Names follow docs/glossary.md: words that were given up do not come back."""
+
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*ROOT.glob("trainer/**/*.py"), *ROOT.glob("launch/**/*.py")])
+
+
+def given_up() -> list[str]:
+    table = (ROOT / "docs" / "glossary.md").read_text().partition("## Given up")[2]
+    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+
+def names(path: Path) -> set[str]:
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+@pytest.mark.parametrize("word", given_up())
+def test_a_word_is_gone_from_names(word: str) -> None:
+    assert not [str(path.relative_to(ROOT)) for path in SOURCES if word in names(path)]
+
+
+def test_there_are_such_words() -> None:
+    assert {"Noise", "Rollout", "rivals", "repeat_last"} <= set(given_up())
