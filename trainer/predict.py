@@ -5,6 +5,7 @@ translations.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -42,8 +43,10 @@ def _predict(config: PredictConfig, to_addresses: Callable[[str], str]) -> dict[
     reason = f"has no effect with {to_addresses(config.export_dir)}, a {contract['task']} model"
     if problems := list(config.foreign_problems(contract["task"], reason)):
         raise ConfigError(problems)
+    started = time.perf_counter()
     result = part(contract["task"], "predict").run(partial(load, str(path), contract), contract, config, to_addresses)
-    return {**result, "output": config.output or None, "model": str(path)}
+    seconds = round(time.perf_counter() - started, 3)  # a task may tell its own, without loading the model
+    return {"seconds": seconds, **result, "output": config.output or None, "model": str(path)}
 
 
 if __name__ == "__main__":

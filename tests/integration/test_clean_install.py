@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_series_csv
+from series_runs import write_series_csv
 
 from trainer.tasks import registry
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
-from conftest import train_config, write_series_csv
 from runs import losses, weights
+from series_runs import train_config, write_series_csv
 
 from trainer import inspect, prepare
 from trainer.cli import flags

@@ -7,7 +7,7 @@ nothing.
 import faults
 import launched_run
 import pytest
-from conftest import prepare_csv, write_series_csv
+from series_runs import prepare_csv, write_series_csv
 
 NOTICED_SECONDS = 10.0
 STEPS = 400

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import train_config, write_series_csv
 from launched_run import LaunchedRun, family
 from process_use import use_of
+from series_runs import train_config, write_series_csv
 
 from trainer.cli import flags
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import train_config
+from series_runs import train_config
 
 from trainer import prepare
 from trainer.cli import flags

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import train_config
+from series_runs import train_config
 
 from trainer.cli import flags
 from trainer.errors import EXIT_RESTART

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 from commands import call
-from conftest import train_config
 from runs import losses, start_and_stop, weights
+from series_runs import train_config
 
 from trainer.cli import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_RESTART

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from commands import call
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer.cli import flags
 from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config
+from series_runs import prepare_csv, train_config
 
 from trainer.cli import flags
 from trainer.tasks.configurations import EvaluateConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import untrained
+from series_runs import untrained
 
 from trainer.cli import flags
 from trainer.tasks.configurations import ExportConfig, TrainConfig

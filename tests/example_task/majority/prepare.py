@@ -1,6 +1,5 @@
 """Text files with a line of bits an example -> the plan of a dataset."""
 
-from functools import partial
 from pathlib import Path
 
 from majority.facts import MajorityFacts
@@ -13,11 +12,8 @@ from trainer.errors import DataError
 
 
 def find_sources(config):
-    return {
-        split: "".join(Path(path).read_text() for path in paths).split()
-        for split, paths in find_split_files(config).items()
-        if paths
-    }
+    files = find_split_files(config).items()
+    return {split: "".join(Path(path).read_text() for path in paths).split() for split, paths in files if paths}
 
 
 def plan(sources, config, parts):
@@ -26,12 +22,10 @@ def plan(sources, config, parts):
     borders = split_borders(len(sources["train"]), config.splits, "--input", "lines", sources.keys() - {"train"})
     splits = {**sources, **{split: sources["train"][slice(*border)] for split, border in borders.items()}}
     records = {split: [{"bits": bytes(map(int, line))} for line in lines] for split, lines in splits.items()}
-    shards = {
-        split: [RecordList(own[n :: config.num_shards]) for n in range(config.num_shards)]
-        for split, own in records.items()
-    }
-    return DatasetPlan(shards, partial(_describe, len(splits["train"][0])), lambda directory: None)
+    count, facts = config.num_shards, MajorityFacts(len(splits["train"][0]))
+    shards = {split: [RecordList(own[n::count]) for n in range(count)] for split, own in records.items()}
 
+    def describe(name, splits, counts):
+        return Manifest(name, "majority", (Feature("bits", (None,), "uint8", "bit"),), splits, facts), {}
 
-def _describe(bits, name, splits, counts):
-    return Manifest(name, "majority", (Feature("bits", (None,), "uint8", "bit"),), splits, MajorityFacts(bits)), {}
+    return DatasetPlan(shards, describe, lambda directory: None)

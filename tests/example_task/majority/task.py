@@ -26,37 +26,30 @@ class Majority(Model):
 
 
 class MajorityTask(Task):
-    name = "majority"
-    score_name = "nats"
+    name, score_name = "majority", "nats"
 
     def read_by(self, batch):
         rows = tf.reduce_sum(batch["weight"])
         return rows, rows * self.manifest.facts.bits
 
     def signature(self, batch_size):
-        return {
-            "bits": tf.TensorSpec([batch_size, self.manifest.facts.bits], tf.int32),
-            "weight": tf.TensorSpec([batch_size], tf.float32),
-        }
+        bits = tf.TensorSpec([batch_size, self.manifest.facts.bits], tf.int32)
+        return {"bits": bits, "weight": tf.TensorSpec([batch_size], tf.float32)}
 
     def _cut(self, split):
         paths = check_files(self.config.data_dir, self.manifest, (split,))
-        records = record_shards(paths).map(
-            lambda record: tf.io.parse_single_example(record, {"bits": tf.io.FixedLenFeature([], tf.string)})
-        )
+        schema = {"bits": tf.io.FixedLenFeature([], tf.string)}
+        records = record_shards(paths).map(lambda record: tf.io.parse_single_example(record, schema))
         lines = tf.constant([list(record["bits"].numpy()) for record in read_checked(records, paths)])
         return lambda numbers, weight: {"bits": tf.gather(lines, numbers), "weight": weight}
 
     def training_batches(self, first_step, total_examples):
-        size, count = self.config.budget.batch_size, self.examples_per_epoch
-        return shuffled_batches(
-            self._cut("train"), count, self.signature(size), size, first_step, self.config.seed, total_examples
-        )
+        size, order = self.config.budget.batch_size, (first_step, self.config.seed, total_examples)
+        return shuffled_batches(self._cut("train"), self.examples_per_epoch, self.signature(size), size, *order)
 
     def evaluation_batches(self, split, batch_size):
-        return batches_in_order(
-            self._cut(split), self.manifest.splits[split].records, self.signature(batch_size), batch_size
-        )
+        count = self.manifest.splits[split].records
+        return batches_in_order(self._cut(split), count, self.signature(batch_size), batch_size)
 
     def build_model(self, dtype):
         return Majority(self.config, dtype)

@@ -256,7 +256,7 @@ def test_what_the_shell_puts_on_stdin(place: Path) -> None:
 
 
 def test_an_export_looks_at_the_dataset_of_the_run_too(small_dataset: Path, tmp_path: Path) -> None:
-    from conftest import train_config
+    from series_runs import train_config
 
     from trainer import export
     from trainer.training import run_files

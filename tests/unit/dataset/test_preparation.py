@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from configured import prepare_config
 from preparations import files, settings_of
+from preparations import inputs as inputs
+from preparations import small_pieces as small_pieces
 
 import trainer.prepare as prepare_command
 from trainer.dataset import handoff as parts

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import open_page
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer import evaluate, export, prepare
 from trainer.cli import flags

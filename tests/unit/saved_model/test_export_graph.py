@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import train_config, untrained
+from series_runs import train_config, untrained
 
 from trainer.cli import flags
 from trainer.tasks.configurations import ExportConfig

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import train_config, write_series_csv
 from exports import export_of
+from series_runs import train_config, write_series_csv
 
 from trainer import predict
 from trainer.cli import flags

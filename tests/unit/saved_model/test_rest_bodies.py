@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 from serving_rest import BodyError, inputs_of, signature_name
 
 from trainer.cli import flags

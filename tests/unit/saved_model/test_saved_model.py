@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import ROOT
-from conftest import prepare_csv, untrained, write_series_csv
+from series_runs import prepare_csv, untrained, write_series_csv
 
 from trainer.cli import flags
 from trainer.errors import TrainerError

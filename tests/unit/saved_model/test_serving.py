@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from commands import call, start_anew
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer.cli import flags
 from trainer.errors import EXIT_DATA, EXIT_DONE

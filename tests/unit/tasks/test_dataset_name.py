@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from configured import prepare_config
-from conftest import train_config, write_series_csv
+from series_runs import train_config, write_series_csv
 
 from trainer.config.prepare import LONGEST_NAME
 from trainer.dataset.tfds_files import file_prefix

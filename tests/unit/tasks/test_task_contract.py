@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_series_csv
+from series_runs import write_series_csv
 
 from trainer.cli import flags
 from trainer.tasks import configurations, datasets, registry

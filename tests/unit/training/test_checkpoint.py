@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import train_config
+from series_runs import train_config
 
 from trainer.errors import DataError
 from trainer.tasks.datasets import read

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import train_config
 from runs import ONE, TWO, losses_of
+from series_runs import train_config
 
 from trainer.tasks.datasets import read
 

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from conftest import train_config
 from pair_runs import config_for as pair_config
 from pair_runs import pair_data  # noqa: F401 (a fixture)
+from series_runs import train_config
 from text_runs import config_for as text_config
 from text_runs import text_data  # noqa: F401 (a fixture)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer.cli import flags
 from trainer.errors import ConfigError, TrainerError

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config
+from series_runs import prepare_csv, train_config
 
 from trainer.cli import flags
 from trainer.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from conftest import noisy_waves, windows_with_gaps
+from series_runs import noisy_waves, windows_with_gaps
 
 from trainer.tasks.forecast.data.series_slices import SeriesSlice, count_windows, window_starts
 from trainer.tasks.forecast.evaluation.baselines import fit_baselines, naive, seasonal_mean, seasonal_naive

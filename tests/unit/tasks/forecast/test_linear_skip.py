@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config, write_series_csv
+from series_runs import prepare_csv, train_config, write_series_csv
 
 
 @pytest.fixture(scope="module")

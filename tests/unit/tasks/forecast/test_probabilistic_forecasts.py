@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import prepare_csv, train_config
 from count_series import OUTPUTS, built, evaluated, write_counts
+from series_runs import prepare_csv, train_config
 
 from trainer.cli import flags
 from trainer.errors import ConfigError, DataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import noisy_waves, windows_with_gaps
+from series_runs import noisy_waves, windows_with_gaps
 
 from trainer.errors import TrainerError
 from trainer.tasks.forecast.data.series_slices import SeriesSlice, count_windows, window_starts

@@ -105,7 +105,7 @@ class Persistent:
 @pytest.fixture(scope="module")
 def walks(tmp_path_factory):
     """Random walks: the error of a step is all in the next one's."""
-    from conftest import prepare_csv
+    from series_runs import prepare_csv
 
     directory = tmp_path_factory.mktemp("walks")
     values = np.random.default_rng(5).normal(size=(6000, 2)).cumsum(axis=0)

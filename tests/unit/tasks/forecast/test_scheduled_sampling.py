@@ -5,8 +5,8 @@ truth.
 import numpy as np
 import pytest
 from autoregressive import HORIZON, LOOKBACK, SEGMENT, make
-from conftest import train_config
 from runs import ONE, TWO, losses_of
+from series_runs import train_config
 
 from trainer.errors import ConfigError
 from trainer.tasks.datasets import read

@@ -145,7 +145,7 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_the_vocabularies(tf: Any, tmp_path: Path) -> None:
-    from conftest import train_config
+    from series_runs import train_config
 
     from trainer.tasks.seq2seq import store as pair_store
     from trainer.training import run_files
