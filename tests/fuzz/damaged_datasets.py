@@ -196,7 +196,7 @@ def _framed(content: bytes) -> bytes:
 
 
 def _seal_vocabulary(values: dict[str, Any], name: str, content: bytes) -> None:
-    if values["text"]:
-        values["text"]["vocabulary_sha256"] = checksum("word", content)
+    if values["task"] == "language_model":
+        values["facts"]["vocabulary_sha256"] = checksum("word", content)
     else:
-        values["pairs"][name.partition("_")[0]]["sha256"] = checksum("char", content)
+        values["facts"][name.partition("_")[0]]["sha256"] = checksum("char", content)

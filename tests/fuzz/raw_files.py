@@ -82,7 +82,7 @@ def check_csv(data: bytes, place: Path) -> None:
         row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if row
     ]
     names = [name.strip() for name in header]
-    told = stored.manifest_of(out)["series"]
+    told = stored.manifest_of(out)["facts"]
     left = [index for index, name in enumerate(names) if name not in told["columns"]]
     demand(
         len(left) <= 1 and [name for name in names if name in told["columns"]] == told["columns"],
@@ -132,7 +132,7 @@ def _seconds(text: str) -> int:
 
 def _check_statistics(out: Path, values: np.ndarray) -> None:
     """Mean and standard deviation of the training rows, against Python's own sums."""
-    (group,) = stored.manifest_of(out)["series"]["groups"]
+    (group,) = stored.manifest_of(out)["facts"]["groups"]
     first, end = group["splits"]["train"]
     demand(group["rows"] == len(values), f"{group['rows']} rows, {len(values)} stored")
     for column in range(values.shape[1]):

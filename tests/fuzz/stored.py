@@ -37,7 +37,7 @@ def table(directory: Path) -> tuple[np.ndarray, np.ndarray | None]:
     [T].
     """
     told = manifest_of(directory)
-    columns = len(told["series"]["columns"])
+    columns = len(told["facts"]["columns"])
     values, times, rows = [], [], 0
     for split in told["splits"]:
         for record in records(directory, split):
@@ -47,7 +47,7 @@ def table(directory: Path) -> tuple[np.ndarray, np.ndarray | None]:
             values.append(np.where(there != 0, own, np.float32(np.nan)))
             times.append(np.frombuffer(record.get("time", b""), "<i8"))
             rows += len(own)
-    return np.concatenate(values), np.concatenate(times) if told["series"]["interval"] else None
+    return np.concatenate(values), np.concatenate(times) if told["facts"]["interval"] else None
 
 
 def documents(directory: Path, split: str) -> list[str]:
@@ -61,7 +61,7 @@ def documents(directory: Path, split: str) -> list[str]:
             found.setdefault(number, []).append(ids[first : first + length])
             first += length
         demand(first == len(ids), f"{len(ids)} tokens, {first} in documents")
-    tokenizer = tokenizers.load(told["text"]["tokenizer"], directory)
+    tokenizer = tokenizers.load(told["facts"]["tokenizer"], directory)
     return [tokenizer.decode(np.concatenate(found[number])) for number in range(len(found))]
 
 
@@ -70,7 +70,7 @@ def pairs(directory: Path, split: str) -> tuple[list[tuple[int, tuple[str, str]]
     told = manifest_of(directory)
     features = {feature["name"]: feature for feature in told["features"] if feature["unit"] == "id"}
     own: dict[str, Tokenizer] = {
-        side: tokenizers.load(told["pairs"]["tokenizer"], directory, file=told["pairs"][side]["file"])
+        side: tokenizers.load(told["facts"]["tokenizer"], directory, file=told["facts"][side]["file"])
         for side in features
     }
     texts, decoded = [], []

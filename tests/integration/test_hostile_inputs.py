@@ -19,7 +19,7 @@ from trainer.cli import flags
 from trainer.dataset.schema import Manifest
 from trainer.errors import DataError, TrainerError
 from trainer.prepare import prepare
-from trainer.tasks import datasets, inspection
+from trainer.tasks import datasets, registry
 from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data.csv_series import RawSeries, read_csv
 from trainer.tasks.seq2seq.source import align
@@ -325,7 +325,7 @@ def whole(tmp_path: Path, *arguments: str) -> tuple[Manifest, dict[str, Any]] | 
         assert not out.exists()
         return error
     written = datasets.read(str(out))
-    return written, inspection.inspect(str(out), written, 1000)
+    return written, registry.part(written.task, "inspection").inspect(str(out), written, 1000)
 
 
 @seldom

@@ -7,20 +7,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pair_runs
 import pytest
+import text_runs
 from chromium import open_page
 from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer import evaluate, export, prepare
 from trainer.cli import flags
 from trainer.config import train as config
+from trainer.config.storage import StorageFlags
 from trainer.reports.page import cell, summary
 from trainer.reports.parts import Headline
+from trainer.tasks import registry
 from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PrepareConfig
 from trainer.training import run_files
 
 EVIL = "</td><script>alert(1)</script>"
 NAME = "North <b> | load"  # of the series
+BACKTEST = ["--backtest", "--windows=8", "--stride=3"]
 KINDS = ("forecast", "backtest", "quantiles", "language_model", "seq2seq")
 HEADLINES = {
     "forecast": "mse",
@@ -112,16 +117,17 @@ def reports(tf, tmp_path_factory):
     ):
         directory = tmp_path_factory.mktemp(kind)
         more = ["--output=quantiles"] if kind == "quantiles" else []
-        quick = ["--train_steps=4", "--evaluate_every_steps=2", "--sequence_length=16"]
-        run = train_config(data(directory), directory / "model", *quick, *more)
+        quick = ["--train_steps=4", "--evaluate_every_steps=2", "--units=8"]
+        configured = {"language_model": text_runs.config_for, "seq2seq": pair_runs.config_for}.get(kind, train_config)
+        run = configured(data(directory), directory / "model", *quick, *more)
         with Preemption() as preemption:
             train(run, read(run.data_dir), None, preemption, Heartbeat())
         made[kind] = directory
     made["backtest"] = made["forecast"]
     found = {}
     for kind, directory in made.items():
-        more = ["--backtest", "--windows=8", "--stride=3"] if kind in ("backtest", "quantiles") else ["--beam_size=2"]
-        more += ["--conformal=recent"] if kind == "quantiles" else []
+        more = {"backtest": BACKTEST, "quantiles": BACKTEST, "seq2seq": ["--beam_size=2"]}.get(kind, [])
+        more = [*more, "--conformal=recent"] if kind == "quantiles" else more
         given = [
             f"--model_dir={directory}/model",
             f"--data_dir={directory}/data",
@@ -259,23 +265,15 @@ def test_the_card_tells_every_setting_of_the_task(reports):
     def names(*groups):
         return {f"--{field.name}" for group in groups for field in dataclasses.fields(group)}
 
-    common = [
-        config.ModelFlags,
-        config.OptimizerFlags,
-        config.BudgetFlags,
-        config.DeviceFlags,
-        config.StorageFlags,
-        config.DebugFlags,
-    ]
-    own = {"forecast": [config.ForecastFlags], "language_model": [config.LanguageFlags, config.EmbeddingFlags]}
-    for kind, groups in own.items():
+    common = [config.ModelFlags, config.OptimizerFlags, config.BudgetFlags, config.DeviceFlags, config.DebugFlags]
+    for kind in ("forecast", "language_model"):
+        groups = [StorageFlags, *registry.flags_of(kind).train]
         directory, _ = reports[kind]
         made = export.main(
             flags.parse(ExportConfig, [f"--model_dir={directory}/model", f"--export_dir={directory}/card"])
         )
         told = settings(kind, Path(made["path"]) / "assets.extra" / "model_card.md")
-        given = {"--sequence_length", "--time_features", "--lookback", "--horizon"}  # to all of these runs
-        assert set(told) == names(*common, *groups) | {"--seed"} | given
+        assert set(told) == names(*common, *groups) | {"--seed"}
         assert (told["--train_steps"], told["--clip_norm"], told["--epochs"], told["--jit_compile"]) == (
             "4",
             "1.0",

@@ -98,7 +98,7 @@ def test_local_paths_stay_and_cost_nothing(tmp_path, monkeypatch):
         assert space.read("a/b", "model_dir") == "a/b" and space.write("c", "report_dir") == "c"
         assert space.dataset("d", ("train",), 1.0) == "d" and space.read_files(("*.csv",), "input") == ("*.csv",)
         assert space.write_new("e", "output_dir", "dataset.json") == "e"
-        assert space.told({"a": "a/b"}) == {"a": "a/b"}
+        assert space.to_addresses({"a": "a/b"}) == {"a": "a/b"}
     assert not (tmp_path / "cache").exists()
 
 
@@ -107,7 +107,7 @@ def test_files_come_by_name_and_pattern(server):
         put(name, name.encode())
     with Workspace() as space:
         given = space.read_files(("gs://bucket/in/a[1].csv", "gs://bucket/in/*.csv", "local.csv"), "input")
-        assert [space.told(path) for path in given] == [
+        assert [space.to_addresses(path) for path in given] == [
             "gs://bucket/in/a[1].csv",
             *(f"gs://bucket/in/{name}" for name in ("a.csv", "a[1].csv", "b.csv")),
             "local.csv",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from trainer.cli import flags
 from trainer.errors import ConfigError
+from trainer.tasks import registry
 from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.tfds_features import FoundFeature, choose, found_features
+
+
+def chosen(task: str, *arguments: Any) -> tuple[str, ...]:
+    """As `choose`, with what the task reads."""
+    return choose(task, registry.flags_of(task).tfds, *arguments)
 
 
 def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, FoundFeature]:
@@ -31,18 +38,18 @@ def test_features_within_features() -> None:
 
 def test_the_only_one_that_fits_is_picked() -> None:
     found = features(TEXT, LABEL, TABLE, RAGGED)
-    assert choose("language_model", "d", found, None, ()) == ("text",)
-    assert choose("forecast", "d", found, None, ()) == ("wide",)
+    assert chosen("language_model", "d", found, None, ()) == ("text",)
+    assert chosen("forecast", "d", found, None, ()) == ("wide",)
 
 
 def test_pairs_need_a_direction() -> None:
-    assert choose("seq2seq", "d", features(TEXT, OTHER, LABEL), ("title", "text"), ()) == ("title", "text")
+    assert chosen("seq2seq", "d", features(TEXT, OTHER, LABEL), ("title", "text"), ()) == ("title", "text")
     named = features(("source", (), "string"), ("target", (), "string"), TEXT)
-    assert choose("seq2seq", "d", named, ("text", "label"), ()) == ("source", "target")
+    assert chosen("seq2seq", "d", named, ("text", "label"), ()) == ("source", "target")
     with pytest.raises(
         ConfigError, match="--feature_map=source=text,target=title or --feature_map=source=title,target=text"
     ):
-        choose("seq2seq", "d", features(TEXT, OTHER), None, ())
+        chosen("seq2seq", "d", features(TEXT, OTHER), None, ())
 
 
 @pytest.mark.parametrize(
@@ -79,13 +86,13 @@ def test_pairs_need_a_direction() -> None:
 )
 def test_what_does_not_fit_is_told(task: str, found: tuple, mapped: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        choose(task, "d", features(*found), None, mapped)
+        chosen(task, "d", features(*found), None, mapped)
 
 
 def test_mapped_features() -> None:
     found = features(TEXT, OTHER, SERIES, TABLE)
-    assert choose("seq2seq", "d", found, ("text", "title"), ("target=text", "source=title")) == ("title", "text")
-    assert choose("forecast", "d", found, None, ("values=load",)) == ("load",)
+    assert chosen("seq2seq", "d", found, ("text", "title"), ("target=text", "source=title")) == ("title", "text")
+    assert chosen("forecast", "d", found, None, ("values=load",)) == ("load",)
 
 
 @pytest.mark.parametrize(

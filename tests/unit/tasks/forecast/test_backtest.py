@@ -40,7 +40,7 @@ def run(task, model, *more, refit=None):
     return backtest_evaluation(task, model, evaluate_config(task.config.data_dir, *more), refit)
 
 
-@pytest.mark.parametrize("series", ["shared", "joint"])
+@pytest.mark.parametrize("series", ["global", "multivariate"])
 def test_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series):
     """Every origin's windows cut by hand out of the rows, its error added up target by target."""
     task = task_on(small_dataset, f"--series={series}")
@@ -208,7 +208,7 @@ QUANTILES = ["--output=quantiles", "--quantiles=0.1,0.5,0.9"]
 
 
 @pytest.mark.parametrize(
-    "series, conformal", [("shared", "none"), ("joint", "none"), ("shared", "recent"), ("shared", "validation")]
+    "series, conformal", [("global", "none"), ("multivariate", "none"), ("global", "recent"), ("global", "validation")]
 )
 def test_probabilistic_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series, conformal):
     """Weighted quantile loss and coverage of every origin added up target by target, and the empirical quantiles of the
@@ -231,7 +231,10 @@ def test_probabilistic_scores_are_those_of_a_loop_over_origins(tf, small_dataset
         for step, column in np.ndindex(HORIZON, 2):
             if not group.observed[first + step, column]:
                 continue
-            number, channel = first - 500 + (96 - 1) * column * (series == "shared"), column * (series == "joint")
+            number, channel = (
+                first - 500 + (96 - 1) * column * (series == "global"),
+                column * (series == "multivariate"),
+            )
             y, raw = float(group.values[first + step, column]), task.std[column]
             for level, q in zip((0.1, 0.5, 0.9), quantiles[number, step, channel]):
                 loss += 2 * max(level * (y - q), (level - 1) * (y - q)) * raw / 3

@@ -14,7 +14,7 @@ from trainer.tasks.configurations import EvaluateConfig, ExportConfig, TrainConf
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("series", ["shared", "joint"])
+@pytest.mark.parametrize("series", ["global", "multivariate"])
 def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
     from trainer.training.run import build
 

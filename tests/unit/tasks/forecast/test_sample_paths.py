@@ -19,7 +19,7 @@ def export_config(*more):
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("series", ["shared", "joint"])
+@pytest.mark.parametrize("series", ["global", "multivariate"])
 def test_each_value_is_drawn_from_what_the_path_is_so_far(tf, counts, tmp_path, output, series):  # noqa: F811
     """Given its own path as the truth, the model's numbers put every value where its score says."""
     task, model = built(
