@@ -1,4 +1,4 @@
-"""Whether Keras 3 `fit` and `evaluate` run on two workers and on two replicas: why the training loop is our own.
+"""What of Keras 3 keeps it from being our training loop: `fit` on two workers, and Adam on a token that comes often.
 
     python benchmarks/keras_fit.py
 
@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+OFTEN = 9  # times that the token comes in a batch
 WAYS = (("two workers", 1), ("two replicas", 1), ("two replicas", 2))
 
 
@@ -49,6 +50,18 @@ def run(way: str, steps_per_execution: int) -> None:
     os._exit(0)  # neither worker waits for the other
 
 
+def first_step(sparse: bool) -> float:
+    """How far Adam at a rate of 0.1 moves the row of a token that comes `OFTEN` times in a batch."""
+    import keras
+    import tensorflow as tf
+
+    table, adam = keras.Variable(tf.zeros([4, 1])), keras.optimizers.Adam(0.1)
+    adam.build([table])
+    gradient = tf.IndexedSlices(tf.ones([OFTEN, 1]), tf.zeros([OFTEN], tf.int32), tf.constant([4, 1]))
+    adam.apply([gradient if sparse else tf.convert_to_tensor(gradient)])
+    return round(-float(table.numpy()[0, 0]), 3)
+
+
 def ends_of(way: str, steps_per_execution: int) -> dict[str, str]:
     """Of worker 0, or of the one process."""
     from launch.ports import HOST, reserved_ports
@@ -76,13 +89,19 @@ def main() -> None:
 
     from benchmarks.results import machine, table, write_section
 
-    found = {f"{way}, steps_per_execution={steps}": ends_of(way, steps) for way, steps in WAYS}
+    found: dict[str, Any] = {f"{way}, steps_per_execution={steps}": ends_of(way, steps) for way, steps in WAYS}
     text = (
         f"`python benchmarks/keras_fit.py`, {time.strftime('%Y-%m-%d')}, Keras {version('keras')}, TensorFlow "
         f"{version('tensorflow')}, on {machine()}. A small LSTM; the first line of an error."
     )
     rows = [[way, f"`{ends['fit']}`", f"`{ends['evaluate']}`"] for way, ends in found.items()]
-    write_section("Keras fit", f"{text}\n\n{table(['devices', '`fit`', '`evaluate`'], rows)}")
+    found["adam"] = {"sparse": first_step(sparse=True), "dense": first_step(sparse=False)}
+    adam = (
+        f"First step of Keras' Adam at a rate of 0.1, for a token that comes {OFTEN} times in a batch: "
+        f"{found['adam']['sparse']} with the sparse gradient that an embedding has, {found['adam']['dense']} with the "
+        "same gradient as a dense tensor."
+    )
+    write_section("Keras fit", f"{text}\n\n{table(['devices', '`fit`', '`evaluate`'], rows)}\n\n{adam}")
     print(json.dumps(found))
 
 
