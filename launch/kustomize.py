@@ -1,7 +1,7 @@
 """Reads the kustomizations of k8s/ without kubectl: the part of kustomize that those files use, and no more.
 
 `resources`, `components`, `patches` (strategic merge, from files) and `replacements` of whole fields.
-tests/test_kustomize.py compares it with `kubectl kustomize` on every overlay.
+tests/unit/launch/test_kustomize.py compares it with `kubectl kustomize` on every overlay.
 https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 """
 

@@ -1,4 +1,4 @@
-"""What TensorFlow 2.21 has no public way for. Each entry says why; `tests/test_compat.py` fails when TensorFlow no
+"""What TensorFlow 2.21 has no public way for. Each entry says why; `tests/unit/nn/test_compat.py` fails when TensorFlow no
 longer needs it.
 """
 
