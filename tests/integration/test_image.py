@@ -1,6 +1,6 @@
 """The image itself, built with buildah from the Dockerfile. Takes minutes, and needs a base image and the packages:
 
-TRAINER_IMAGE_BASE=python:3.12.12-slim-bookworm python -m pytest tests/test_image.py
+TRAINER_IMAGE_BASE=python:3.12.12-slim-bookworm python -m pytest tests/integration/test_image.py
 
 TRAINER_IMAGE_OPTIONS holds more options of `buildah build`, such as `--volume=/etc/pip.conf:/etc/pip.conf:ro` where
 packages come from a mirror; BUILDAH_ISOLATION and BUILDAH_RUNTIME are buildah's own.

@@ -113,3 +113,11 @@ def test_wrong_flags_are_told_without_tensorflow(command):
     )
     assert done.returncode == 0, done.stderr
     assert "--nonsense=1 is not a flag of this command" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/test_*.py")), ids=lambda path: path.stem)
+def test_no_test_file_imports_another(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not [name for name in names if name.split(".")[-1].startswith("test_")]

@@ -1,5 +1,6 @@
-"""What TensorFlow 2.21 has no public way for. Each entry says why; `tests/unit/nn/test_compat.py` fails when TensorFlow
-no longer needs it.
+"""What TensorFlow 2.21 has no public way for, each entry with its reason.
+
+`tests/unit/nn/test_compat.py` fails when TensorFlow no longer needs one.
 """
 
 from __future__ import annotations
