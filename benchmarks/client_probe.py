@@ -77,7 +77,7 @@ def saved_model_cli(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[st
 
 
 def c_api(path: str, requests: dict[str, Arrays]) -> Iterator[tuple[str, Any]]:
-    """By tests/c_api.py, in which no Python of TensorFlow runs."""
+    """By tests/support/c_api.py, in which no Python of TensorFlow runs."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     libraries = []

@@ -124,7 +124,7 @@ def main() -> None:
             f"| {name} | {arguments.seconds:.0f} | {row['step']} | {row['tokens_per_second']:.0f} | "
             f"{row['nats_per_char']:.4f} | {apart} |"
         )
-    lines += [f"| {name} (published or from DESIGN.md) | | | | {score:.4f} | - |" for name, score in REFERENCE.items()]
+    lines += [f"| {name} (docs/language_models.md) | | | | {score:.4f} | - |" for name, score in REFERENCE.items()]
     table = "\n".join(lines)
     print(table)
     write_section(f"Language model, {arguments.recipe}", table)

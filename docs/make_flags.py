@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch.job import JobFlags
+from launch.kubernetes import LogsFlags, SubmitFlags
 from launch.local import LocalConfig
 from trainer.cli.flag_tables import flag_tables
 from trainer.config.inspect import InspectConfig
@@ -19,10 +19,11 @@ COMMANDS = {
     "trainer.export": (configurations.ExportConfig, ""),
     "trainer.predict": (configurations.PredictConfig, ""),
     "launch.local": (LocalConfig, "Behind `--` stand the flags of `trainer.train`."),
-    "launch.kubernetes": (
-        JobFlags,
-        "`submit` and `render` take these, then `--`, then the flags of the trainer's command.",
+    "launch.kubernetes submit": (
+        SubmitFlags,
+        "`render` takes the same but `--follow`. Behind `--` stand the flags of the trainer's command.",
     ),
+    "launch.kubernetes logs": (LogsFlags, "`status` and `cancel` take `--name` and `--namespace` of these."),
 }
 INTRODUCTION = """# Flags
 

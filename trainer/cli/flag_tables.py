@@ -16,10 +16,10 @@ def flag_tables(config_class: type) -> str:
 
 
 def _table(group: str, specs: Iterator[FlagSpec]) -> Iterator[str]:
-    yield from ("", f"**{group}**", "", "| flag | default | meaning |", "| --- | --- | --- |")
+    yield from ("", f"**{group}**", "", "| flag | default | choices | meaning |", "| --- | --- | --- | --- |")
     for spec in specs:
-        choices = f" ({', '.join(f'`{choice}`' for choice in spec.choices)})" if spec.choices else ""
-        yield f"| `--{spec.name}` | {_default(spec)} | {spec.help.replace('|', '/')}{choices} |"
+        choices = ", ".join(f"`{choice}`" for choice in spec.choices)
+        yield f"| `--{spec.name}` | {_default(spec)} | {choices} | {spec.help.replace('|', '/')} |"
 
 
 def _default(spec: FlagSpec) -> str:
@@ -28,5 +28,5 @@ def _default(spec: FlagSpec) -> str:
     if spec.default in (None, "", ()):
         return ""
     if spec.kind is tuple:
-        return ",".join(spec.default)
-    return str(spec.default).lower() if spec.kind is bool else str(spec.default)
+        return f"`{','.join(spec.default)}`"
+    return f"`{str(spec.default).lower() if spec.kind is bool else spec.default}`"

@@ -1,8 +1,8 @@
 """Optimizers for reduced gradients: clip by the global norm, scale, apply.
 
 Keras' optimizers clip before the reduction over replicas and take duplicate rows of sparse gradients one by one
-(DESIGN.md, 3.2 and 3.3); here gradients arrive dense and summed over all replicas, and are applied by TensorFlow's
-fused kernels.
+(docs/decisions/training_loop.md); here gradients arrive dense and summed over all replicas, and are applied by
+TensorFlow's fused kernels.
 """
 
 from __future__ import annotations
