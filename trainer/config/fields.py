@@ -123,12 +123,8 @@ def within(config: Any, low: float, high: float, *names: str) -> Iterator[Proble
 
 def to_dict(config: Any, task: str = "") -> dict[str, Any]:
     """The configuration as plain values; with a task, without the groups that only other tasks have a use for."""
-    values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if not task or name not in _foreign_fields(config, task)}
-
-
-def _foreign_fields(config: Configuration, task: str) -> set[str]:
-    return {group.FIELD for group in config.foreign_groups(task)}
+    foreign = {group.FIELD for group in config.foreign_groups(task)} if task else set()
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in foreign}
 
 
 def from_dict(config_class: type[Config], values: dict[str, Any], path: str = "") -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -79,7 +79,7 @@ def scan(
         for dtype, width in kinds
     ]
 
-    def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[Steps]) -> tuple:
+    def body(t: tf.Tensor, state: tuple[tf.Tensor, ...], arrays: list[Steps]) -> tuple[Any, ...]:
         state, arrays = step(t, state, arrays)
         return t + 1, state, arrays
 

@@ -42,7 +42,7 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             lengths: np.ndarray = lengths,
             beginnings: dict[int, list[int]] = beginnings,
             split: str = split,
-            last: list = last,
+            last: list[Any] = last,
         ) -> None:
             tokens, own = inspection.array(record, "tokens", manifest), inspection.array(record, "lengths", manifest)
             document, before = record["document"][0], last.pop()

@@ -42,7 +42,7 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             lengths: dict[str, list[int]] = lengths,
             first: list[dict[str, str]] = first,
             split: str = split,
-            last: list = last,
+            last: list[Any] = last,
         ) -> None:
             ids, before = {side: inspection.array(record, side, manifest) for side in sides}, last.pop()
             last.append(record["pair"][0])
