@@ -47,6 +47,11 @@ def test_blocks_say_what_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_merge_is_left_halfway(name: str) -> None:
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", (ROOT / name).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_code_is_code(name: str) -> None:
     for language, content in blocks(name):
         if language == "python":
