@@ -125,7 +125,7 @@ def test_damaged_datasets(small_dataset, tmp_path, damage, said):
     elif damage == "remove":
         shard.unlink()
     elif damage == "version":
-        manifest.write_text(manifest.read_text().replace('"format_version": 3', '"format_version": 99'))
+        manifest.write_text(manifest.read_text().replace('"format_version": 4', '"format_version": 99'))
     elif damage == "half":
         manifest.unlink()
     else:

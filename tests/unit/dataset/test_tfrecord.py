@@ -9,7 +9,7 @@ import google_crc32c
 import pytest
 
 from trainer.dataset import tfrecord
-from trainer.dataset.schema import Manifest, Shard, Split
+from trainer.dataset.schema import Facts, Manifest, Shard, Split
 from trainer.dataset.shard_files import check_files
 from trainer.dataset.tfrecord import RecordWriter, encode_example, scan
 from trainer.errors import DataError
@@ -84,7 +84,8 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
         for record in (b"", b"one", b"\x00\xff" * 20):
             writer.write(record)
     whole = path.read_bytes()
-    told = Manifest("b", "t", (), {"train": Split(3, (Shard(path.name, 3, writer.bytes, writer.crc32c),))})
+    split = Split(3, (Shard(path.name, 3, writer.bytes, writer.crc32c),))
+    told = Manifest("b", "t", (), {"train": split}, Facts())
 
     def found(content: bytes) -> bool:
         path.write_bytes(content)
