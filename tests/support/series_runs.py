@@ -1,5 +1,6 @@
 """Small series, and runs on them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +48,13 @@ def prepare_csv(path: Path, output_dir: Path, *more: str):
 
 
 def train_config(data_dir, model_dir, *more: str):
-    """A quick forecasting run."""
+    """A quick run, with flags of forecasts unless the dataset is of another task."""
     from trainer.cli import flags
 
-    quick = ["--time_features", "--lookback=24", "--horizon=6", "--units=8", "--batch_size=16", "--learning_rate=0.01"]
+    quick = ["--units=8", "--batch_size=16", "--learning_rate=0.01"]
+    manifest = Path(data_dir) / "dataset.json"
+    if not manifest.exists() or json.loads(manifest.read_text()).get("task") == "forecast":
+        quick += ["--time_features", "--lookback=24", "--horizon=6"]
     given = {argument.split("=")[0] for argument in more}
     base = [argument for argument in quick if argument.split("=")[0] not in given]
     if not given & {"--train_steps", "--epochs", "--train_seconds"}:
