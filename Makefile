@@ -14,7 +14,7 @@ MINUTES := 10
 $(INSTALLED): setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip  # the one of Python 3.10 tries versions for many minutes
-	$(BIN)/python -m pip install --quiet --editable .[test]
+	PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --quiet --editable .[test]  # setuptools warns of editable installs
 	touch $@
 
 demo: $(INSTALLED)
