@@ -61,7 +61,7 @@ def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path):
 def test_stdout_stays_what_it_is(tmp_path, path):
     (tmp_path / "out").symlink_to("/proc/self/fd/1")  # as /dev/stdout is, which a mistake could replace
     code = (
-        "import sys; from trainer.storage.atomic_file import whole_file\nwith whole_file(sys.argv[1]) as path: "
+        "import sys; from trainer.storage.atomic_file import atomic_file\nwith atomic_file(sys.argv[1]) as path: "
         "path.write_text('whole')"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

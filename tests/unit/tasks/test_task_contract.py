@@ -3,8 +3,9 @@ it.
 """
 
 import dataclasses
-import importlib
+import importlib.util
 import random
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +30,17 @@ TRAIN = {"forecast": ["--lookback=12", "--horizon=4"], "language_model": ["--seq
 
 @pytest.fixture(scope="module")
 def classes() -> Iterator[types.ModuleType]:
-    """`configurations`, with the example registered by its entry point."""
+    """A second `configurations`, with the example registered by its entry point; other tests keep the first one."""
+    spec = importlib.util.spec_from_file_location("configurations_with_the_example", configurations.__file__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLE))
+        patch.setitem(sys.modules, spec.name, module)
         registry.packages.cache_clear()
-        yield importlib.reload(configurations)
+        spec.loader.exec_module(module)
+        yield module
     registry.packages.cache_clear()
-    importlib.reload(configurations)
 
 
 @pytest.fixture(scope="module", params=sorted(PREPARE))

@@ -38,11 +38,11 @@ def test_two_replicas_give_the_losses_of_one_device(tf, pair_data, options):
 @pytest.mark.parametrize("options", [["--batch_size=48"], ["--batch_unit=tokens", "--batch_size=250"]])
 def test_an_epoch_reads_every_pair_once_and_counts_no_padding(tf, pair_data, options):
     from trainer.tasks.registry import task_for
-    from trainer.training.loop import Plan
+    from trainer.training.loop import RunLength
 
     config = config_for(pair_data, "unused", *options, "--epochs=1", "--train_steps=")
     task = task_for(config, read(config.data_dir))
-    plan = Plan.of(config, task.examples_per_epoch, task.steps_for)
+    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)
     batches = task.training_batches(0, None).take(plan.total_steps)
     read_by = np.sum([[float(part) for part in task.read_by(batch)] for batch in batches], axis=0)
     counts = task.facts.splits["train"]
