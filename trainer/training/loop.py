@@ -126,7 +126,7 @@ class Loop:
                 self._save(step)
         while not self._ended(step):
             if not self._asked:
-                step = self._visit(self._batches, step)
+                step = self._inner_loop(self._batches, step)
             if self._validation_due(step) and not self._asked:
                 self._validate(step)
             if step % self.plan.save_every == 0 or self._asked or self._ended(step):
@@ -175,7 +175,7 @@ class Loop:
         profile = (self._profile[0] - 1, self._profile[1]) if self._profile else ()
         return min(step + length, self.plan.next_stop(step, profile)) - step
 
-    def _visit(self, batches: Iterator[object], step: int) -> int:
+    def _inner_loop(self, batches: Iterator[object], step: int) -> int:
         length = self._visit_length(step)
         if self._profile and step == self._profile[0] - 1 and self.workers.is_chief:
             tf.profiler.experimental.start(self.task.config.model_dir)

@@ -1,4 +1,4 @@
-"""A run traces each of its functions once, however many visits, validations and saves it has."""
+"""A run traces each of its functions once, however many inner loops, validations and saves it has."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def traces_of(config, monkeypatch) -> Counter:
 
 
 def check(counts: Counter) -> None:
-    assert counts["visit"] == 1
+    assert counts["inner_loop"] == 1
     assert counts["_validation_step"] == 1
     often = {name: count for name, count in counts.items() if count > 1 and not name.startswith("Dataset_")}
     assert not often, "traced more than once"
