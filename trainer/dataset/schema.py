@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, TypeVar
 
 from trainer.errors import DataError
 
@@ -42,6 +42,9 @@ class Split:
         return sum(shard.bytes for shard in self.shards)
 
 
+AnyFacts = TypeVar("AnyFacts", bound="Facts")
+
+
 class Facts:
     """Base of the frozen dataclasses of what a task's datasets tell of themselves. Kept in dataset.json, so all values
     are plain.
@@ -50,7 +53,7 @@ class Facts:
     TASK: ClassVar[str]
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
+    def of(cls: type[AnyFacts], manifest: Manifest) -> AnyFacts:
         """The facts of a dataset of this kind.
 
         Raises:
