@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainer.dataset.schema import Facts, Manifest, is_file_name
-from trainer.text.flags import TOKENIZERS
+from trainer.dataset.schema import Manifest
+from trainer.text.facts import TokenFacts
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TextCounts:
 
 
 @dataclass(frozen=True)
-class TextFacts(Facts):
+class TextFacts(TokenFacts):
     """What a text dataset knows of its tokens."""
 
     TASK: ClassVar[str] = "language_model"
@@ -33,35 +33,23 @@ class TextFacts(Facts):
     splits: dict[str, TextCounts]
 
     @property
-    def split_names(self) -> set[str]:
-        return set(self.splits)
-
-    @property
     def needed_features(self) -> set[str]:
         return {"document", "start", "lengths", "tokens"}
 
     @property
-    def fingerprint_parts(self) -> list[str]:
-        return [f"vocabulary {self.vocabulary_sha256}"]
+    def vocabularies(self) -> tuple[str, ...]:
+        return (self.vocabulary_sha256,)
 
     @property
     def files(self) -> tuple[str, ...]:
         return () if self.vocabulary_file is None else (self.vocabulary_file,)
 
     def check(self, manifest: Manifest) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"{self.tokenizer!r} is not a tokenizer")
-        if not all(is_file_name(file) for file in self.files):
-            raise ValueError("a vocabulary is not a file of the directory")
+        super().check(manifest)
         for name, split in manifest.splits.items():
             # Readers make room for what they are told of: no more than the shards can hold.
             if not 0 <= self.splits[name].documents <= self.splits[name].tokens <= split.bytes:
                 raise ValueError(f"the counts of {name} do not fit together")
-
-    def difference(self, other: Facts) -> str | None:
-        if isinstance(other, TextFacts) and other.vocabulary_sha256 != self.vocabulary_sha256:
-            return "has another vocabulary than the model was trained with; give the dataset of the training run"
-        return None
 
     def described(self) -> dict[str, str]:
         values = {

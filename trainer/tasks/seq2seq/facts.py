@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainer.dataset.schema import Facts, Manifest, is_file_name
-from trainer.text.flags import TOKENIZERS
+from trainer.dataset.schema import Manifest
+from trainer.text.facts import TokenFacts
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PairCounts:
 
 
 @dataclass(frozen=True)
-class PairFacts(Facts):
+class PairFacts(TokenFacts):
     """What a dataset of pairs knows of its tokens."""
 
     TASK: ClassVar[str] = "seq2seq"
@@ -43,21 +43,13 @@ class PairFacts(Facts):
     splits: dict[str, PairCounts]
 
     @property
-    def split_names(self) -> set[str]:
-        return set(self.splits)
-
-    @property
     def needed_features(self) -> set[str]:
         return {"pair", "source", "target"}
 
     @property
-    def vocabularies(self) -> tuple[str, str]:
-        """SHA-256 of the source's and the target's vocabulary."""
+    def vocabularies(self) -> tuple[str, ...]:
+        """SHA-256 of the source's and the target's."""
         return self.source.sha256, self.target.sha256
-
-    @property
-    def fingerprint_parts(self) -> list[str]:
-        return [f"vocabulary {sha256}" for sha256 in self.vocabularies]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -65,18 +57,10 @@ class PairFacts(Facts):
         return tuple(dict.fromkeys(side.file for side in (self.source, self.target) if side.file is not None))
 
     def check(self, manifest: Manifest) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"{self.tokenizer!r} is not a tokenizer")
-        if not all(is_file_name(file) for file in self.files):
-            raise ValueError("a vocabulary is not a file of the directory")
+        super().check(manifest)
         for name, split in manifest.splits.items():
             if self.splits[name].pairs != split.records:
                 raise ValueError(f"{name} has {split.records} records for {self.splits[name].pairs} pairs")
-
-    def difference(self, other: Facts) -> str | None:
-        if isinstance(other, PairFacts) and other.vocabularies != self.vocabularies:
-            return "has another vocabulary than the model was trained with; give the dataset of the training run"
-        return None
 
     def described(self) -> dict[str, str]:
         vocabularies = f"{self.source.size:,} source, {self.target.size:,} target tokens"
