@@ -47,17 +47,14 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    run_config, trained_on = run_files.read(config.model_dir)
-    reason = f"has no effect with {config.model_dir}, a {trained_on.task} model"
-    if problems := [*config.foreign_problems(trained_on.task, reason), *config.problems_with(run_config)]:
-        raise ConfigError(problems)
+    run_config, trained_on = run_files.read_for(config)
     manifest = datasets.read(config.data_dir)
     if manifest.task != trained_on.task:
         raise DataError(
             f"{config.data_dir} is a {manifest.task} dataset, the model was trained for {trained_on.task}; give another"
         )
-    if reason_against := trained_on.facts.difference(manifest.facts):
-        raise DataError(f"{config.data_dir} {reason_against}")
+    if reason := trained_on.facts.difference(manifest.facts):
+        raise DataError(f"{config.data_dir} {reason}")
     if config.split not in manifest.splits:
         raise ConfigError(
             [Problem("split", config.split, f"is not in {config.data_dir}", f"use {' or '.join(manifest.splits)}")]

@@ -36,10 +36,7 @@ def main(config: ExportConfig) -> dict[str, Any]:
 
 
 def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
-    run_config, manifest = run_files.read(config.model_dir)
-    reason = f"has no effect with {config.model_dir}, a {manifest.task} model"
-    if problems := [*config.foreign_problems(manifest.task, reason), *config.problems_with(run_config)]:
-        raise ConfigError(problems)
+    run_config, manifest = run_files.read_for(config)
     data_dir = config.model_dir  # holds what a task needs besides the weights; the dataset may be gone
     if reading := config.reading_groups(run_config):
         data_dir = config.data_dir or run_config.data_dir

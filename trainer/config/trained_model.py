@@ -21,7 +21,15 @@ LARGEST_SEED = 2**43  # each line gets a seed of its own, 64 bits wide
 MODEL_FILE = "saved_model.pb"  # in each version of an export
 
 
-class TaskEvaluateFlags(FlagGroup):
+class TrainedModelFlags(FlagGroup):
+    """Base of the groups that a task brings for commands that read a model directory."""
+
+    def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
+        """Yields what does not fit a model that was trained with the flags `run`."""
+        yield from ()
+
+
+class TaskEvaluateFlags(TrainedModelFlags):
     """Base of the groups that a task brings for the evaluation."""
 
     @property
@@ -29,17 +37,9 @@ class TaskEvaluateFlags(FlagGroup):
         """Whether every example of the split is scored, so that the scores are those of the split."""
         return True
 
-    def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
-        """Yields what does not fit a model that was trained with the flags `run`."""
-        yield from ()
 
-
-class TaskExportFlags(FlagGroup):
+class TaskExportFlags(TrainedModelFlags):
     """Base of the groups that a task brings for the export."""
-
-    def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
-        """Yields what does not fit a model that was trained with the flags `run`."""
-        yield from ()
 
     def reads_data(self, run: TrainConfig) -> bool:
         """Whether the export of such a model reads its dataset."""
@@ -51,8 +51,20 @@ class TaskExportFlags(FlagGroup):
         return ""
 
 
+class TrainedModelConfig(Configuration):
+    """Base of the commands that read a model directory."""
+
+    model_dir: str
+
+    def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
+        """Yields what does not fit a model that was trained with the flags `run`."""
+        for group in self.groups:
+            if isinstance(group, TrainedModelFlags):
+                yield from group.problems_with(run)
+
+
 @dataclass(frozen=True)
-class EvaluateConfig(Configuration):
+class EvaluateConfig(TrainedModelConfig):
     """`python -m trainer.evaluate`."""
 
     GROUP: ClassVar[str] = "evaluate"
@@ -71,18 +83,9 @@ class EvaluateConfig(Configuration):
     storage: StorageFlags = dataclasses.field(default_factory=StorageFlags)
 
     @property
-    def task_groups(self) -> tuple[TaskEvaluateFlags, ...]:
-        return tuple(group for group in self.groups if isinstance(group, TaskEvaluateFlags))
-
-    @property
     def scores_split(self) -> bool:
         """Whether every example of the split is scored."""
-        return all(group.scores_split for group in self.task_groups)
-
-    def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
-        """Yields what does not fit a model that was trained with the flags `run`."""
-        for group in self.task_groups:
-            yield from group.problems_with(run)
+        return all(group.scores_split for group in self.groups if isinstance(group, TaskEvaluateFlags))
 
     def places(self) -> Places:
         return Places(
@@ -96,7 +99,7 @@ class EvaluateConfig(Configuration):
 
 
 @dataclass(frozen=True)
-class ExportConfig(Configuration):
+class ExportConfig(TrainedModelConfig):
     """`python -m trainer.export`."""
 
     GROUP: ClassVar[str] = "export"
@@ -116,18 +119,14 @@ class ExportConfig(Configuration):
         "rows that every request has, for runtimes that want all sizes beforehand; 0 is any number", default=0
     )
 
-    @property
-    def task_groups(self) -> tuple[TaskExportFlags, ...]:
-        return tuple(group for group in self.groups if isinstance(group, TaskExportFlags))
-
     def reading_groups(self, run: TrainConfig) -> tuple[TaskExportFlags, ...]:
         """The groups for which the export of a model that was trained with the flags `run` reads its dataset."""
-        return tuple(group for group in self.task_groups if group.reads_data(run))
+        groups = (group for group in self.groups if isinstance(group, TaskExportFlags))
+        return tuple(group for group in groups if group.reads_data(run))
 
     def problems_with(self, run: TrainConfig) -> Iterator[Problem]:
         """Yields what does not fit a model that was trained with the flags `run`."""
-        for group in self.task_groups:
-            yield from group.problems_with(run)
+        yield from super().problems_with(run)
         if self.data_dir and not self.reading_groups(run):
             yield Problem("data_dir", self.data_dir, "has no effect with this model", "leave it out")
 

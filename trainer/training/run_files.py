@@ -18,6 +18,7 @@ from trainer import __version__
 from trainer.cli import flags
 from trainer.config.fields import from_dict, to_dict
 from trainer.config.splits import SPLITS
+from trainer.config.trained_model import TrainedModelConfig
 from trainer.dataset.schema import Manifest
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.storage.atomic_file import atomic_file
@@ -92,6 +93,19 @@ def read(model_dir: str) -> tuple[TrainConfig, Manifest]:
         return from_dict(TrainConfig, content["config"]), datasets.decode(content["dataset"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not fit this version ({error}); use the version that wrote it") from None
+
+
+def read_for(config: TrainedModelConfig) -> tuple[TrainConfig, Manifest]:
+    """As `read`, of the model directory of a command whose flags have to fit the model.
+
+    Raises:
+      ConfigError: they do not; all that is wrong is told.
+    """
+    run, manifest = read(config.model_dir)
+    reason = f"has no effect with {config.model_dir}, a {manifest.task} model"
+    if problems := [*config.foreign_problems(manifest.task, reason), *config.problems_with(run)]:
+        raise ConfigError(problems)
+    return run, manifest
 
 
 def read_versions(model_dir: str) -> dict[str, str]:
