@@ -53,11 +53,12 @@ def flag_specs(config_class: type) -> Iterator[FlagSpec]:
     title: str = getattr(config_class, "GROUP", "")
     hints = typing.get_type_hints(config_class)
     tasks = {kind for kinds in getattr(config_class, "TASK_GROUPS", {}).values() for kind in kinds}
-    order = {
-        field.name: dataclasses.is_dataclass(hints[field.name]) * (2 - (hints[field.name] in tasks))
-        for field in dataclasses.fields(config_class)
-    }
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: order[field.name]):
+
+    def rank(field: dataclasses.Field[Any]) -> tuple[bool, bool]:
+        hint = hints[field.name]
+        return dataclasses.is_dataclass(hint), hint not in tasks
+
+    for field in sorted(dataclasses.fields(config_class), key=rank):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from flag_specs(typing.cast(type, hint))
