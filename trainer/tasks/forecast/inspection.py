@@ -43,18 +43,7 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             first: list[dict[str, Any]] = first,
             split: str = split,
         ) -> None:
-            group = record["group"][0]
-            values, there = (
-                inspection.array(record, name, manifest).reshape(-1, shape[1]) for name in ("values", "observed")
-            )
-            if not 0 <= group < shape[0] or values.shape != there.shape:
-                raise ValueError("its group or its shape is none of the dataset's")
-            expected = facts.groups[group].splits[split][0] + int(rows[group])
-            if record["start"][0] != expected:
-                raise ValueError(f"it begins with row {record['start'][0]} where row {expected} should be")
-            there = there.astype(bool)
-            if not np.isfinite(values[there]).all():
-                raise ValueError("a value that is marked as observed is not a finite number")
+            group, values, there = _checked(record, facts, manifest, split, rows)
             low[group] = np.minimum(low[group], np.where(there, values, np.inf).min(axis=0, initial=np.inf))
             high[group] = np.maximum(high[group], np.where(there, values, -np.inf).max(axis=0, initial=-np.inf))
             observed[group] += there.sum(axis=0)
@@ -75,6 +64,30 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
         _series(facts, group, column, low, high, observed) for group in range(shape[0]) for column in range(shape[1])
     ]
     return {"splits": splits, "interval": intervals.describe(facts.interval), "series": series, "examples": shown}
+
+
+def _checked(
+    record: inspection.Record, facts: SeriesFacts, manifest: Manifest, split: str, rows: np.ndarray
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """The group, values and where they are observed, `[N, D]` each, of the record behind so many `rows` of each group.
+
+    Raises:
+      ValueError: it is not the one that should be there.
+    """
+    group: int = record["group"][0]
+    columns = len(facts.columns)
+    values, observed = (
+        inspection.array(record, name, manifest).reshape(-1, columns) for name in ("values", "observed")
+    )
+    if not 0 <= group < len(facts.groups) or values.shape != observed.shape:
+        raise ValueError("its group or its shape is none of the dataset's")
+    expected = facts.groups[group].splits[split][0] + int(rows[group])
+    if record["start"][0] != expected:
+        raise ValueError(f"it begins with row {record['start'][0]} where row {expected} should be")
+    there = observed.astype(bool)
+    if not np.isfinite(values[there]).all():
+        raise ValueError("a value that is marked as observed is not a finite number")
+    return group, values, there
 
 
 def _series(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from trainer.dataset.example_batches import batches_in_order
 from trainer.dataset.shuffle import shuffled_index
 from trainer.errors import DataError
 from trainer.tasks.forecast.data.calendar_features import NUM_TIME_FEATURES, time_features
@@ -155,17 +156,7 @@ class Windows:
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Every window once, in order; the last batch is filled up with windows of weight 0."""
-
-        def make(step: tf.Tensor) -> Batch:
-            position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            weight = tf.cast(position < self.count, tf.float32)
-            batch = self.batch(tf.minimum(position, self.count - 1), weight)
-            return {
-                name: tf.ensure_shape(batch[name], spec.shape)
-                for name, spec in self.shape.signature(batch_size).items()
-            }
-
-        return tf.data.Dataset.range(-(-self.count // batch_size)).map(make, num_parallel_calls=1).prefetch(4)
+        return batches_in_order(self.batch, self.count, self.shape.signature(batch_size), batch_size)
 
 
 def _features(segment: SeriesSlice, shape: WindowShape) -> np.ndarray:
