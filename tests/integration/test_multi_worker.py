@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from series_runs import train_config
+from runs import quick_config
+from series_runs import QUICK, train_config
 
 from trainer import prepare
 from trainer.cli import flags
@@ -131,14 +132,18 @@ def date_dataset(tmp_path_factory):
 def test_two_workers_give_the_losses_of_one_device(
     tf, task, devices, small_dataset, text_dataset, date_dataset, tmp_path
 ):
-    data, options = small_dataset, ["--num_layers=2", "--linear_skip=add", "--ensemble_size=2"]
-    if task == "language_model":
-        data, options = text_dataset, ["--sequence_length=16", "--ngram_order=3"]
-    elif task == "seq2seq":
-        data, options = date_dataset, ["--cell=gru", "--learning_rate=0.002"]
-    options = [*options, "--train_steps=50", "--clip_norm=0.1"]
-    processes = start([train_config(data, tmp_path / "many", *options, f"--devices_per_worker={devices}")] * 2)
-    train_here(train_config(data, tmp_path / "one", *options))
+    def config_of(name, *more):
+        options = ["--train_steps=50", "--clip_norm=0.1", *more]
+        if task == "forecast":
+            forecast = ["--num_layers=2", "--linear_skip=add", "--ensemble_size=2"]
+            return train_config(small_dataset, tmp_path / name, *forecast, *options)
+        if task == "language_model":
+            text = ["--sequence_length=16", "--ngram_order=3"]
+            return quick_config(text_dataset, tmp_path / name, QUICK, [*text, *options])
+        return quick_config(date_dataset, tmp_path / name, QUICK, ["--cell=gru", "--learning_rate=0.002", *options])
+
+    processes = start([config_of("many", f"--devices_per_worker={devices}")] * 2)
+    train_here(config_of("one"))
     codes, results, errors = end(processes)
     assert codes == [EXIT_DONE] * 2, errors
     told = [
@@ -159,7 +164,7 @@ def test_two_workers_give_the_losses_of_one_device(
 def test_accumulated_parts_carry_their_rows_of_the_state(tf, text_dataset, tmp_path):
     options = ["--sequence_length=16", "--train_steps=30", "--num_layers=2"]
     for name, more in (("whole", []), ("parts", ["--accumulate_steps=4"])):
-        train_here(train_config(text_dataset, tmp_path / name, *options, *more))
+        train_here(quick_config(text_dataset, tmp_path / name, QUICK, [*options, *more]))
     np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from runs import quick_config
 
 from trainer.cli import flags
 from trainer.tasks.configurations import PrepareConfig, TrainConfig
@@ -39,6 +40,4 @@ def pair_data(tmp_path_factory):
 
 def config_for(data, model_dir, *more: str) -> TrainConfig:
     quick = ["--units=16", "--cell=gru", "--batch_size=16", "--learning_rate=0.02", "--train_steps=30"]
-    given = {argument.split("=")[0] for argument in more}
-    base = [argument for argument in quick if argument.split("=")[0] not in given]
-    return flags.parse(TrainConfig, [f"--data_dir={data}", f"--model_dir={model_dir}", *base, *more])
+    return quick_config(data, model_dir, quick, more)

@@ -5,13 +5,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from commands import ROOT
 
 from trainer.cli import flags
+from trainer.tasks.configurations import TrainConfig
 from trainer.tasks.datasets import read
+
+
+def quick_config(data_dir, model_dir, quick: Sequence[str], more: Sequence[str]) -> TrainConfig:
+    """A run with the flags `more`, and those of `quick` that they do not replace."""
+    given = {argument.split("=")[0] for argument in more}
+    base = [argument for argument in quick if argument.split("=")[0] not in given]
+    return flags.parse(TrainConfig, [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *base, *more])
 
 
 def weights(tf, model_dir) -> dict[str, bytes]:

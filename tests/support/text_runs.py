@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import quick_config
 
 from trainer.cli import flags
 from trainer.tasks.configurations import PrepareConfig, TrainConfig
@@ -36,6 +37,4 @@ def text_data(tmp_path_factory):
 
 def config_for(data, model_dir, *more: str) -> TrainConfig:
     quick = ["--units=24", "--batch_size=8", "--sequence_length=16", "--learning_rate=0.01", "--train_steps=30"]
-    given = {argument.split("=")[0] for argument in more}
-    base = [argument for argument in quick if argument.split("=")[0] not in given]
-    return flags.parse(TrainConfig, [f"--data_dir={data}", f"--model_dir={model_dir}", *base, *more])
+    return quick_config(data, model_dir, quick, more)
