@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import keras
 
+from trainer.nn.layer import BuiltByCall
 from trainer.nn.recurrent import Recurrent
 
 
@@ -33,7 +34,7 @@ class SequenceModel(Protocol):
         """
 
 
-class Model(keras.Model):
+class Model(BuiltByCall, keras.Model):
     """Computes in the types that its layers say."""
 
     def __init__(self, name: str):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from trainer.config.train import ModelFlags
 from trainer.nn import cpu_kernels, cudnn_kernels
 from trainer.nn.compat import inside_xla
+from trainer.nn.layer import Layer
 from trainer.nn.step_context import StepContext, dropout
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,14 @@ def _log_once(kernel: str) -> None:
     logger.info("recurrent kernel: %s", kernel)
 
 
-def chosen_kernel(wanted: str, portable: bool) -> str:
+def chosen_kernel(kernel: str, portable: bool) -> str:
     """`cudnn` or `cpu` for what is traced here and now: cuDNN where the ops go to a GPU and XLA does not compile
     them.
     """
-    if portable or wanted == "cpu":
+    if portable or kernel == "cpu":
         return "cpu"
-    if wanted == "cudnn":
-        return wanted
+    if kernel == "cudnn":
+        return kernel
     device = tf.identity(0.0).device  # what the strategy or the caller asked for; empty where nobody did
     on_gpu = "CPU" not in device.upper() if not tf.executing_eagerly() else "GPU" in device.upper()
     return "cudnn" if on_gpu and not inside_xla() and tf.config.list_logical_devices("GPU") else "cpu"
@@ -121,8 +122,8 @@ class Recurrent(keras.layers.Layer):
             run = cudnn_kernels.lstm if self.cell == "lstm" else cudnn_kernels.gru
             outputs, *last = run(x, lengths, *state, *weights)
         else:
-            own = cpu_kernels.lstm if self.cell == "lstm" else cpu_kernels.gru
-            outputs, *last = own(x, lengths, *state, *weights, own_gradient=not self._portable)
+            recurrence = cpu_kernels.lstm if self.cell == "lstm" else cpu_kernels.gru
+            outputs, *last = recurrence(x, lengths, *state, *weights, custom_gradient=not self._portable)
         return outputs, tuple(last)
 
     def zero_state(self, batch: int | tf.Tensor) -> RecurrentState:
@@ -135,7 +136,7 @@ class Recurrent(keras.layers.Layer):
         self._portable = True
 
 
-class Bidirectional(keras.layers.Layer):
+class Bidirectional(Layer):
     """Two recurrent layers, one of which reads each row from its end (Schuster and Paliwal 1997); outputs stand side by
     side.
     """
@@ -169,7 +170,7 @@ def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     return tf.reverse(x, [1]) if lengths is None else tf.reverse_sequence(x, lengths, seq_axis=1)
 
 
-class RecurrentStack(keras.layers.Layer):
+class RecurrentStack(Layer):
     """Recurrent layers, one on another.
 
     Noise is dropped out of the input of every layer but the first. With `layer_norm` the output of every layer is

@@ -7,6 +7,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from trainer.nn.layer import Layer
 from trainer.nn.step_context import StepContext, dropout
 
 _MULTIPLIER, _SHIFT = 0x9E3779B97F4A7C15 - 2**64, 29  # of Fibonacci hashing (Knuth 1998, 6.4), as a signed number
@@ -35,7 +36,7 @@ def ngram_rows(tokens: tf.Tensor, order: int, vocabulary: int, rows: int) -> tf.
     return tf.math.floormod(tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, _SHIFT)), rows)
 
 
-class NgramEmbedding(keras.layers.Layer):
+class NgramEmbedding(Layer):
     """Sums of the embeddings of the 2-gram, 3-gram, ... that end at each token.
 
     One table an order, n-grams that meet in a row share it (hashed n-grams: Bojanowski et al. 2017; in front of a
@@ -61,11 +62,11 @@ class NgramEmbedding(keras.layers.Layer):
         """Maps `tokens: [B, T]` int32 after `history: [B, order - 1]` int32 to [B, T, size]."""
         known = tf.concat([history, tokens], axis=1)
         every = tf.ones_like(tokens, self.compute_dtype)[:, :, None]
-        found = []
+        embedded = []
         for length, table in enumerate(self._tables, start=2):
             rows = ngram_rows(known[:, self.order - length :], length, self._vocabulary, self._rows)
-            found.append(table(rows) * dropout(every, self._rate, context, table.name))
-        return tf.add_n(found)
+            embedded.append(table(rows) * dropout(every, self._rate, context, table.name))
+        return tf.add_n(embedded)
 
     def next_history(self, tokens: tf.Tensor, history: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
         """The last `order - 1` valid tokens of each row, for the next call, [B, order - 1] int32."""

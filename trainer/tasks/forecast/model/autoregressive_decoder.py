@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config.train import ModelFlags
+from trainer.nn.layer import Layer
 from trainer.nn.recurrent import RecurrentStack
 from trainer.nn.step_context import StepContext, dropout
 from trainer.tasks.forecast.data.windows import WindowShape
@@ -37,7 +38,7 @@ class DecoderInputs(NamedTuple):
     state: RecurrentState
 
 
-class AutoregressiveDecoder(keras.layers.Layer):
+class AutoregressiveDecoder(Layer):
     """A recurrent stack of its own that goes on from the encoder's state and reads the values before each segment.
 
     These are its own forecasts (Sutskever et al. 2014), or draws of them. In training a share of the segments can read
@@ -109,8 +110,8 @@ class AutoregressiveDecoder(keras.layers.Layer):
         *_, written = tf.while_loop(
             lambda t, *_: t < ahead, body, loop, parallel_iterations=1, maximum_iterations=ahead
         )
-        found = tf.transpose(written.stack(), [1, 0, 2])
-        return tf.reshape(found, [-1, shape.horizon, shape.channels, *([] if return_values else [self._numbers])])
+        stacked = tf.transpose(written.stack(), [1, 0, 2])
+        return tf.reshape(stacked, [-1, shape.horizon, shape.channels, *([] if return_values else [self._numbers])])
 
 
 def _by_segment(x: tf.Tensor, count: int, width: int) -> tf.Tensor:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config.train import ModelFlags
+from trainer.nn.layer import Layer
 from trainer.nn.recurrent import RecurrentStack
 from trainer.nn.step_context import StepContext, dropout
 from trainer.tasks.forecast.data.windows import Batch, WindowShape
@@ -29,7 +30,7 @@ class Read(NamedTuple):
     series: tf.Tensor | None
 
 
-class Encoder(keras.layers.Layer):
+class Encoder(Layer):
     """Reads the lookback, segment by segment (SegRNN, Lin et al. 2023) or step by step, and looks up the embedding of
     the series.
     """
@@ -66,7 +67,7 @@ class Encoder(keras.layers.Layer):
         return Read(outputs[:, -1], state, None if self._series is None else self._series(series))
 
 
-class ParallelNetwork(keras.layers.Layer):
+class ParallelNetwork(Layer):
     """Writes all steps of the horizon at once.
 
     With segments longer than one step, one more recurrent step for each segment of the horizon, all at the same time,
