@@ -62,6 +62,44 @@ class ConfigError(TrainerError):
         self.problems = tuple(problems)
 
 
+class UnfitError(TrainerError):
+    """A value that cannot be used, from code that does not know where it comes from: `value reason; remedy`. Commands
+    name the flag (`cli.flag_of_value`).
+    """
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, value: object, reason: str, remedy: str):
+        super().__init__(value, reason, remedy)
+
+    @property
+    def value(self) -> object:
+        return self.args[0]
+
+    @property
+    def reason(self) -> str:
+        return str(self.args[1])
+
+    @property
+    def remedy(self) -> str:
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.reason}; {self.remedy}"
+
+
+class LocationError(UnfitError):
+    """A path, or an address in Cloud Storage."""
+
+
+class CacheSizeError(UnfitError):
+    """The largest size of the cache of shards, in gigabytes."""
+
+
+class VocabularySizeError(UnfitError):
+    """The number of a vocabulary's tokens."""
+
+
 class DataError(TrainerError):
     """Bad data; the text names the file and the row or record."""
 

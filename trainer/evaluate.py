@@ -27,20 +27,18 @@ if TYPE_CHECKING:
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    own = config.storage
+    storage = config.storage
     with Workspace() as space:
         local = dataclasses.replace(
             config,
-            model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
+            model_dir=space.read(config.model_dir, run_files.needed),
             data_dir=space.dataset(
-                config.data_dir, splits_through(config.split), own.cache_gigabytes, stream=own.gcs == "stream"
+                config.data_dir, splits_through(config.split), storage.cache_gigabytes, stream=storage.gcs == "stream"
             ),
-            report_dir=space.write(config.report_dir, "report_dir"),
+            report_dir=space.write(config.report_dir),
         )
         # what `_evaluate` leaves beside the model
-        space.write(
-            run_files.evaluation_file(config.model_dir, config.split, whole_split=config.scores_split), "model_dir"
-        )
+        space.write(run_files.evaluation_file(config.model_dir, config.split, whole_split=config.scores_split))
         space.begin()
         result: dict[str, Any] = space.to_addresses(_evaluate(local))
     return result
@@ -82,7 +80,9 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run_files.note_evaluation(scores, manifest, result)
     write_tables(result, config.report_dir)
     if config.report_dir:
-        curves = learning_curves(run_files.read_metrics(config.model_dir), task.score_name, task.higher_is_better)
+        curves = learning_curves(
+            run_files.read_metrics(config.model_dir), task.objective.score_name, task.objective.higher_is_better
+        )
         sections = [*evaluation.sections(), *([curves] if curves else [])]
         facts = run_facts(run_config, manifest, run_files.read_versions(config.model_dir))
         write_report(config.report_dir, result, evaluation.headline, sections, facts)

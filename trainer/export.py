@@ -26,10 +26,10 @@ def main(config: ExportConfig) -> dict[str, Any]:
     with Workspace() as space:
         local = dataclasses.replace(
             config,
-            model_dir=space.read(config.model_dir, "model_dir", run_files.needed),
-            export_dir=space.write(config.export_dir, "export_dir", PUBLISHED_LAST),
+            model_dir=space.read(config.model_dir, run_files.needed),
+            export_dir=space.write(config.export_dir, PUBLISHED_LAST),
         )
-        for version in versions_among(space.names(config.export_dir, "export_dir")):  # the new one gets a number above
+        for version in versions_among(space.names(config.export_dir)):  # the new one gets a number above
             (Path(local.export_dir) / str(version)).mkdir(parents=True)
         result: dict[str, Any] = space.to_addresses(_export(local, space))
     return result
@@ -45,8 +45,8 @@ def _export(config: ExportConfig, space: Workspace) -> dict[str, Any]:
             raise ConfigError(problems)
         data_dir = space.dataset(data_dir, SPLITS, CACHE_GIGABYTES)
         if not (Path(data_dir) / manifests.MANIFEST_FILE).is_file():
-            told = f"{data_dir} holds no dataset, which this export reads"
-            raise DataError(f"{told}; give its --data_dir, or {reading[0].without_data}")
+            reason = f"{data_dir} holds no dataset, which this export reads"
+            raise DataError(f"{reason}; give its --data_dir, or {reading[0].without_data}")
         space.begin()
     with banner_hidden(), without_matplotlib():
         from trainer.saved_model.model_card import CARD_FILE, model_card

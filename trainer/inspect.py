@@ -70,13 +70,13 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _vocabularies(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    found = result.get("vocabulary", {})
-    if "source" in found:
+    counts = result.get("vocabulary", {})
+    if "source" in counts:
         yield from (
-            (f"{side} vocabulary", found[side]) for side in (("source",) if found["joint"] else ("source", "target"))
+            (f"{side} vocabulary", counts[side]) for side in (("source",) if counts["joint"] else ("source", "target"))
         )
-    elif found:
-        yield "vocabulary", found
+    elif counts:
+        yield "vocabulary", counts
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,10 +23,10 @@ def main(config: PredictConfig) -> dict[str, Any]:
     with Workspace() as space:
         local = dataclasses.replace(
             config,
-            export_dir=space.read(config.export_dir, "export_dir", newest_among),
-            input=space.read_files(config.input, "input"),
-            output=space.write(config.output, "output"),
-            plot=space.write(config.plot, "plot"),
+            export_dir=space.read(config.export_dir, newest_among),
+            input=space.read_files(config.input),
+            output=space.write(config.output),
+            plot=space.write(config.plot),
         )
         result: dict[str, Any] = space.to_addresses(_predict(local, space.to_addresses))
     return result

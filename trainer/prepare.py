@@ -54,9 +54,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """
     with Workspace() as space:
         if config.num_tasks > 1:
-            directory, address = space.write_shared(config.output_dir, "output_dir")
+            directory, address = space.write_shared(config.output_dir)
         else:
-            directory, address = space.write_new(config.output_dir, "output_dir", manifest.MANIFEST_FILE), None
+            directory, address = space.write_new(config.output_dir, manifest.MANIFEST_FILE), None
         place = SharedBucket(Path(directory), address) if address is not None else None
         result: dict[str, Any] = space.to_addresses(_prepare(_local(config, directory, space), place))
         _log.info("wrote %s: %d shards, %.1f MB", result["output_dir"], result["shards"], result["bytes"] / 1e6)
@@ -68,10 +68,10 @@ def _local(config: PrepareConfig, output_dir: str, space: Workspace) -> PrepareC
     return dataclasses.replace(
         config,
         output_dir=output_dir,
-        input=space.read_files(config.input, "input"),
-        validation_input=space.read_files(config.validation_input, "validation_input"),
-        test_input=space.read_files(config.test_input, "test_input"),
-        tfds=dataclasses.replace(config.tfds, tfds_dir=space.read(config.tfds.tfds_dir, "tfds_dir")),
+        input=space.read_files(config.input),
+        validation_input=space.read_files(config.validation_input),
+        test_input=space.read_files(config.test_input),
+        tfds=dataclasses.replace(config.tfds, tfds_dir=space.read(config.tfds.tfds_dir)),
     )
 
 
@@ -109,7 +109,7 @@ def _prepare(config: PrepareConfig, place: SharedBucket | None) -> dict[str, Any
         "name": name,
         "complete": outcome.manifest is not None,
         "records": {name: split.records for name, split in outcome.splits.items()},
-        **outcome.told,
+        **outcome.summary,
         "shards": len(shards),
         "bytes": size,
         "fingerprint": outcome.manifest.fingerprint if outcome.manifest else None,
@@ -161,8 +161,8 @@ def _sizes(config: PrepareConfig) -> dict[str, int]:
     files = find_split_files(config).items()
     return {
         f"{Path(path).name} (--{INPUTS[split]}, {place})": Path(path).stat().st_size
-        for split, own in files
-        for place, path in enumerate(own)
+        for split, paths in files
+        for place, path in enumerate(paths)
     }
 
 

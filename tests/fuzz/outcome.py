@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.configured import prepare_config
 from trainer import inspect
 from trainer.config.inspect import InspectConfig
-from trainer.errors import EXIT_CONFIG, EXIT_DATA, ConfigError, TrainerError
+from trainer.errors import EXIT_CONFIG, EXIT_DATA, TrainerError, VocabularySizeError
 from trainer.prepare import prepare
 
 LONGEST_MESSAGE = 1000  # characters; a message is read by a person
@@ -72,7 +72,7 @@ def inspected(directory: Path) -> str:
 def check_refusal(error: TrainerError, files: tuple[str, ...]) -> None:
     """The message is one line that names one of `files`, and a line number in it is one of the file's."""
     text = str(error)
-    told = isinstance(error, ConfigError) and all(problem.flag == "vocab_size" for problem in error.problems)
+    told = isinstance(error, VocabularySizeError)
     demand(error.exit_code == (EXIT_CONFIG if told else EXIT_DATA), f"exit code {error.exit_code}: {text!r}")
     demand(text.isprintable() and len(text) < LONGEST_MESSAGE, f"no line for people: {text!r}")
     demand("; " in text, f"no remedy: {text!r}")

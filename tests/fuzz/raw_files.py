@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.errors import ConfigError
+from trainer.errors import VocabularySizeError
 from trainer.text.tokenizer import CUT_WITHIN
 
 from . import stored
@@ -250,14 +250,14 @@ def _prepared_tokens(out: Path, tokenizer: str, choice: int, **settings: object)
     size = 40 if tokenizer == "sentencepiece" else None
     for _ in range(2):
         error = prepared(out, tokenizer=tokenizer, vocab_size=size, **settings)
-        size = _size_told(error)
+        size = _announced_size(error)
         if size is None:
             break
     return error is not None
 
 
-def _size_told(error: Exception | None) -> int | None:
-    if not isinstance(error, ConfigError):
+def _announced_size(error: Exception | None) -> int | None:
+    if not isinstance(error, VocabularySizeError):
         return None
     found = re.search(r"use (?:more than )?(\d+)", str(error))
     return int(found[1]) + ("more" in found[0]) if found and int(found[1]) >= 8 else None

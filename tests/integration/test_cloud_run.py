@@ -62,7 +62,7 @@ def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
     config = train_config(data, model, *STEPS)
     if stopped:
         preemption = Preemption()
-        preemption.asked = True  # as by SIGTERM: the run saves, publishes and leaves after its first visit
+        preemption.requested = True  # as by SIGTERM: the run saves, publishes and leaves after its first visit
         with pytest.raises(RestartError, match="step 1 is saved"):
             start(config, preemption)
     results["train"] = start(config, Preemption())
@@ -81,8 +81,8 @@ def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
 
 def test_all_commands_in_a_bucket(tf, server: BucketServer, tmp_path, capsys):
     csv = write_series_csv(tmp_path / "small.csv", 600, missing=0.02)
-    bucket.upload_all([(csv, Address("input", BUCKET, "in/small.csv"))])
-    bucket.write(Address("export_dir", BUCKET, "run/export/1/saved_model.pb"), b"an older version")
+    bucket.upload_all([(csv, Address(BUCKET, "in/small.csv"))])
+    bucket.write(Address(BUCKET, "run/export/1/saved_model.pb"), b"an older version")
     local = run_all(tf, str(tmp_path / "local"), str(csv), stopped=False)
     cloud = run_all(tf, "gs://bucket/run", "gs://bucket/in/small.csv", stopped=True)
     assert server.faults >= len(server.requests) // 20 > 3

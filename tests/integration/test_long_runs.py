@@ -104,7 +104,7 @@ def stepper(trained):
 
 
 def test_validations(stepper):
-    batches = stepper.task.evaluation_batches("validation", 64)
+    batches = stepper.task.data.evaluation_batches("validation", 64)
     stays_flat(lambda number: stepper.validate(batches, 64), 200, blocks=5.0)
 
 

@@ -40,7 +40,9 @@ def test_stopped_and_restarted_gives_the_same_bytes(tf, small_dataset, tmp_path,
     again = run(broken)
     assert again.returncode == EXIT_DONE, again.stderr
     result, first = json.loads(again.stdout.splitlines()[-1]), json.loads(done.stdout.splitlines()[-1])
-    assert 80 <= result["resumed_from"] < 200 and result["step"] == 200
+    # the checkpoint of step 80 may still be on its way when the process is killed
+    first_kept = 40 if number == signal.SIGKILL else 90
+    assert first_kept <= result["resumed_from"] < 200 and result["step"] == 200
     assert result["best"] == first["best"]
     assert weights(tf, broken.model_dir) == weights(tf, straight.model_dir)
     assert losses(broken.model_dir) == losses(straight.model_dir)

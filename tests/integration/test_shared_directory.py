@@ -15,7 +15,7 @@ from preparations import inputs as inputs
 from preparations import small_pieces as small_pieces
 
 from trainer.dataset.shared_directory import SharedBucket
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError, LocationError
 from trainer.prepare import prepare
 from trainer.storage import bucket
 from trainer.storage.addresses import Address
@@ -33,13 +33,13 @@ def server(shared_server: BucketServer, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", shared_server.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shared_server.fault = lambda number, method, path: None
-    bucket.delete_all([found.address for found in bucket.list_objects(Address("flag", BUCKET, ""))])
+    bucket.delete_all([found.address for found in bucket.list_objects(Address(BUCKET, ""))])
     shared_server.fault = lambda number, method, path: None if number % 20 else "503" if number % 40 else "cut"
     return shared_server
 
 
 def contents(prefix: str) -> dict[str, bytes]:
-    found = bucket.list_objects(Address("flag", BUCKET, prefix))
+    found = bucket.list_objects(Address(BUCKET, prefix))
     return {one.address.name.removeprefix(f"{prefix}/"): bucket.read(one.address) or b"" for one in found}
 
 
@@ -72,7 +72,7 @@ def test_tasks_in_a_bucket_make_what_one_makes_on_the_disk(
     again = prepare(dataclasses.replace(tasks, task_index=1))
     assert again["complete"] and contents(f"{kind}/d") == files(tmp_path / "d")
     assert server.faults > 3
-    with pytest.raises(ConfigError, match="holds a dataset of other flags or inputs"):
+    with pytest.raises(LocationError, match="holds a dataset of other flags or inputs"):
         prepare(dataclasses.replace(tasks, splits=("1",), task_index=0))
     assert not list((tmp_path / "cache/recurrent-trainer/work").glob("[!.]*"))
 
@@ -84,7 +84,7 @@ def test_a_shard_that_was_changed_in_the_bucket_is_made_again(
     prepare(prepare_config(**settings, output_dir=str(tmp_path / "d")))
     tasks = prepare_config(**settings, output_dir=f"gs://{BUCKET}/d", num_tasks=2)
     prepare(dataclasses.replace(tasks, task_index=0))
-    shard = Address("flag", BUCKET, "d/d-train.tfrecord-00000-of-00002")
+    shard = Address(BUCKET, "d/d-train.tfrecord-00000-of-00002")
     whole = bucket.read(shard) or b""
     bucket.write(shard, whole[:-1] + bytes([whole[-1] ^ 1]))
     told = (
@@ -98,25 +98,25 @@ def test_a_shard_that_was_changed_in_the_bucket_is_made_again(
 
 
 def test_the_bucket_holds_something_else(server: BucketServer) -> None:
-    bucket.write(Address("flag", BUCKET, "d/notes.txt"), b"mine")
-    with pytest.raises(ConfigError, match=rf"--output_dir=gs://{BUCKET}/d holds something else; choose another"):
+    bucket.write(Address(BUCKET, "d/notes.txt"), b"mine")
+    with pytest.raises(LocationError, match=rf"^gs://{BUCKET}/d holds something else; choose another"):
         prepare(prepare_config("forecast", "sample", f"gs://{BUCKET}/d", num_tasks=2, task_index=0))
     assert contents("d") == {"notes.txt": b"mine"}
 
 
 def test_the_manifest_is_shared_last(server: BucketServer, tmp_path: Path) -> None:
     server.fault = lambda number, method, path: None
-    place = SharedBucket(tmp_path / "d", Address("flag", BUCKET, "d"))
+    place = SharedBucket(tmp_path / "d", Address(BUCKET, "d"))
     for name in ("dataset.json", "vocabulary.txt", "features.json", ".hidden"):
         (tmp_path / "d" / name).write_text(name)
     server.fault = lambda number, method, path: "403" if "/upload/" in path else None
-    with pytest.raises(ConfigError, match="may not be written"):
+    with pytest.raises(LocationError, match="may not be written"):
         place.complete()
     server.fault = lambda number, method, path: None
     server.requests.clear()
     place.complete()
     assert contents("d") == {name: name.encode() for name in ("dataset.json", "vocabulary.txt", "features.json")}
-    generations = {found.address.name: found.generation for found in bucket.list_objects(Address("flag", BUCKET, "d"))}
+    generations = {found.address.name: found.generation for found in bucket.list_objects(Address(BUCKET, "d"))}
     assert max(generations, key=generations.__getitem__) == "d/dataset.json"
     with pytest.raises(FileNotFoundError):
         place.read("dataset.json", "none")

@@ -101,6 +101,29 @@ def test_only_flags_touches_absl():
     assert users == ["flags.py"]
 
 
+def below_the_commands(path: Path) -> bool:
+    """Whether a file's values come from others, who alone know the flags; files of flags and their texts do know."""
+    parts = path.relative_to(ROOT / "trainer").parts if path.is_relative_to(ROOT / "trainer") else ()
+    inside_task = len(parts) > 3 and parts[0] == "tasks" and parts[2] in ("data", "model", "evaluation")
+    return inside_task or (
+        parts[0:1] != () and parts[0] in ("storage", "text", "dataset", "nn", "reports") and parts[-1] != "flags.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", list(filter(below_the_commands, SOURCES)), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_flags_are_named_by_commands(path: Path) -> None:
+    """Errors below them tell the value, its fault and the remedy."""
+    names = {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert not names & {"ConfigError", "Problem"}
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_wrong_flags_are_told_without_tensorflow(command):
     code = (

@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 from recurrent_trainer import check_packages, mixed_packages
 from trainer.cli import flags, recipe
 from trainer.cli.flag_help import help_text, wants_help
-from trainer.errors import EXIT_DEFECT, EXIT_DONE, StorageError, TrainerError
+from trainer.cli.flag_of_value import problem_of
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, ConfigError, StorageError, TrainerError, UnfitError
 
 check_packages(
     "trainer"
@@ -50,9 +51,14 @@ def run_command(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is wrong reaches us as an exception
         if wants_help(sys.argv[1:]):
             return help_text(name, summary, config_class)
-        if recipe.listing_wanted(config_class, sys.argv[1:]):
+        if recipe.lists_recipes(config_class, sys.argv[1:]):
             return recipe.listing()
-        return line_of(body(flags.parse(config_class, sys.argv[1:])))
+        config = flags.parse(config_class, sys.argv[1:])
+        try:
+            return line_of(body(config))
+        except UnfitError as error:
+            problem = problem_of(error, config)
+            raise error if problem is None else ConfigError([problem]) from error
 
     finish(text)
 

@@ -39,11 +39,11 @@ class FlagSpec:
 class _Invalid:
     """Stands for a value that could not be parsed, until all problems are reported together."""
 
-    def __init__(self, text: str, wanted: str):
-        self.text, self.wanted = text, wanted
+    def __init__(self, text: str, expected: str):
+        self.text, self.expected = text, expected
 
 
-_WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def flag_specs(config_class: type) -> Iterator[FlagSpec]:
@@ -98,11 +98,11 @@ class _Parser(absl_flags.ArgumentParser):  # type: ignore[type-arg]
             lowered = text.lower()
             if lowered in ("true", "t", "1", "yes", "false", "f", "0", "no"):
                 return lowered in ("true", "t", "1", "yes")
-            return _Invalid(argument, _WANTED[bool])
+            return _Invalid(argument, _EXPECTED[bool])
         try:
             return spec.kind(text)
         except ValueError:
-            return _Invalid(argument, _WANTED[spec.kind])
+            return _Invalid(argument, _EXPECTED[spec.kind])
 
 
 def _define(specs: Sequence[FlagSpec]) -> absl_flags.FlagValues:
@@ -154,56 +154,56 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
 def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config]:
     """As `parse`, but gives the problems, for callers that have more to check before they tell all at once."""
     specs = {spec.name: spec for spec in flag_specs(config_class)}
-    lines, found = _with_flag_files(arguments)
+    lines, all_problems = _with_flag_files(arguments)
     if lines is None:  # so nobody can tell what is missing
-        return Reading(None, found, (), {name: _default(spec) for name, spec in specs.items()})
+        return Reading(None, all_problems, (), {name: _default(spec) for name, spec in specs.items()})
     if recipe.applies_to(config_class):
         lines, problems = recipe.expanded(config_class, lines)
-        found += problems
-    given, rest, wrong_values = _given(list(specs.values()), lines)
-    found += wrong_values
-    wrong = {problem.flag for problem in found if problem.flag in specs}
+        all_problems += problems
+    values, rest, wrong_values = _parsed_values(list(specs.values()), lines)
+    all_problems += wrong_values
+    wrong = {problem.flag for problem in all_problems if problem.flag in specs}
     for argument in rest:
         problem, meant = _unknown(argument, [*specs, recipe.FLAG] if recipe.applies_to(config_class) else list(specs))
-        found.append(problem)
-        if meant in specs and given[meant] == _default(specs[meant]):
+        all_problems.append(problem)
+        if meant in specs and values[meant] == _default(specs[meant]):
             wrong.add(meant)
             if "=" in argument:
-                given[meant] = _Parser(specs[meant]).parse(argument.partition("=")[2])
+                values[meant] = _Parser(specs[meant]).parse(argument.partition("=")[2])
     settings: dict[str, Any] = {}
     for name, spec in specs.items():
-        settings[name], problem_of_value = _checked(spec, given[name])
+        settings[name], problem_of_value = _checked(spec, values[name])
         if problem_of_value is not None and name not in wrong:
-            found.append(problem_of_value)
+            all_problems.append(problem_of_value)
         if problem_of_value is not None:
             wrong.add(name)
     if any(settings[name] is None and not spec.optional for name, spec in specs.items()):
-        return Reading(None, found, (), settings)
+        return Reading(None, all_problems, (), settings)
     config = build(config_class, settings)
     changes = [{name: value} for name in sorted(wrong) for value in _right_values(specs[name])]
     others = tuple(build(config_class, settings | change) for change in changes)
-    named = {problem.flag for problem in found} | wrong
+    named = {problem.flag for problem in all_problems} | wrong
     check = getattr(config_class, "problems", None)
     if (
         check is not None and recipe.FLAG not in named
     ):  # of a recipe that there is not, nobody knows what it would have set
-        found.extend(problem for problem in lasting(check, config, others) if problem.flag not in named)
+        all_problems.extend(problem for problem in lasting(check, config, others) if problem.flag not in named)
     if hasattr(config, "places"):
-        found.extend(
+        all_problems.extend(
             problem for problem in places.problems(config.places(), _flag_files(arguments)) if problem.flag not in named
         )
-    return Reading(config, found, others, settings)
+    return Reading(config, all_problems, others, settings)
 
 
 def lasting(check: Callable[[Config], Iterable[Problem]], config: Config, others: Iterable[Config]) -> list[Problem]:
     """What `check` finds in `config` and in all `others`: what one of them is without only follows from a problem that
     is told already.
     """
-    found = list(check(config))
+    problems = list(check(config))
     for other in others:
         again = set(check(other))
-        found = [problem for problem in found if problem in again]
-    return found
+        problems = [problem for problem in problems if problem in again]
+    return problems
 
 
 def _with_flag_files(arguments: Sequence[str]) -> tuple[list[str] | None, list[Problem]]:
@@ -214,29 +214,31 @@ def _with_flag_files(arguments: Sequence[str]) -> tuple[list[str] | None, list[P
         return None, [Problem("flagfile", None, "has no value", "give it as --flagfile=FILE")]
     except (absl_flags.Error, UnicodeDecodeError) as error:
         return None, [_unreadable(arguments, error)]
-    found: list[Problem] = [ArgumentProblem("--", None, "has no place here", "leave it out")] if "--" in lines else []
-    return [line for line in lines if line != "--"], found
+    problems: list[Problem] = (
+        [ArgumentProblem("--", None, "has no place here", "leave it out")] if "--" in lines else []
+    )
+    return [line for line in lines if line != "--"], problems
 
 
-def _given(specs: Sequence[FlagSpec], lines: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
+def _parsed_values(specs: Sequence[FlagSpec], lines: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
     """The flags' values, or `_Invalid`, or None for those that are absent and have no default; arguments that are none;
     problems.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     left = list(lines)
     while True:
         values = _define(specs)
         try:
             rest = values(["", *left], known_only=True)[1:]
-            return {spec.name: values[spec.name].value for spec in specs}, rest, found
+            return {spec.name: values[spec.name].value for spec in specs}, rest, problems
         except absl_flags.Error:  # the last argument is a flag without its value
             name = left.pop().lstrip("-")
-            found.append(Problem(name, None, "has no value", f"give it as --{name}=VALUE"))
+            problems.append(Problem(name, None, "has no value", f"give it as --{name}=VALUE"))
         except ValueError as error:  # --noNAME=VALUE
             argument = str(error).removesuffix(" does not take an argument")
             left.remove(argument)
             name, _, value = argument.lstrip("-").partition("=")
-            found.append(
+            problems.append(
                 Problem(name, value, "takes no value", f"use --{name}, or --{name.removeprefix('no')}={value}")
             )
 
@@ -276,7 +278,7 @@ def _checked(spec: FlagSpec, value: Any) -> tuple[Any, Problem | None]:
     absent.
     """
     if isinstance(value, _Invalid):
-        return _default(spec), Problem(spec.name, value.text, "does not parse", f"give {value.wanted}")
+        return _default(spec), Problem(spec.name, value.text, "does not parse", f"give {value.expected}")
     if value is None and not spec.optional:
         return None, Problem(spec.name, None, "is missing", f"give it: {spec.help}")
     if spec.choices and value is not None and value not in spec.choices:

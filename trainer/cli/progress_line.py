@@ -31,17 +31,17 @@ class ProgressLine:
 
 def find(line: str) -> ProgressLine | None:
     """The progress that a line of a log tells, whatever stands before it; None where it tells none."""
-    found = _LINE.search(line)
-    if not found:
+    match = _LINE.search(line)
+    if not match:
         return None
     try:
-        of = found["of"]
+        of = match["of"]
         return ProgressLine(
-            int(found["step"]),
+            int(match["step"]),
             int(of) if of else None,
-            float(found["loss"]),
-            float(found["rate"]),
-            float(found["left"]),
+            float(match["loss"]),
+            float(match["rate"]),
+            float(match["left"]),
         )
     except ValueError:  # a line cut short
         return None

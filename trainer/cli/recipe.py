@@ -28,9 +28,9 @@ def path_of(name: str) -> str:
 
 def listing() -> str:
     """A line for each recipe: its name and the first comment of its file."""
-    found = names()
-    width = max(map(len, found), default=0)
-    return "\n".join(f"{name:<{width}}  {_summary(name)}" for name in found)
+    recipes = names()
+    width = max(map(len, recipes), default=0)
+    return "\n".join(f"{name:<{width}}  {_summary(name)}" for name in recipes)
 
 
 def _summary(name: str) -> str:
@@ -43,7 +43,7 @@ def applies_to(config_class: type) -> bool:
     return getattr(config_class, "TAKES_RECIPE", False)
 
 
-def listing_wanted(config_class: type, arguments: Sequence[str]) -> bool:
+def lists_recipes(config_class: type, arguments: Sequence[str]) -> bool:
     """Whether the recipes are to be listed."""
     by_flag = f"--{FLAG}={HELP}" in arguments or (f"--{FLAG}", HELP) in itertools.pairwise(arguments)
     return applies_to(config_class) and by_flag

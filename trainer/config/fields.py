@@ -84,12 +84,12 @@ class Configuration:
 
     def problems(self) -> Iterator[Problem]:
         """Yields everything that is wrong with the flags."""
-        yield from self.own_problems()
+        yield from self.command_problems()
         for group in self.groups_in_use:
             yield from group.problems()
             yield from group.problems_in(self)
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         """Yields what is wrong with the command's own flags."""
         yield from ()
 

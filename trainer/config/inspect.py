@@ -26,6 +26,6 @@ class InspectConfig(Configuration):
     def places(self) -> Places:
         return Places(read_directories={"data_dir": self.data_dir})
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "examples")
         yield from cache_problems(self.cache_gigabytes, self.data_dir)

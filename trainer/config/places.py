@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.errors import ConfigError, Problem
+from trainer.errors import LocationError, Problem
 from trainer.storage.addresses import Address, fits, is_address, is_pattern
 
 STDIN = "-"
@@ -124,7 +124,7 @@ def _chain(folder: str) -> tuple[frozenset[str], frozenset[Identity]]:
     """A folder and all that it lies in, by name and identity; a pattern names many files in few folders."""
     parts = folder.split("/")
     names = ["/".join(parts[:count]) or "/" for count in range(1, len(parts) + 1)]
-    return frozenset(names), frozenset(found for found in map(_identity, names) if found is not None)
+    return frozenset(names), frozenset(identity for identity in map(_identity, names) if identity is not None)
 
 
 def _spots(text: str) -> Iterator[_Spot]:
@@ -178,8 +178,8 @@ def _spot(path: str) -> _Spot:
 def _address(path: str) -> str:
     """The one way to write a gs:// address; what is none is left to those who open it."""
     try:
-        return str(Address.of(path, "")).rstrip("/")
-    except ConfigError:
+        return str(Address.of(path)).rstrip("/")
+    except LocationError:
         return path
 
 

@@ -117,7 +117,7 @@ class PrepareConfig(Configuration):
             written_directories={"output_dir": self.output_dir},
         )
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "num_shards", "num_tasks")
         yield from at_least(self, 0, "num_processes", "seed", "task_index")
         if not self.name.isprintable():

@@ -123,9 +123,9 @@ class BudgetFlags(FlagGroup):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 yield Problem(name, value, "is not a positive number", "use a number above 0")
-        given = [name for name in self.ALTERNATIVES if getattr(self, name) is not None]
-        if len(given) != 1:
-            reason = "are all given: " + ", ".join(f"--{name}" for name in given) if given else "is missing"
+        budgets = [name for name in self.ALTERNATIVES if getattr(self, name) is not None]
+        if len(budgets) != 1:
+            reason = "are all given: " + ", ".join(f"--{name}" for name in budgets) if budgets else "is missing"
             yield Problem(
                 "train_steps", self.train_steps, reason, "give one of --train_steps, --epochs, --train_seconds"
             )
@@ -232,5 +232,5 @@ class TrainConfig(Configuration):
     def places(self) -> Places:
         return Places(read_directories={"data_dir": self.data_dir}, written_directories={"model_dir": self.model_dir})
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "seed")

@@ -93,7 +93,7 @@ class EvaluateConfig(TrainedModelConfig):
             written_directories={"report_dir": self.report_dir},
         )
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
         yield from at_least(self, 0, "average_checkpoints")
 
@@ -136,7 +136,7 @@ class ExportConfig(TrainedModelConfig):
             written_directories={"export_dir": self.export_dir},
         )
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "average_checkpoints")
         yield from within(self, 0, 2**31, "batch_size")
 
@@ -171,7 +171,7 @@ class PredictConfig(Configuration):
             written_files={"output": self.output, "plot": self.plot},
         )
 
-    def own_problems(self) -> Iterator[Problem]:
+    def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "batch_size")
         yield from within(self, 0, LARGEST_SEED, "seed")
         if not self.input:

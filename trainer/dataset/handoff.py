@@ -93,12 +93,12 @@ class Handover:
                 there = self.names()
                 waiting = [number for number in waiting if names[number] not in there]
                 bar.update(len(jobs) - len(waiting) - bar.n)
-                own, waiting = waiting[:step], waiting[step:]
-                if own:
-                    self._must_not_be_missing(names[own[0]])
-                for number, result in zip(own, self.workers.run(function, [jobs[number] for number in own])):
-                    if own_files := files(result):
-                        self.place.share(*(f"{self._folder}/{file}" for file in own_files))
+                share, waiting = waiting[:step], waiting[step:]
+                if share:
+                    self._must_not_be_missing(names[share[0]])
+                for number, result in zip(share, self.workers.run(function, [jobs[number] for number in share])):
+                    if shared := files(result):
+                        self.place.share(*(f"{self._folder}/{file}" for file in shared))
                     self._write(names[number], json.dumps(result).encode())
                     bar.update()
         for content in self._read(*names):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config.prepare import PrepareConfig
-from trainer.errors import ConfigError, DataError, Problem
+from trainer.errors import DataError, LocationError
 
 _BLOCK_BYTES = 1 << 20
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -18,48 +18,44 @@ _UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)  # the first begins wi
 _START_BYTES = 1 << 10  # by which an encoding is known
 
 
-def find_files(patterns: Sequence[str], flag: str = "input") -> list[str]:
+def find_files(patterns: Sequence[str]) -> list[str]:
     """The files that paths and globs (`**` included) name: each once, a glob's in order of their names.
 
     Raises:
       DataError: a pattern names no file; the text names the pattern.
-      ConfigError: a pattern is an address of another kind than gs://, which `Workspace` has made local paths before.
+      LocationError: a pattern is an address of another kind than gs://, which `Workspace` has made local paths before.
     """
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for pattern in patterns:
         if "://" in pattern:
-            raise ConfigError(
-                [Problem(flag, pattern, "is not a local path and no gs:// address", "copy the file here first")]
-            )
+            raise LocationError(pattern, "is neither a local path nor a gs:// address", "copy the file here first")
         path = Path(pattern)
         if path.is_dir():
-            raise DataError(
-                f"--{flag}={pattern} is a directory; name its files, as in --{flag}='{pattern.rstrip('/')}/*.csv'"
-            )
+            raise DataError(f"{pattern} is a directory; name its files, as in '{pattern.rstrip('/')}/*.csv'")
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
         matches = [pattern] if path.exists() else sorted(name for name in names if Path(name).is_file())
         if not matches:
-            raise DataError(f"--{flag}={pattern} names no file; check the path (it is relative to {Path.cwd()})")
-        found.update(dict.fromkeys(matches))
-    return list(found)
+            raise DataError(f"{pattern} names no file; check the path (it is relative to {Path.cwd()})")
+        files.update(dict.fromkeys(matches))
+    return list(files)
 
 
 def find_split_files(config: PrepareConfig) -> dict[str, list[str]]:
     """The files of each split: those of --input (as train, to be split), --validation_input and --test_input.
 
     Raises:
-      DataError, ConfigError: as `find_files`; ConfigError for a file that is named twice too.
+      DataError, LocationError: as `find_files`; LocationError for a file that is named twice too.
     """
-    given = {
+    files_of = {
         "train": find_files(config.input),
-        "validation": find_files(config.validation_input, "validation_input"),
-        "test": find_files(config.test_input, "test_input"),
+        "validation": find_files(config.validation_input),
+        "test": find_files(config.test_input),
     }
-    counts = Counter(os.path.realpath(path) for files in given.values() for path in files)
+    counts = Counter(os.path.realpath(path) for files in files_of.values() for path in files)
     twice = [path for path, count in counts.items() if count > 1]
     if twice:
-        raise ConfigError([Problem("input", twice[0], "is named twice or in two splits", "name each file once")])
-    return given
+        raise LocationError(twice[0], "is named twice or in two splits", "name each file once")
+    return files_of
 
 
 def readable(path: str) -> str:

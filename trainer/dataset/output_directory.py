@@ -11,24 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.dataset.manifest import MANIFEST_FILE
-from trainer.errors import ConfigError, Problem, StorageError
+from trainer.errors import LocationError, StorageError
 
 
 def check_new(output_dir: str) -> None:
-    """Raises ConfigError unless `output_dir` can become a new dataset: it must be absent, or an empty directory."""
+    """Raises LocationError unless `output_dir` can become a new dataset: it must be absent, or an empty directory."""
     target = Path(output_dir)
     if "://" in output_dir:
-        raise ConfigError([Problem("output_dir", output_dir, "is not a local path and no gs:// address", "give one")])
+        raise LocationError(output_dir, "is neither a local path nor a gs:// address", "use one of them")
     if (target / MANIFEST_FILE).exists():
-        raise ConfigError(
-            [Problem("output_dir", output_dir, "holds a dataset", "choose another --output_dir, or delete it")]
-        )
+        raise LocationError(output_dir, "holds a dataset", "choose another, or delete it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(
-            [Problem("output_dir", output_dir, "exists and is not an empty directory", "choose another --output_dir")]
-        )
+        raise LocationError(output_dir, "exists and is not an empty directory", "choose another")
     if target.is_mount():
-        raise ConfigError([Problem("output_dir", output_dir, "is a mount point", "choose a directory inside it")])
+        raise LocationError(output_dir, "is a mount point", "choose a directory inside it")
 
 
 @contextlib.contextmanager
@@ -39,7 +35,7 @@ def new_directory(output_dir: str) -> Iterator[Path]:
     On any error it is removed. What killed runs of this host left behind is removed at the start.
 
     Raises:
-      ConfigError: as `check_new`.
+      LocationError: as `check_new`.
       StorageError: the file system refused (disk full, no permission), in the context's body too.
     """
     check_new(output_dir)
@@ -68,9 +64,7 @@ def storage_errors(output_dir: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(
-            f"{output_dir} cannot be written ({reason}); free the space or choose another --output_dir"
-        ) from error
+        raise StorageError(f"{output_dir} cannot be written ({reason}); free the space or choose another") from error
 
 
 def _is_running(process: str) -> bool:

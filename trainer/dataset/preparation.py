@@ -23,7 +23,7 @@ from trainer.dataset.schema import Facts, Manifest, Shard, Split
 from trainer.dataset.shards import Content, ShardJob, read_result, shard_file, total, write_shard
 from trainer.dataset.shared_directory import SharedDirectory
 from trainer.dataset.tfds_files import file_prefix
-from trainer.errors import ConfigError, DataError, Problem
+from trainer.errors import DataError, LocationError
 from trainer.storage.workspace import SHARD_MARK
 
 tqdm.monitor_interval = 0  # no thread that looks after slow bars: `parallel` forks where there is none
@@ -54,7 +54,7 @@ class Outcome:
 
     splits: dict[str, Split]
     manifest: Manifest | None
-    told: dict[str, Any]
+    summary: dict[str, Any]
 
 
 def make_dataset(
@@ -85,7 +85,7 @@ def make_dataset(
       facts: what the dataset's description tells of its task.
 
     Raises:
-      ConfigError: `output_dir` holds something else.
+      LocationError: `output_dir` holds something else.
       DataError: the finishing step finds that parts are missing or were made by another request; all that is wrong is
         told. Errors of the plan and of the contents are handed on.
       StorageError: the file system refused.
@@ -113,9 +113,7 @@ def _place(output_dir: str, alone: bool, place: SharedDirectory | None) -> Itera
     names = place.names()
     if not names & {PARTS, manifest.MANIFEST_FILE}:
         if names:
-            raise ConfigError(
-                [Problem("output_dir", output_dir, "holds something else", "choose another --output_dir")]
-            )
+            raise LocationError(output_dir, "holds something else", "choose another")
         check_new(output_dir)
     with storage_errors(output_dir):
         yield place
@@ -132,7 +130,7 @@ def _made_before(
     )
     if made.prepared_from != digest(request):
         reason = "holds a dataset of other flags or inputs"
-        raise ConfigError([Problem("output_dir", output_dir, reason, "choose another --output_dir, or delete it")])
+        raise LocationError(output_dir, reason, "choose another, or delete it")
     _log.info("%s is complete", output_dir)
     place.delete_folder(PARTS)
     return made
@@ -142,17 +140,17 @@ def _run(parts: Handover, plan: DatasetPlan, name: str) -> Outcome:
     task = parts.task
     prefix = file_prefix(name)
     files = {
-        split: [shard_file(prefix, split, number, len(own)) for number in range(len(own))]
-        for split, own in plan.shards.items()
+        split: [shard_file(prefix, split, number, len(jobs)) for number in range(len(jobs))]
+        for split, jobs in plan.shards.items()
     }
-    own = [
+    jobs = [
         ShardJob(parts.output / file, content)
         for split, contents in plan.shards.items()
         for number, (file, content) in enumerate(zip(files[split], contents))
         if task.index is not None and task.owner(number) == task.index
     ]
-    with tqdm(total=len(own), unit=" shards", desc="write", disable=not sys.stderr.isatty()) as bar:
-        for _ in parts.make([job.path.name for job in own], write_shard, own):
+    with tqdm(total=len(jobs), unit=" shards", desc="write", disable=not sys.stderr.isatty()) as bar:
+        for _ in parts.make([job.path.name for job in jobs], write_shard, jobs):
             bar.update()
     missing = _missing(parts, files)
     if not missing:
@@ -161,19 +159,19 @@ def _run(parts: Handover, plan: DatasetPlan, name: str) -> Outcome:
         raise DataError("\n".join(missing))
     _log.info("task %d of %d is done; not yet: %s", task.index, task.count, missing[0])
     shards = {
-        split: [read_result(made)[0] for made in parts.read(own[task.index :: task.count])]
-        for split, own in files.items()
+        split: [read_result(made)[0] for made in parts.read(jobs[task.index :: task.count])]
+        for split, jobs in files.items()
     }
     return Outcome(
-        {split: Split(sum(shard.records for shard in own), tuple(own)) for split, own in shards.items()}, None, {}
+        {split: Split(sum(shard.records for shard in jobs), tuple(jobs)) for split, jobs in shards.items()}, None, {}
     )
 
 
 def _missing(parts: Handover, files: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each task that has not written its part, or wrote one of another request."""
     there, others, lines = parts.names(), list(parts.others()), {}
-    for own in files.values():
-        for number, file in enumerate(own):
+    for names_of_split in files.values():
+        for number, file in enumerate(names_of_split):
             task = parts.task.owner(number)
             if f"{file}.json" in there or task in lines:
                 continue
@@ -193,8 +191,8 @@ def _same_part(file: str) -> str:
 
 def _finished(parts: Handover, plan: DatasetPlan, name: str, files: Mapping[str, Sequence[str]]) -> Outcome:
     splits, counts, there = {}, {}, parts.place.sizes()
-    for split, own in files.items():
-        results = [read_result(made) for made in parts.read(own)]
+    for split, names in files.items():
+        results = [read_result(made) for made in parts.read(names)]
         for shard, _ in results:
             _check(parts, shard, there.get(shard.file))
         shards = tuple(shard for shard, _ in results)
@@ -207,7 +205,9 @@ def _finished(parts: Handover, plan: DatasetPlan, name: str, files: Mapping[str,
     parts.place.complete()
     if parts.task.count > 1:
         parts.place.delete_folder(PARTS)
-        for stale in there.keys() - {file for own in files.values() for file in own}:  # of tasks that had other flags
+        for stale in there.keys() - {
+            file for names in files.values() for file in names
+        }:  # of tasks that had other flags
             if SHARD_MARK in stale:
                 parts.place.delete(stale)
         for leftover in parts.output.glob(f".{file_prefix(name)}-*"):  # of killed tasks
@@ -215,16 +215,16 @@ def _finished(parts: Handover, plan: DatasetPlan, name: str, files: Mapping[str,
     return Outcome(splits, described, counted)
 
 
-def _check(parts: Handover, shard: Shard, found: tuple[int, str | None] | None) -> None:
+def _check(parts: Handover, shard: Shard, stored: tuple[int, str | None] | None) -> None:
     """Raises DataError unless the shard is as it was written; its part is then forgotten, so that its task can make it
     again.
     """
-    if found is None:
+    if stored is None:
         reason = "is missing"
-    elif found[0] != shard.bytes:
-        reason = f"has {found[0]} bytes, {shard.bytes} were written"
-    elif found[1] not in (None, shard.crc32c):
-        reason = f"has the checksum {found[1]}, {shard.crc32c} was written"
+    elif stored[0] != shard.bytes:
+        reason = f"has {stored[0]} bytes, {shard.bytes} were written"
+    elif stored[1] not in (None, shard.crc32c):
+        reason = f"has the checksum {stored[1]}, {shard.crc32c} was written"
     else:
         return
     parts.forget(shard.file)

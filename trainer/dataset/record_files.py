@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from trainer.dataset import tfrecord
-from trainer.errors import ConfigError, DataError, Problem, RestartError, TrainerError
+from trainer.errors import DataError, LocationError, RestartError, TrainerError
 from trainer.storage import staging
 from trainer.storage.addresses import is_address
 
@@ -31,7 +31,7 @@ def read_checked(dataset: tf.data.Dataset, paths: list[str]) -> Iterator[dict[st
 
     Raises:
       DataError: a record is damaged; the text names file and record.
-      ConfigError, RestartError: shards in a bucket may not be read, or their storage does not answer.
+      LocationError, RestartError: shards in a bucket may not be read, or their storage does not answer.
     """
     try:
         yield from dataset
@@ -76,5 +76,5 @@ def _stream_failure(path: str, error: tf.errors.OpError) -> TrainerError:
         return DataError(f"{path} is not there any more; restore it or prepare the dataset again")
     if isinstance(error, tf.errors.PermissionDeniedError | tf.errors.UnauthenticatedError):
         remedy = "let GOOGLE_APPLICATION_CREDENTIALS name an account that may, or use --gcs=stage"
-        return ConfigError([Problem("gcs", "stream", f"may not read {path} ({reason})", remedy)])
+        return LocationError(path, f"may not be read with --gcs=stream ({reason})", remedy)
     return RestartError(f"{path} cannot be read ({reason}); run the same command again, or use --gcs=stage")

@@ -45,12 +45,12 @@ def verify_files(data_dir: str, manifest: Manifest) -> int:
             staging.arrived(str(path))
         try:
             with path.open("rb") as file:
-                found = f"{crc32c_of(file):08x}"
+                checksum = f"{crc32c_of(file):08x}"
         except OSError as error:
             wrong.append(f"{path} cannot be read ({error.strerror}); restore it or prepare the dataset again")
             continue
-        if found != shard.crc32c:
-            reason = f"has the checksum {found}, {shard.crc32c} was written: damaged or replaced"
+        if checksum != shard.crc32c:
+            reason = f"has the checksum {checksum}, {shard.crc32c} was written: damaged or replaced"
             wrong.append(f"{path} {reason}; restore it or prepare the dataset again")
     if wrong:
         raise DataError("\n".join(wrong))

@@ -31,8 +31,8 @@ class SharedDirectory:
 
     def sizes(self) -> dict[str, tuple[int, str | None]]:
         """The files right in the dataset: bytes of each, and its CRC32C where that is known without reading it."""
-        found = (path for path in self.directory.glob("[!.]*") if path.is_file())  # not those that are being written
-        return {path.name: (path.stat().st_size, None) for path in found}
+        files = (path for path in self.directory.glob("[!.]*") if path.is_file())  # not those that are being written
+        return {path.name: (path.stat().st_size, None) for path in files}
 
     def read(self, *names: str) -> list[bytes]:
         """The contents of files; FileNotFoundError where one is missing."""
@@ -76,12 +76,15 @@ class SharedBucket(SharedDirectory):
     def names(self, folder: str = "") -> set[str]:
         address = self._address.inside(folder)
         return {
-            found.address.name.removeprefix(address.prefix).partition("/")[0] for found in bucket.list_objects(address)
+            stored.address.name.removeprefix(address.prefix).partition("/")[0]
+            for stored in bucket.list_objects(address)
         }
 
     def sizes(self) -> dict[str, tuple[int, str | None]]:
-        found = {one.address.name.removeprefix(self._address.prefix): one for one in bucket.list_objects(self._address)}
-        return {name: (one.bytes, f"{one.crc32c:08x}") for name, one in found.items() if "/" not in name}
+        objects = {
+            one.address.name.removeprefix(self._address.prefix): one for one in bucket.list_objects(self._address)
+        }
+        return {name: (one.bytes, f"{one.crc32c:08x}") for name, one in objects.items() if "/" not in name}
 
     def read(self, *names: str) -> list[bytes]:
         with ThreadPoolExecutor(bucket.PARALLEL_TRANSFERS) as pool:
@@ -100,10 +103,10 @@ class SharedBucket(SharedDirectory):
 
     def fetch(self, *names: str) -> None:
         for name in (name for name in names if not (self.directory / name).exists()):
-            found = bucket.find_object(self._address.inside(name))
-            if found is None:
+            stored = bucket.find_object(self._address.inside(name))
+            if stored is None:
                 raise FileNotFoundError(name)
-            bucket.download_all([(found, self.directory / name)])
+            bucket.download_all([(stored, self.directory / name)])
 
     def drop(self, name: str) -> None:
         (self.directory / name).unlink()
@@ -117,4 +120,4 @@ class SharedBucket(SharedDirectory):
         bucket.delete(self._address.inside(name))
 
     def delete_folder(self, folder: str) -> None:
-        bucket.delete_all([found.address for found in bucket.list_objects(self._address.inside(folder))])
+        bucket.delete_all([stored.address for stored in bucket.list_objects(self._address.inside(folder))])

@@ -78,14 +78,14 @@ def decode_example(record: bytes) -> dict[str, list[bytes] | list[int]]:
     Raises:
       ValueError: the record is no such message, or holds floats.
     """
-    found: dict[str, list[bytes] | list[int]] = {}
+    decoded: dict[str, list[bytes] | list[int]] = {}
     for _, features in _fields(record):
         for _, entry in _fields(features):
             parts = dict(_fields(entry))
             if set(parts) != {1, 2}:
                 raise ValueError("an entry lacks its name or value")
-            found[parts[1].decode()] = _values(parts[2])
-    return found
+            decoded[parts[1].decode()] = _values(parts[2])
+    return decoded
 
 
 def _values(feature: bytes) -> list[bytes] | list[int]:

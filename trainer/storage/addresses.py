@@ -1,4 +1,4 @@
-"""`gs://BUCKET/NAME`, as flags give it."""
+"""`gs://BUCKET/NAME`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from trainer.errors import ConfigError, Problem
+from trainer.errors import LocationError
 
 SCHEME = "gs://"
 _ADDRESS = re.compile(r"gs://([a-z0-9][a-z0-9_.-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
@@ -22,17 +22,16 @@ def is_address(path: str) -> bool:
 class Address:
     """An object, or all objects whose names begin with `NAME/`. Without a name it is the whole bucket."""
 
-    flag: str  # that gave it, for errors
     bucket: str
     name: str  # without slashes at its ends
 
     @classmethod
-    def of(cls, text: str, flag: str) -> Address:
-        """Reads `gs://BUCKET/NAME`; ConfigError where it is none."""
-        found = _ADDRESS.fullmatch(text)
-        if found is None or "//" in (found[2] or "").rstrip("/"):
-            raise ConfigError([Problem(flag, text, "is not an address in Cloud Storage", "give gs://BUCKET/NAME")])
-        return cls(flag, found[1], (found[2] or "").rstrip("/"))
+    def of(cls, text: str) -> Address:
+        """Reads `gs://BUCKET/NAME`; LocationError where it is none."""
+        match = _ADDRESS.fullmatch(text)
+        if match is None or "//" in (match[2] or "").rstrip("/"):
+            raise LocationError(text, "is not an address in Cloud Storage", "give gs://BUCKET/NAME")
+        return cls(match[1], (match[2] or "").rstrip("/"))
 
     @property
     def prefix(self) -> str:
@@ -40,13 +39,10 @@ class Address:
         return f"{self.name}/" if self.name else ""
 
     def inside(self, name: str) -> Address:
-        return Address(self.flag, self.bucket, f"{self.prefix}{name}".rstrip("/"))
+        return Address(self.bucket, f"{self.prefix}{name}".rstrip("/"))
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.bucket}/{self.name}"
-
-    def problem(self, reason: str, remedy: str) -> ConfigError:
-        return ConfigError([Problem(self.flag, str(self), reason, remedy)])
 
 
 def is_pattern(name: str) -> bool:

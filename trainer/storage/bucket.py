@@ -41,48 +41,48 @@ class StoredObject:
 def list_objects(address: Address, prefix: str | None = None) -> list[StoredObject]:
     """The objects in `address` (or whose names begin with `prefix`), by name; errors as `failures.translate_errors`."""
     with translate_errors(address):
-        found = _client().list_blobs(
+        blobs = _client().list_blobs(
             address.bucket, prefix=address.prefix if prefix is None else prefix, retry=_retry()
         )
         return [
-            _stored(address, blob) for blob in found if not blob.name.endswith("/")
+            _stored(address, blob) for blob in blobs if not blob.name.endswith("/")
         ]  # such are folders made by hand
 
 
 def find_object(address: Address) -> StoredObject | None:
     """The object at `address`; None where there is none."""
-    return next((found for found in list_objects(address, address.name) if found.address == address), None)
+    return next((stored for stored in list_objects(address, address.name) if stored.address == address), None)
 
 
-def download(found: StoredObject, file: IO[bytes]) -> None:
+def download(stored: StoredObject, file: IO[bytes]) -> None:
     """Writes an object's content to the start of `file`; errors as `failures.translate_errors`.
 
     The checksum is compared here: Google's client leaves that out where a transfer was cut off and went on.
     """
-    with translate_errors(found.address):
+    with translate_errors(stored.address):
         for attempt in range(1, ATTEMPTS + 1):
             file.seek(0)
-            _blob(found.address, found.generation).download_to_file(file, checksum=None, retry=_retry())
+            _blob(stored.address, stored.generation).download_to_file(file, checksum=None, retry=_retry())
             file.flush()
             arrived = crc32c_of(file)
-            if arrived == found.crc32c:
+            if arrived == stored.crc32c:
                 return
-            logger.warning("%s arrived damaged, attempt %d of %d", found.address, attempt, ATTEMPTS)
-        raise ChecksumError(f"{arrived:08x} instead of {found.crc32c:08x}")
+            logger.warning("%s arrived damaged, attempt %d of %d", stored.address, attempt, ATTEMPTS)
+        raise ChecksumError(f"{arrived:08x} instead of {stored.crc32c:08x}")
 
 
-def download_all(wanted: Sequence[tuple[StoredObject, Path]]) -> None:
+def download_all(pairs: Sequence[tuple[StoredObject, Path]]) -> None:
     """Writes objects to files, several at once, each whole or not at all; errors as `failures.translate_errors`, of the
     first that fails.
     """
 
     def fetch(pair: tuple[StoredObject, Path]) -> None:
-        found, path = pair
+        stored, path = pair
         with atomic_file(path) as temporary, temporary.open("w+b") as file:
-            download(found, file)
+            download(stored, file)
 
     with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-        for _ in pool.map(fetch, wanted):
+        for _ in pool.map(fetch, pairs):
             pass
 
 
@@ -127,12 +127,12 @@ def write(address: Address, content: bytes) -> None:
 def read(address: Address) -> bytes | None:
     """The content of a small object; None where there is none. Errors as `failures.translate_errors`."""
     for attempt in range(1, ATTEMPTS + 1):
-        found = find_object(address)
-        if found is None:
+        stored = find_object(address)
+        if stored is None:
             return None
         content = io.BytesIO()
         try:
-            download(found, content)
+            download(stored, content)
         except DataError:  # somebody has written it anew since it was found
             if attempt == ATTEMPTS:
                 raise
@@ -160,7 +160,7 @@ def delete(address: Address) -> None:
 
 def _stored(address: Address, blob: Any) -> StoredObject:
     crc32c = int.from_bytes(base64.b64decode(blob.crc32c), "big")
-    return StoredObject(Address(address.flag, address.bucket, blob.name), int(blob.size), crc32c, int(blob.generation))
+    return StoredObject(Address(address.bucket, blob.name), int(blob.size), crc32c, int(blob.generation))
 
 
 def _blob(address: Address, generation: int | None = None) -> Any:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.errors import DataError, RestartError, StorageError, TrainerError
+from trainer.errors import DataError, LocationError, RestartError, StorageError, TrainerError
 from trainer.storage.addresses import Address
 
 RETRY_SECONDS = 120.0  # an answer that may become better (503, a cut connection) is asked for again so long
@@ -27,7 +27,7 @@ def translate_errors(address: Address, *, writing: bool = False) -> Iterator[Non
     """Makes errors of Google's libraries ours.
 
     Raises:
-      ConfigError: no credentials, no permission, no such bucket.
+      LocationError: no credentials, no permission, no such bucket.
       DataError: no such object, or a checksum that stays wrong.
       RestartError: the service did not answer for `RETRY_SECONDS`.
       StorageError: it refused for another reason.
@@ -59,13 +59,15 @@ def translate_errors(address: Address, *, writing: bool = False) -> Iterator[Non
     except ConnectionError as error:
         raise _no_answer(address, error) from None
     except auth.GoogleAuthError as error:
-        raise address.problem(f"needs credentials ({_reason(error)})", _LOG_IN) from None
+        raise LocationError(str(address), f"needs credentials ({_reason(error)})", _LOG_IN) from None
     except api.Unauthorized as error:
-        raise address.problem(f"refuses the credentials ({_reason(error)})", _LOG_IN) from None
+        raise LocationError(str(address), f"refuses the credentials ({_reason(error)})", _LOG_IN) from None
     except api.Forbidden as error:
         role = "roles/storage.objectUser" if writing else "roles/storage.objectViewer"
-        raise address.problem(
-            f"may not be {'written' if writing else 'read'} ({_reason(error)})", f"grant {role} on the bucket"
+        raise LocationError(
+            str(address),
+            f"may not be {'written' if writing else 'read'} ({_reason(error)})",
+            f"grant {role} on the bucket",
         ) from None
     except api.NotFound as error:
         raise _missing(address, error, writing) from None
@@ -79,7 +81,8 @@ def translate_errors(address: Address, *, writing: bool = False) -> Iterator[Non
 
 def _missing(address: Address, error: Any, writing: bool) -> TrainerError:
     if writing or "/o/" not in str(getattr(error.response, "url", "")):
-        return address.problem(
+        return LocationError(
+            str(address),
             f"names the bucket {address.bucket}, which does not exist",
             "check the name, or make it (gcloud storage buckets create)",
         )

@@ -86,13 +86,13 @@ class Publication:
         """Published files that belong to one that is about to change: they would tell of content that is no more
         there.
         """
-        found = set()
+        outdated = set()
         for name in changed.keys() & self._published.keys():
             stem, rank = name.partition(".")[0], self._rank(name)
-            found |= {
+            outdated |= {
                 other for other in self._published if other.partition(".")[0] == stem and self._rank(other) > rank
             }
-        return sorted(found, key=self._rank, reverse=True)
+        return sorted(outdated, key=self._rank, reverse=True)
 
     def _delete(self, name: str) -> None:
         bucket.delete(self._object(name))

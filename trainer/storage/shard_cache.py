@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from trainer.errors import ConfigError, Problem
+from trainer.errors import CacheSizeError
 from trainer.storage.bucket import StoredObject
 
 GIGABYTE = 10**9
@@ -44,18 +44,18 @@ class ShardCache:
         """Largest size, in bytes."""
         return int(self._gigabytes * GIGABYTE)
 
-    def link(self, found: StoredObject, path: Path, fetch: Callable[[StoredObject, IO[bytes]], None]) -> None:
+    def link(self, stored: StoredObject, path: Path, fetch: Callable[[StoredObject, IO[bytes]], None]) -> None:
         """Links an object's content to `path`, fetched first where no process of this host has done that.
 
         Args:
-          found: the object.
+          stored: the object.
           path: in the cache's file system; must not exist.
           fetch: writes the content to a file, as `bucket.download`; its errors are raised here.
 
         Raises:
-          ConfigError: the limit leaves no room beside what is in use.
+          CacheSizeError: the limit leaves no room beside what is in use.
         """
-        entry = self._directory / _key(found)
+        entry = self._directory / _key(stored)
         unfinished = entry.with_name(entry.name + _UNFINISHED)
         while not self._use(entry, path):
             with os.fdopen(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
@@ -66,9 +66,9 @@ class ShardCache:
                     if entry.exists():  # since we looked; this file is a new one
                         unfinished.unlink()
                         continue
-                    if not self._reserve(found, file, unfinished):
+                    if not self._reserve(stored, file, unfinished):
                         continue
-                    fetch(found, file)
+                    fetch(stored, file)
                     os.link(unfinished, path)  # before it has its name, from when on it may be removed
                     with locked(
                         self._directory / _LIMIT_LOCK
@@ -87,7 +87,7 @@ class ShardCache:
         os.utime(path)
         return True
 
-    def _reserve(self, found: StoredObject, file: IO[bytes], unfinished: Path) -> bool:
+    def _reserve(self, stored: StoredObject, file: IO[bytes], unfinished: Path) -> bool:
         """Gives the file its size, once there is room for it; False where it was removed, before we had its lock, to
         make room.
         """
@@ -95,22 +95,13 @@ class ShardCache:
             if not _is_same(file, unfinished):
                 return False
             file.truncate(0)  # of a killed process
-            if (missing := self._make_room(found.bytes)) > 0:
+            if (missing := self._make_room(stored.bytes)) > 0:
                 reason = (
-                    f"leaves {missing / GIGABYTE:.3g} GB too little for {found.address} beside what is in use on "
+                    f"leaves {missing / GIGABYTE:.3g} GB too little for {stored.address} beside what is in use on "
                     "this host"
                 )
-                raise ConfigError(
-                    [
-                        Problem(
-                            "cache_gigabytes",
-                            self._gigabytes,
-                            reason,
-                            "use more, or train and evaluate with --gcs=stream",
-                        )
-                    ]
-                )
-            file.truncate(found.bytes)
+                raise CacheSizeError(self._gigabytes, reason, "use more, or train and evaluate with --gcs=stream")
+            file.truncate(stored.bytes)
             return True
 
     def _make_room(self, needed: int) -> int:
@@ -145,9 +136,9 @@ def try_lock(file: IO) -> bool:  # type: ignore[type-arg]
     return True
 
 
-def _key(found: StoredObject) -> str:
-    digest = hashlib.sha256(f"{found.address}#{found.generation}".encode()).hexdigest()[:24]
-    return f"{digest}-{found.address.name.rpartition('/')[2][-100:]}"
+def _key(stored: StoredObject) -> str:
+    digest = hashlib.sha256(f"{stored.address}#{stored.generation}".encode()).hexdigest()[:24]
+    return f"{digest}-{stored.address.name.rpartition('/')[2][-100:]}"
 
 
 def _status(path: Path) -> os.stat_result | None:

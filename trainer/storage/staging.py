@@ -81,9 +81,9 @@ class Staging:
                 logger.info("fetched %d shards, %.1f MB in %.2f s; the others were in the cache", *figures)
                 self._fetched.clear()
 
-    def _fetch(self, found: StoredObject, file: IO[bytes]) -> None:
-        bucket.download(found, file)
-        self._fetched.append(found.bytes)
+    def _fetch(self, stored: StoredObject, file: IO[bytes]) -> None:
+        bucket.download(stored, file)
+        self._fetched.append(stored.bytes)
 
 
 _staged: dict[Path, Staging] = {}  # directory -> its shards
@@ -101,8 +101,8 @@ def forget(directory: Path) -> None:
 def size_of(path: Path) -> int | None:
     """Bytes of a file, here or in its bucket; None where there is none."""
     if (staging := _staged.get(path.parent)) is not None:
-        found = staging.objects.get(path.name)
-        return None if found is None else found.bytes
+        stored = staging.objects.get(path.name)
+        return None if stored is None else stored.bytes
     return path.stat().st_size if path.is_file() else None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from trainer.errors import ConfigError, DataError, Problem, StorageError, TrainerError
+from trainer.errors import CacheSizeError, DataError, LocationError, StorageError, TrainerError
 from trainer.storage import bucket, staging
 from trainer.storage.addresses import Address, fits, fixed_part, is_address, is_pattern
 from trainer.storage.publishing import INCOMPLETE, Publication
@@ -31,10 +31,9 @@ logger = logging.getLogger(__name__)
 class Workspace:
     """A context that gives local paths for gs:// addresses, and publishes what was written there when it ends well.
 
-    Paths that are no addresses are given back as they are, at no cost. `flag` is the flag that a path stands in, for
-    errors: the methods raise ConfigError for what is not an address, a bucket that does not exist, missing credentials
-    or permissions, DataError for objects that are missing or damaged, and RestartError where the service does not
-    answer.
+    Paths that are no addresses are given back as they are, at no cost. The methods raise LocationError for what is not
+    an address, a bucket that does not exist, missing credentials or permissions, DataError for objects that are missing
+    or damaged, and RestartError where the service does not answer.
     """
 
     def __init__(self) -> None:
@@ -45,40 +44,38 @@ class Workspace:
         self._stagings: dict[Path, Staging] = {}
         self._prefetched: list[str] = []
 
-    def names(self, path: str, flag: str) -> list[str]:
+    def names(self, path: str) -> list[str]:
         """Names of the objects in an address, as seen from there."""
         if not is_address(path):
             return []
-        address = Address.of(path, flag)
-        return [found.address.name.removeprefix(address.prefix) for found in bucket.list_objects(address)]
+        address = Address.of(path)
+        return [stored.address.name.removeprefix(address.prefix) for stored in bucket.list_objects(address)]
 
-    def read(self, path: str, flag: str, choice: Choice = lambda names: names) -> str:
+    def read(self, path: str, choice: Choice = lambda names: names) -> str:
         """A directory that holds the chosen objects of an address; it is not there where there are none."""
         if not is_address(path):
             return path
-        address = Address.of(path, flag)
-        found = {one.address.name.removeprefix(address.prefix): one for one in bucket.list_objects(address)}
+        address = Address.of(path)
+        objects = {one.address.name.removeprefix(address.prefix): one for one in bucket.list_objects(address)}
         directory = self._place(address)
-        bucket.download_all([(found[name], self._place(address.inside(name))) for name in choice(list(found))])
+        bucket.download_all([(objects[name], self._place(address.inside(name))) for name in choice(list(objects))])
         return str(directory)
 
-    def read_files(self, paths: tuple[str, ...], flag: str) -> tuple[str, ...]:
+    def read_files(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         """Files for paths and patterns (as of `glob`), the objects that fit a pattern by name; DataError where none
         does.
         """
         return tuple(
-            local
-            for path in paths
-            for local in (self._read_pattern(Address.of(path, flag)) if is_address(path) else [path])
+            local for path in paths for local in (self._read_pattern(Address.of(path)) if is_address(path) else [path])
         )
 
     def _read_pattern(self, address: Address) -> list[str]:
-        found = bucket.list_objects(address, fixed_part(address.name))
-        kept = [one for one in found if one.address.name == address.name]
+        objects = bucket.list_objects(address, fixed_part(address.name))
+        kept = [one for one in objects if one.address.name == address.name]
         if not kept and is_pattern(address.name):
-            kept = [one for one in found if fits(one.address.name, address.name)]
+            kept = [one for one in objects if fits(one.address.name, address.name)]
         if not kept:
-            raise DataError(f"--{address.flag}={address} names no object; check the name")
+            raise DataError(f"{address} names no object; check the name")
         bucket.download_all([(one, self._place(one.address)) for one in kept])
         return [str(self._place(one.address)) for one in kept]
 
@@ -88,13 +85,13 @@ class Workspace:
         Args:
           path: of the dataset.
           splits: those that will be read, in their order; the shards of others come when they are asked for.
-          cache_gigabytes: largest size of this host's cache; ConfigError where the shards of `splits` cannot all be in
-            it.
+          cache_gigabytes: largest size of this host's cache; CacheSizeError where the shards of `splits` cannot all
+            be in it.
           stream: leaves the shards in the bucket, where TensorFlow reads them.
         """
         if not is_address(path):
             return path
-        address = Address.of(path, "data_dir")
+        address = Address.of(path)
         directory = self._place(address)
         objects = {one.address.name.removeprefix(address.prefix): one for one in bucket.list_objects(address)}
         objects = {name: one for name, one in objects.items() if "/" not in name}  # a dataset has no directories
@@ -106,16 +103,7 @@ class Workspace:
             size = sum(shards[name].bytes for name in self._prefetched)
             if size > cache.limit:
                 reason = f"is less than the {size / GIGABYTE:.3g} GB of shards that are read of {path}"
-                raise ConfigError(
-                    [
-                        Problem(
-                            "cache_gigabytes",
-                            cache_gigabytes,
-                            reason,
-                            "use more, or train and evaluate with --gcs=stream",
-                        )
-                    ]
-                )
+                raise CacheSizeError(cache_gigabytes, reason, "use more, or train and evaluate with --gcs=stream")
         self._stagings[directory] = Staging(directory, shards, cache)
         staging.register(directory, self._stagings[directory])
         return str(directory)
@@ -126,58 +114,57 @@ class Workspace:
             if self._prefetched:
                 staged.ask_for(self._prefetched)
 
-    def write(self, path: str, flag: str, last: tuple[str, ...] = ()) -> str:
+    def write(self, path: str, last: tuple[str, ...] = ()) -> str:
         """A place for a directory or a file, published when the context ends well; `last` is that of `Publication`."""
         if not is_address(path):
             return path
-        address = Address.of(path, flag)
+        address = Address.of(path)
         bucket.list_objects(address)  # may we, and is the bucket there? It is better to know before the work
         self._outputs.append(Publication(self._place(address), address, last))
         return str(self._place(address))
 
-    def write_new(self, path: str, flag: str, complete: str) -> str:
+    def write_new(self, path: str, complete: str) -> str:
         """As `write`, for a directory that must not be there yet, and is once it has the file `complete`.
 
         What a killed command left at the address is deleted.
 
         Raises:
-          ConfigError: there is one, or something else.
+          LocationError: there is one, or something else.
         """
         if not is_address(path):
             return path
-        address, names = Address.of(path, flag), self.names(path, flag)
+        address, names = Address.of(path), self.names(path)
         if complete in names:
-            raise address.problem(f"has {complete} already", f"choose another --{flag}, or delete it")
+            raise LocationError(path, f"has {complete} already", "choose another, or delete it")
         if names and INCOMPLETE not in names:
-            raise address.problem("holds other objects", f"choose another --{flag}")
+            raise LocationError(path, "holds other objects", "choose another")
         for name in names:
             bucket.delete(address.inside(name))
         self._outputs.append(Publication(self._place(address), address, (complete,), marked=True))
         return str(self._place(address))
 
-    def write_shared(self, path: str, flag: str) -> tuple[str, Address | None]:
+    def write_shared(self, path: str) -> tuple[str, Address | None]:
         """A directory on this host for files on their way to an address that several hosts write to, and that address,
         if it is one.
         """
         if not is_address(path):
             return path, None
-        address = Address.of(path, flag)
+        address = Address.of(path)
         return str(self._place(address)), address
 
-    def go_on(self, path: str, flag: str, choice: Choice, last: tuple[str, ...], *, publishes: bool) -> str:
+    def go_on(self, path: str, choice: Choice, last: tuple[str, ...], *, publishes: bool) -> str:
         """A directory to go on in, with what is there already; published by `publish`, and when the context ends, well
         or not.
 
         Args:
           path: the directory.
-          flag: as for all.
           choice: as for `read`.
           last: as for `Publication`.
           publishes: False for the processes of a run that only read.
         """
-        directory = self.read(path, flag, choice)
+        directory = self.read(path, choice)
         if publishes and is_address(path):
-            self._run = Publication(Path(directory), Address.of(path, flag), last)
+            self._run = Publication(Path(directory), Address.of(path), last)
             self._run.adopt()
         return directory
 
@@ -191,7 +178,7 @@ class Workspace:
         if self._root is None:
             return value
         if isinstance(value, str):
-            return re.sub(re.escape(str(self._root)) + r"/\w+/", "gs://", value)
+            return re.sub(re.escape(str(self._root)) + "/", "gs://", value)
         if isinstance(value, dict):
             return {key: self.to_addresses(entry) for key, entry in value.items()}
         return [self.to_addresses(entry) for entry in value] if isinstance(value, list) else value
@@ -203,7 +190,7 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, TrainerError):
-            error.args = (self.to_addresses(str(error)),)
+            error.args = tuple(self.to_addresses(list(error.args)))
         try:
             if error is None:
                 for output in self._outputs:
@@ -230,7 +217,7 @@ class Workspace:
             raise DataError(f"{address} has a name that is not a path; copy it to another")
         if self._root is None:
             self._root, self._lock = _new_root()
-        place = self._root / address.flag / address.bucket / address.name
+        place = self._root / address.bucket / address.name
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 

@@ -77,8 +77,8 @@ class _GraphChars(GraphTokenizer):
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         points = _code_points(texts)
         place = tf.searchsorted(self._known, points.flat_values)
-        found = tf.gather(self._points, tf.minimum(place + len(SPECIAL), self.size - 1)) == points.flat_values
-        return points.with_flat_values(tf.where(found, place + len(SPECIAL), UNKNOWN))
+        known = tf.gather(self._points, tf.minimum(place + len(SPECIAL), self.size - 1)) == points.flat_values
+        return points.with_flat_values(tf.where(known, place + len(SPECIAL), UNKNOWN))
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         kept = _without_marks(ids)

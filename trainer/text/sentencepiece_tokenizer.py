@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainer.dataset.special_tokens import END, PAD, START, UNKNOWN, UNKNOWN_TEXT
-from trainer.errors import ConfigError, Problem
+from trainer.errors import VocabularySizeError
 from trainer.text.tokenizer import DEFAULT_SIZE, Tokenizer
 
 LONGEST_SENTENCE = 4096  # characters; sentencepiece would leave out longer ones
@@ -37,8 +37,8 @@ class SentencepieceTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, texts: Iterable[str], size: int | None, model_type: str = "bpe") -> SentencepieceTokenizer:
-        """Trains `bpe` or `unigram` pieces on the lines of `texts`, which it keeps in memory; ConfigError where they
-        give too few.
+        """Trains `bpe` or `unigram` pieces on the lines of `texts`, which it keeps in memory; VocabularySizeError where
+        they give too few.
         """
         import sentencepiece
 
@@ -63,7 +63,7 @@ class SentencepieceTokenizer(Tokenizer):
                 num_threads=1, minloglevel=2, **marks, **lossless,
             )  # fmt: skip
         except RuntimeError as error:
-            raise ConfigError([_size_problem(requested, str(error))]) from error
+            raise _size_error(requested, str(error)) from error
         return cls(model.getvalue())
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -97,17 +97,16 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield f"{part} " if part.endswith("\r") else part
 
 
-def _size_problem(size: int, error: str) -> Problem:
+def _size_error(size: int, error: str) -> VocabularySizeError:
     most = re.search(r"too high .* value <= (\d+)", error)
     if most:
-        return Problem("vocab_size", size, "is more than the training text gives", f"use {most[1]} or less")
+        return VocabularySizeError(size, "is more than the training text gives", f"use {most[1]} or less")
     least = re.search(r"smaller than required_chars\D*(\d+) vs (\d+)", error)
     if least:
-        return Problem(
-            "vocab_size", size, "is less than the characters of the training text", f"use more than {least[2]}"
+        return VocabularySizeError(
+            size, "is less than the characters of the training text", f"use more than {least[2]}"
         )
-    return Problem(
-        "vocab_size",
+    return VocabularySizeError(
         size,
         f"does not work ({error.splitlines()[0] if error else 'no reason given'})",
         "use another size",

@@ -62,18 +62,18 @@ def index_sources(sources: Sequence[Source], parts: Handover) -> list[Indexed]:
     jobs = [[(sources[number], piece) for number, piece in group] for group in groups]
     facts: list[list[Facts]] = [[] for _ in sources]
     for group, counted in zip(groups, parts.together("count", count_pieces, jobs)):
-        for (number, _), found in zip(group, counted):
-            facts[number].append(Facts(*found))
-    return [Indexed(source, own) for source, own in zip(sources, facts)]
+        for (number, _), counts in zip(group, counted):
+            facts[number].append(Facts(*counts))
+    return [Indexed(source, facts_here) for source, facts_here in zip(sources, facts)]
 
 
 def split_texts(
-    given: Mapping[str, Sequence[Indexed]], documents: str, splits: Sequence[str]
+    sources_of: Mapping[str, Sequence[Indexed]], documents: str, splits: Sequence[str]
 ) -> dict[str, list[Stretch]]:
     """The stretches of each split, in the order of the sources; splits without any are absent.
 
     Args:
-      given: split -> its texts; those of `train` are split by `splits`, the others lie wholly in theirs.
+      sources_of: split -> its texts; those of `train` are split by `splits`, the others lie wholly in theirs.
       documents: `stream` or `lines`.
       splits: sizes in characters (stream) or documents (lines) of each source, as `split_borders` takes them.
 
@@ -81,9 +81,9 @@ def split_texts(
       DataError: a source is too short for its splits, or has no document.
     """
     unit = "characters" if documents == "stream" else "documents"
-    elsewhere = [split for split in ("validation", "test") if given.get(split)]
-    found: dict[str, list[Stretch]] = {}
-    for split, sources in given.items():
+    elsewhere = [split for split in ("validation", "test") if sources_of.get(split)]
+    stretches: dict[str, list[Stretch]] = {}
+    for split, sources in sources_of.items():
         for source in sources:
             _tell(source)
             borders = (
@@ -92,12 +92,14 @@ def split_texts(
                 else {split: (0, source.units)}
             )
             for name, (first, end) in borders.items():
-                own = found.setdefault(name, [])
+                placed = stretches.setdefault(name, [])
                 document = (
-                    own[-1].document + (1 if documents == "stream" else own[-1].end - own[-1].first) if own else 0
+                    placed[-1].document + (1 if documents == "stream" else placed[-1].end - placed[-1].first)
+                    if placed
+                    else 0
                 )
-                own.append(Stretch(source, first, end, document, (first, end)))
-    return {split: found[split] for split in SPLITS if split in found}
+                placed.append(Stretch(source, first, end, document, (first, end)))
+    return {split: stretches[split] for split in SPLITS if split in stretches}
 
 
 def shard_parts(stretches: Sequence[Stretch], shards: int) -> list[list[Stretch]]:

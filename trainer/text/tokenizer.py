@@ -81,9 +81,9 @@ class Tokenizer(abc.ABC):
         """
         if self.cuts_anywhere or position <= 0 or position >= len(text):
             return position
-        found = _CUT.search(text, position, position + CUT_WITHIN - 1)
-        if found:
-            return found.start()
+        match = _CUT.search(text, position, position + CUT_WITHIN - 1)
+        if match:
+            return match.start()
         return position if len(text) - position >= CUT_WITHIN else len(text)
 
     @property

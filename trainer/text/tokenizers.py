@@ -127,11 +127,11 @@ class WordTokenizer(Tokenizer):
         self._texts = np.array(["", UNKNOWN_TEXT, "", "", *self.words], object)
 
     def encode_all(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        found = [_WORDS.findall(text) for text in texts]
-        lengths = np.fromiter(map(len, found), np.int64, len(found))
+        words = [_WORDS.findall(text) for text in texts]
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
         known = self._ids.get
         return np.fromiter(
-            (known(word, UNKNOWN) for word in chain.from_iterable(found)), np.int32, int(lengths.sum())
+            (known(word, UNKNOWN) for word in chain.from_iterable(words)), np.int32, int(lengths.sum())
         ), lengths
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -176,7 +176,7 @@ def build(kind: str, texts: Iterable[str], size: int | None = None, **options: A
       options: `model_type` of sentencepiece, bpe or unigram.
 
     Raises:
-      ConfigError: the texts do not give `size` sentencepiece entries, or hold more characters than that.
+      VocabularySizeError: the texts do not give `size` sentencepiece entries, or hold more characters than that.
     """
     if kind == "byte":
         return ByteTokenizer()

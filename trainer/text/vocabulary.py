@@ -57,7 +57,7 @@ def build(
       options: those of `tokenizers.build`.
 
     Raises:
-      ConfigError: as `tokenizers.build`.
+      VocabularySizeError: as `tokenizers.build`.
     """
     if kind == "byte":
         return tokenizers.build(kind, ())
@@ -67,8 +67,8 @@ def build(
             return tokenizers.build(kind, sample(training), size, **options).content
         counts: Counter[str] = Counter()
         jobs = [(kind, part) for stretch in training for part in stretch.parts()]
-        for found in parts.together(f"{name}-count", _count, jobs):
-            counts.update(found)
+        for counter in parts.together(f"{name}-count", _count, jobs):
+            counts.update(counter)
             tokenizers.keep_frequent(counts)
         return tokenizers.from_counts(kind, counts, size).content
 

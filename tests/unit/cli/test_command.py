@@ -63,6 +63,7 @@ def test_a_result_is_the_last_line_and_logs_go_to_stderr() -> None:
     [
         ("fail(errors.DataError('a.csv line 2: bad; mend it'))", 65, "error: a.csv line 2: bad; mend it"),
         ("fail(errors.ConfigError([errors.Problem('x', 1, 'is odd', 'use 2')]))", 64, "error: --x=1 is odd; use 2"),
+        ("fail(errors.LocationError(config.body, 'is odd', 'use 2'))", 64, "error: --body={} is odd; use 2"),
         ("fail(errors.RestartError('saved; start again'))", 75, "error: saved; start again"),
         ("fail(errors.StorageError('full; free it'))", 1, "error: full; free it"),
         (
@@ -76,7 +77,7 @@ def test_a_result_is_the_last_line_and_logs_go_to_stderr() -> None:
 def test_foreseen_failures_are_one_line(body: str, code: int, told: str) -> None:
     done = run(f"--body={body}")
     assert (done.returncode, done.stdout) == (code, "")
-    assert done.stderr.splitlines()[1:] == [told]
+    assert done.stderr.splitlines()[1:] == [told.replace("{}", body)]
 
 
 @pytest.mark.parametrize("body", ["1 / 0", "{'a': float('nan')}", "fail(PermissionError(13, 'denied', 'f'))"])

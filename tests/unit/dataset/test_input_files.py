@@ -8,7 +8,7 @@ from configured import prepare_config
 
 from trainer.dataset import input_files
 from trainer.dataset.input_files import find_files, find_split_files, not_utf8, readable, undecodable_line
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError, LocationError
 
 
 def test_find_files(tmp_path: Path) -> None:
@@ -18,11 +18,11 @@ def test_find_files(tmp_path: Path) -> None:
         Path(name).touch()
     assert find_files([names[0], f"{tmp_path}/?.csv"]) == [names[0], names[1]]
     assert find_files([f"{tmp_path}/**/c.csv", names[3]]) == [names[2], names[3]]
-    with pytest.raises(DataError, match=r"--test_input=.*/x\*\.csv names no file"):
-        find_files([names[0], f"{tmp_path}/x*.csv"], "test_input")
+    with pytest.raises(DataError, match=r".*/x\*\.csv names no file"):
+        find_files([names[0], f"{tmp_path}/x*.csv"])
     with pytest.raises(DataError, match="is a directory"):
         find_files([str(tmp_path)])
-    with pytest.raises(ConfigError, match=r"s3://bucket/a\.csv is not a local path"):
+    with pytest.raises(LocationError, match=r"s3://bucket/a\.csv is neither a local path"):
         find_files(["s3://bucket/a.csv"])
 
 
@@ -32,7 +32,7 @@ def test_a_file_belongs_to_one_split(tmp_path: Path) -> None:
     given = {"task": "language_model", "source": "text", "output_dir": "out"}
     found = find_split_files(prepare_config(**given, input=(str(path),)))
     assert found == {"train": [str(path)], "validation": [], "test": []}
-    with pytest.raises(ConfigError, match="is named twice or in two splits"):
+    with pytest.raises(LocationError, match="is named twice or in two splits"):
         find_split_files(prepare_config(**given, input=(str(path),), test_input=(f"{tmp_path}/./a.txt", str(path))))
 
 

@@ -18,7 +18,7 @@ import trainer.prepare as prepare_command
 from trainer.dataset import handoff as parts
 from trainer.dataset import preparation
 from trainer.dataset.handoff import PreparationTask, difference
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, LocationError
 from trainer.prepare import prepare, task_of
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
@@ -98,7 +98,7 @@ def test_the_finishing_step_names_what_is_missing_or_differs(inputs: Path, tmp_p
     assert prepare(prepare_config(**settings, finish=True))["complete"]  # without what is left of others
     prepare(prepare_config(**{**settings, "num_tasks": 1, "output_dir": str(tmp_path / "one" / "d")}))
     assert files(tmp_path / "d") == files(tmp_path / "one" / "d")
-    with pytest.raises(ConfigError, match="holds a dataset of other flags or inputs"):
+    with pytest.raises(LocationError, match="holds a dataset of other flags or inputs"):
         prepare(prepare_config(**{**settings, "tokenizer": "byte"}, task_index=1))
 
 

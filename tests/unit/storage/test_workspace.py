@@ -14,7 +14,7 @@ import pytest
 from bucket_server import BUCKET, BucketServer, bucket_server
 
 from trainer.cli import flags
-from trainer.errors import ConfigError, DataError, RestartError
+from trainer.errors import CacheSizeError, ConfigError, DataError, LocationError, RestartError
 from trainer.storage import bucket, failures, staging
 from trainer.storage.addresses import Address, fits
 from trainer.storage.publishing import INCOMPLETE, Publication
@@ -36,14 +36,14 @@ def server(shared_server, tmp_path, monkeypatch) -> BucketServer:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(failures, "RETRY_SECONDS", 2.0)
     shared_server.fault = lambda number, method, path: None
-    for found in bucket.list_objects(Address("flag", BUCKET, "")):
+    for found in bucket.list_objects(Address(BUCKET, "")):
         bucket.delete(found.address)
     shared_server.requests.clear()
     return shared_server
 
 
 def put(name: str, content: bytes) -> None:
-    bucket.write(Address("flag", BUCKET, name), content)
+    bucket.write(Address(BUCKET, name), content)
 
 
 def contents() -> dict[str, bytes]:
@@ -88,16 +88,16 @@ def test_patterns_fit_as_globs_do(tmp_path, pattern, name, fitting):
 
 @pytest.mark.parametrize("text", ["gs://", "gs:///a", "gs://Bucket/a", "gs://bucket/a//b"])
 def test_what_is_no_address(text):
-    with pytest.raises(ConfigError, match="is not an address in Cloud Storage; give gs://BUCKET/NAME"):
-        Address.of(text, "input")
+    with pytest.raises(LocationError, match="is not an address in Cloud Storage; give gs://BUCKET/NAME"):
+        Address.of(text)
 
 
 def test_local_paths_stay_and_cost_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with Workspace() as space:
-        assert space.read("a/b", "model_dir") == "a/b" and space.write("c", "report_dir") == "c"
-        assert space.dataset("d", ("train",), 1.0) == "d" and space.read_files(("*.csv",), "input") == ("*.csv",)
-        assert space.write_new("e", "output_dir", "dataset.json") == "e"
+        assert space.read("a/b") == "a/b" and space.write("c") == "c"
+        assert space.dataset("d", ("train",), 1.0) == "d" and space.read_files(("*.csv",)) == ("*.csv",)
+        assert space.write_new("e", "dataset.json") == "e"
         assert space.to_addresses({"a": "a/b"}) == {"a": "a/b"}
     assert not (tmp_path / "cache").exists()
 
@@ -106,28 +106,28 @@ def test_files_come_by_name_and_pattern(server):
     for name in ("in/b.csv", "in/a.csv", "in/deep/c.csv", "in/a[1].csv"):
         put(name, name.encode())
     with Workspace() as space:
-        given = space.read_files(("gs://bucket/in/a[1].csv", "gs://bucket/in/*.csv", "local.csv"), "input")
+        given = space.read_files(("gs://bucket/in/a[1].csv", "gs://bucket/in/*.csv", "local.csv"))
         assert [space.to_addresses(path) for path in given] == [
             "gs://bucket/in/a[1].csv",
             *(f"gs://bucket/in/{name}" for name in ("a.csv", "a[1].csv", "b.csv")),
             "local.csv",
         ]
         assert Path(given[1]).read_bytes() == b"in/a.csv"
-        with pytest.raises(DataError, match=r"--input=gs://bucket/in/\*\.txt names no object"):
-            space.read_files(("gs://bucket/in/*.txt",), "input")
+        with pytest.raises(DataError, match=r"^gs://bucket/in/\*\.txt names no object"):
+            space.read_files(("gs://bucket/in/*.txt",))
     assert not Path(given[0]).exists()  # with the context
 
 
 def test_outputs_appear_when_the_context_ends_well(server):
     with Workspace() as space:
-        output, report = space.write("gs://bucket/out/a.csv", "output"), space.write("gs://bucket/report", "report_dir")
+        output, report = space.write("gs://bucket/out/a.csv"), space.write("gs://bucket/report")
         Path(output).write_text("forecast")
         Path(report).mkdir()
         (Path(report) / "evaluation.json").write_text("{}")
         assert contents() == {}
     assert contents() == {"out/a.csv": b"forecast", "report/evaluation.json": b"{}"}
     with pytest.raises(DataError, match=r"^gs://bucket/out/b\.csv is bad$"), Workspace() as space:
-        path = space.write("gs://bucket/out/b.csv", "output")
+        path = space.write("gs://bucket/out/b.csv")
         Path(path).write_text("half")
         raise DataError(f"{path} is bad")  # errors tell the address
     assert "out/b.csv" not in contents()
@@ -141,25 +141,25 @@ def uploads(server: BucketServer) -> list[str]:
 def test_a_new_directory_is_complete_or_marked(server):
     def write() -> None:
         with Workspace() as space:
-            directory = Path(space.write_new("gs://bucket/data", "output_dir", "dataset.json"))
+            directory = Path(space.write_new("gs://bucket/data", "dataset.json"))
             directory.mkdir()
             for name in ("dataset.json", "x-train.tfrecord-00000-of-00001"):
                 (directory / name).write_text(name)
 
     put("data/INNOCENT", b"1")
-    with pytest.raises(ConfigError, match=r"--output_dir=gs://bucket/data holds other objects"):
+    with pytest.raises(LocationError, match=r"^gs://bucket/data holds other objects"):
         write()
-    bucket.delete(Address("flag", BUCKET, "data/INNOCENT"))
+    bucket.delete(Address(BUCKET, "data/INNOCENT"))
     put("data/x-train.tfrecord-00000-of-00009", b"left by a killed one")
     put(f"data/{INCOMPLETE}", b"")
     server.fault = at("/upload/", "403", 3)  # the marker, the shard, then dataset.json
-    with pytest.raises(ConfigError, match="may not be written"):
+    with pytest.raises(LocationError, match="may not be written"):
         write()
     assert set(contents()) == {f"data/{INCOMPLETE}", "data/x-train.tfrecord-00000-of-00001"}
     server.fault = lambda *request: None
     write()
     assert set(contents()) == {"data/dataset.json", "data/x-train.tfrecord-00000-of-00001"}
-    with pytest.raises(ConfigError, match=r"has dataset.json already; choose another --output_dir"):
+    with pytest.raises(LocationError, match=r"has dataset.json already; choose another, or delete it"):
         write()
 
 
@@ -177,13 +177,13 @@ def test_a_killed_publication_leaves_no_index_without_its_data(server, tmp_path)
     """Killed at each of its requests in turn, it leaves only checkpoints whose content is one's own."""
     directory = tmp_path / "model"
     for killed_at in range(1, 8):
-        publication = Publication(directory, Address("model_dir", BUCKET, "model"), LAST)
+        publication = Publication(directory, Address(BUCKET, "model"), LAST)
         if directory.exists():
             for path in sorted(directory.rglob("*"), reverse=True):
                 path.unlink() if path.is_file() else path.rmdir()
         directory.mkdir(exist_ok=True)
         for name in contents():
-            bucket.delete(Address("flag", BUCKET, name))
+            bucket.delete(Address(BUCKET, name))
         checkpoint(directory, 10, "ten")
         publication.publish()
         checkpoint(directory, 10, "ten again")  # of a run that went on from before it
@@ -196,7 +196,7 @@ def test_a_killed_publication_leaves_no_index_without_its_data(server, tmp_path)
 
         server.fault = fault
         if killed_at < 7:  # an old index, two files of data, two indices, the state
-            with pytest.raises(ConfigError):
+            with pytest.raises(LocationError):
                 publication.publish()
         else:
             publication.publish()
@@ -216,7 +216,7 @@ def test_a_run_goes_on_where_the_bucket_is(server):
         return [name for name in names if "events" not in name]
 
     with Workspace() as space:
-        directory = Path(space.go_on("gs://bucket/model", "model_dir", choice, LAST, publishes=True))
+        directory = Path(space.go_on("gs://bucket/model", choice, LAST, publishes=True))
         directory.mkdir(exist_ok=True)
         checkpoint(directory, 10, "ten")
         (directory / "events.1").write_text("board")
@@ -228,7 +228,7 @@ def test_a_run_goes_on_where_the_bucket_is(server):
         pytest.raises(RestartError),
         Workspace() as space,
     ):  # as after SIGTERM: what was written is published all the same
-        directory = Path(space.go_on("gs://bucket/model", "model_dir", choice, LAST, publishes=True))
+        directory = Path(space.go_on("gs://bucket/model", choice, LAST, publishes=True))
         assert (directory / "metrics.jsonl").read_text() == "1" and not (directory / "events.1").exists()
         space.publish()
         assert not uploads(server)  # nothing new
@@ -247,7 +247,7 @@ def test_answers_that_fail_are_asked_for_again(server, tmp_path, monkeypatch, fa
     content = os.urandom(9_000_000)  # written in a resumable session
     (tmp_path / "big.bin").write_bytes(content)
     server.fault = lambda number, method, path: fault if number % 3 == 0 else None
-    address = Address("flag", BUCKET, "big.bin")
+    address = Address(BUCKET, "big.bin")
     bucket.upload_all([(tmp_path / "big.bin", address)])
     found = bucket.find_object(address)
     for attempt in range(3):
@@ -263,13 +263,13 @@ def test_a_service_that_never_answers_means_restart(server):
         pytest.raises(RestartError, match=r"gs://bucket/a gave no answer for 2 s .*run the same command again"),
         Workspace() as space,
     ):
-        space.read("gs://bucket/a", "model_dir")
+        space.read("gs://bucket/a")
     assert time.monotonic() - started < 10
 
 
 def test_what_arrives_damaged_is_fetched_again_and_then_refused(server, tmp_path, caplog):
     put("a", b"content")
-    found = bucket.find_object(Address("flag", BUCKET, "a"))
+    found = bucket.find_object(Address(BUCKET, "a"))
     server.fault = at("/download/", "damage", 1, 2)
     with caplog.at_level(logging.WARNING):
         bucket.download_all([(found, tmp_path / "a")])
@@ -284,7 +284,7 @@ def test_a_checksum_is_compared_after_a_transfer_that_was_cut_off(server, tmp_pa
     """Google's client leaves it out then: the rest of the bytes comes as a partial answer."""
     content = os.urandom(1000)
     put("a", content)
-    found = bucket.find_object(Address("flag", BUCKET, "a"))
+    found = bucket.find_object(Address(BUCKET, "a"))
     plan = iter(["cut", "damage", None])
     server.fault = lambda number, method, path: next(plan, None) if "/download/" in path else None
     bucket.download_all([(found, tmp_path / "a")])
@@ -300,10 +300,10 @@ def test_a_checksum_is_compared_after_a_transfer_that_was_cut_off(server, tmp_pa
 )  # fmt: skip
 def test_what_only_the_user_can_change(server, fault, path, told):
     server.fault = at("/o", fault) if fault else server.fault
-    with pytest.raises(ConfigError, match=told), Workspace() as space:
-        space.read(path, "model_dir")
-    with pytest.raises(ConfigError), Workspace() as space:
-        space.write(path, "report_dir")
+    with pytest.raises(LocationError, match=told), Workspace() as space:
+        space.read(path)
+    with pytest.raises(LocationError), Workspace() as space:
+        space.write(path)
 
 
 def test_missing_credentials_are_told(monkeypatch, tmp_path):
@@ -312,12 +312,15 @@ def test_missing_credentials_are_told(monkeypatch, tmp_path):
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     bucket._connected.cache_clear()
-    told = r"--input=gs://bucket/a needs credentials .*run `gcloud auth application-default login`"
-    with pytest.raises(ConfigError, match=told), Workspace() as space:
-        space.read_files(("gs://bucket/a",), "input")
+    told = r"^gs://bucket/a needs credentials .*run `gcloud auth application-default login`"
+    with pytest.raises(LocationError, match=told), Workspace() as space:
+        space.read_files(("gs://bucket/a",))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(ConfigError, match=r"needs credentials \(File .*none.json was not found"), Workspace() as space:
-        space.read_files(("gs://bucket/a",), "input")
+    with (
+        pytest.raises(LocationError, match=r"credentials \(File .*none.json was not found"),
+        Workspace() as space,
+    ):
+        space.read_files(("gs://bucket/a",))
 
 
 def shards(count: int, size: int = 1000, splits: tuple[str, ...] = ("train",)) -> list[str]:
@@ -355,7 +358,7 @@ def test_a_shard_has_one_of_its_names_while_the_cache_is_added_up(tmp_path):
     """
     shelf = tmp_path / "shards"
     cache = ShardCache(shelf, 1.0)
-    found = bucket.StoredObject(Address.of("gs://bucket/data/one", "data_dir"), 10, 0, 1)
+    found = bucket.StoredObject(Address.of("gs://bucket/data/one"), 10, 0, 1)
     fetched, may_end = threading.Event(), threading.Event()
 
     def fetch(_, file) -> None:
@@ -396,8 +399,8 @@ def test_the_cache_is_shared_and_keeps_to_its_limit(server, tmp_path):
     put(f"data/{names[0]}", b"new".ljust(1000))
     assert read(("train",), 5000) >= 3  # this one is another generation
     with pytest.raises(
-        ConfigError,
-        match=r"--cache_gigabytes=3e-06 is less than the 4e-06 GB of shards that are read of gs://bucket/data",
+        CacheSizeError,
+        match=r"3e-06 is less than the 4e-06 GB of shards that are read of gs://bucket/data",
     ):
         read(("train",), 3000)
 
@@ -405,9 +408,9 @@ def test_the_cache_is_shared_and_keeps_to_its_limit(server, tmp_path):
 def test_files_in_use_are_not_removed(server, tmp_path):
     names = shards(2)
     cache = ShardCache(tmp_path / "shards", 1500 / 1e9)
-    first, second = (bucket.find_object(Address("data_dir", BUCKET, f"data/{name}")) for name in names)
+    first, second = (bucket.find_object(Address(BUCKET, f"data/{name}")) for name in names)
     cache.link(first, tmp_path / "first", bucket.download)
-    with pytest.raises(ConfigError, match="beside what is in use on this host"):
+    with pytest.raises(CacheSizeError, match="beside what is in use on this host"):
         cache.link(second, tmp_path / "second", bucket.download)
     (tmp_path / "first").unlink()
     cache.link(second, tmp_path / "second", bucket.download)
@@ -417,7 +420,7 @@ def test_files_in_use_are_not_removed(server, tmp_path):
 def test_workers_of_a_host_fetch_a_shard_once(server, tmp_path):
     """Eight processes' worth of caches on one directory: a file lock holds between open files, whoever has them."""
     [name] = shards(1, size=100_000)
-    found = bucket.find_object(Address("data_dir", BUCKET, f"data/{name}"))
+    found = bucket.find_object(Address(BUCKET, f"data/{name}"))
     server.requests.clear()
     caches = [ShardCache(tmp_path / "shards", 1.0) for _ in range(8)]
     threads = [
@@ -439,7 +442,7 @@ def test_what_killed_processes_left_is_removed(server, tmp_path):
     (left / ".lock").touch()
     (left / "file").touch()
     with Workspace() as first:
-        first.read_files(("gs://bucket/a",), "input")
+        first.read_files(("gs://bucket/a",))
         assert not left.exists()
         with Workspace() as second:
             second.read_files(("gs://bucket/a",), "input")
@@ -448,7 +451,7 @@ def test_what_killed_processes_left_is_removed(server, tmp_path):
 
 def test_names_that_lead_elsewhere_are_refused(server):
     with pytest.raises(DataError, match="has a name that is not a path"), Workspace() as space:
-        space._place(Address("flag", BUCKET, "a/../../../b"))
+        space._place(Address(BUCKET, "a/../../../b"))
 
 
 @pytest.mark.parametrize(

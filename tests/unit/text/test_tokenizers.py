@@ -14,7 +14,7 @@ import pytest
 from sample_tokens import KINDS, STRANGE, TRAINING, make, random_text
 
 from trainer.dataset.special_tokens import END, PAD, START, UNKNOWN
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError, VocabularySizeError
 from trainer.text import tokenizers
 from trainer.text.tokenizers import SYMBOL_RANGES, WORD_RANGES
 
@@ -169,13 +169,13 @@ def test_sentencepiece_gives_what_its_package_gives(model_type: str, size: int) 
 
 
 def test_sentencepiece_sizes_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"--vocab_size=10000 is more than the training text gives; use \d+ or less"):
+    with pytest.raises(VocabularySizeError, match=r"10000 is more than the training text gives; use \d+ or less"):
         tokenizers.build("sentencepiece", [TRAINING])
     with pytest.raises(
-        ConfigError, match=r"--vocab_size=10 is less than the characters of the training text; use more than \d+"
+        VocabularySizeError, match=r"10 is less than the characters of the training text; use more than \d+"
     ):
         tokenizers.build("sentencepiece", [TRAINING], 10)
-    with pytest.raises(ConfigError, match="--vocab_size=10 does not work"):
+    with pytest.raises(VocabularySizeError, match="10 does not work"):
         tokenizers.build("sentencepiece", ["\n"], 10)
 
 

@@ -21,7 +21,7 @@ from trainer.dataset.handoff import Handover
 from trainer.dataset.preparation import DatasetPlan, make_dataset
 from trainer.dataset.schema import Manifest
 from trainer.dataset.tfrecord import RecordWriter, scan
-from trainer.errors import ConfigError, DataError, StorageError
+from trainer.errors import DataError, LocationError, StorageError
 from trainer.tasks import datasets
 from trainer.tasks.forecast.data.csv_series import RawSeries
 from trainer.tasks.forecast.data.intervals import Interval
@@ -202,11 +202,11 @@ def test_an_existing_directory_is_never_touched(tmp_path: Path) -> None:
     target.mkdir()
     write_dataset(groups, str(target), 1)  # an empty one may be used
     before = {path: path.read_bytes() for path in target.iterdir()}
-    with pytest.raises(ConfigError, match="holds a dataset; choose another --output_dir, or delete it"):
+    with pytest.raises(LocationError, match="holds a dataset; choose another, or delete it"):
         write_dataset(groups, str(target), 1)
     assert {path: path.read_bytes() for path in target.iterdir()} == before
     (target / "dataset.json").unlink()
-    with pytest.raises(ConfigError, match="is not an empty directory"):
+    with pytest.raises(LocationError, match="is not an empty directory"):
         write_dataset(groups, str(target), 1)
 
 
