@@ -101,7 +101,7 @@ def loading(config: Any, manifest: Any) -> dict[str, float]:
 
 def cutting(task: Any, steps: int) -> dict[str, float]:
     """From memory to batches, as the loop gets them."""
-    batches = iter(task.training_batches(0, None))
+    batches = iter(task.data.training_batches(0, None))
     first = next(batches)
     rows = size = 0
     began = time.perf_counter()
@@ -146,12 +146,12 @@ def waiting(task: Any, steps: int, rounds: int) -> dict[str, Any]:
     stepper = build(task, make_strategy(config.device, configure_devices(config.device)))
     state = stepper.initial_state(config.budget.batch_size)
     progress = Progress(0, 0.0, 1e-6).tensors()
-    sources = {"real": iter(task.training_batches(0, None))}
+    sources = {"real": iter(task.data.training_batches(0, None))}
     pairs = []
     order = random.Random(0)
     for turn in range(rounds + 1):  # the first traces, compiles and warms up
         if turn % KEPT_PAIRS == 0:
-            kept_batches = task.training_batches(turn * steps, None).take(KEPT_PAIRS * steps).cache()
+            kept_batches = task.data.training_batches(turn * steps, None).take(KEPT_PAIRS * steps).cache()
             for _ in kept_batches:
                 pass
             sources["kept"] = iter(kept_batches)

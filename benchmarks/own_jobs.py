@@ -27,7 +27,7 @@ def run(meter: Meter, arguments: list[str]) -> None:
 
     strategy = make_strategy(config.device, configure_devices(config.device))
     task = task_for(config, read(config.data_dir))
-    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)  # reads the training split
+    plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)  # reads the training split
     meter.ready()
     stepper, state = build(task, strategy), LoopState()
     checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, 1, writes=True)

@@ -35,8 +35,8 @@ def built(data, tmp_path, *options):
 
     keras.utils.set_random_seed(0)
     task = task_for(train_config(data, tmp_path / "model", *options), read(str(data)))
-    model = task.build_model("float32")
-    task.build_variables(model)
+    model = task.objective.build_model("float32")
+    task.objective.build_variables(model)
     return task, model
 
 

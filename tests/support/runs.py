@@ -64,7 +64,7 @@ def losses_of(tf, config, devices, steps):
 
     task = task_for(config, read(config.data_dir))
     stepper = build(task, make_strategy(config.device, devices))
-    batches = iter(task.training_batches(0, None))
+    batches = iter(task.data.training_batches(0, None))
     state = stepper.initial_state(config.budget.batch_size)
     table, _ = stepper.inner_loop(batches, tf.constant(steps), state, *Progress(0, 0.0, 1 / steps).tensors())
     return *table.numpy().T[:3], stepper

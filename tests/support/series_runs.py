@@ -64,9 +64,9 @@ def untrained(config: TrainConfig):
     from trainer.tasks.registry import task_for
 
     task = task_for(config, read(config.data_dir))
-    model = task.build_model("float32")
+    model = task.objective.build_model("float32")
     model.use_portable_kernels()
-    task.build_variables(model)
+    task.objective.build_variables(model)
     return task, model
 
 

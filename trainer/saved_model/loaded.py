@@ -21,12 +21,12 @@ def find_version(export_dir: str) -> Path:
     directory = Path(export_dir)
     if (directory / "saved_model.pb").is_file():
         return directory
-    found = [version for version in versions(directory) if (directory / str(version) / "saved_model.pb").is_file()]
-    if not found:
+    whole = [version for version in versions(directory) if (directory / str(version) / "saved_model.pb").is_file()]
+    if not whole:
         raise DataError(
             f"{export_dir} holds no exported model; write one with python -m trainer.export --export_dir={export_dir}"
         )
-    return directory / str(found[-1])
+    return directory / str(whole[-1])
 
 
 def read_contract(path: Path) -> dict[str, Any]:

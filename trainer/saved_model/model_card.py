@@ -51,12 +51,12 @@ def model_card(
 
 
 def _best_validation(task: Task, metrics: Sequence[Mapping[str, Any]]) -> str:
-    key = f"validation_{task.score_name}"
+    key = f"validation_{task.objective.score_name}"
     scored = [(entry[key], entry["step"]) for entry in metrics if key in entry]
     if not scored:
         return "The run has no validation score."
-    score, step = (max if task.higher_is_better else min)(scored, key=lambda entry: entry[0])
-    return f"Best validation score of the run: {task.score_name} {score:.4g} at step {step:,}."
+    score, step = (max if task.objective.higher_is_better else min)(scored, key=lambda entry: entry[0])
+    return f"Best validation score of the run: {task.objective.score_name} {score:.4g} at step {step:,}."
 
 
 def _scores(evaluation: Mapping[str, Any]) -> list[str]:

@@ -52,18 +52,18 @@ def largest_difference(
     largest = 0.0
     for loader in reload.LOADERS:
         for name, outputs in expected.items():
-            found = np.load(scratch / loader / f"{name}.npz")
+            loaded = np.load(scratch / loader / f"{name}.npz")
             for key, value in outputs.items():
-                largest = max(largest, _difference(value, found[key], f"{name}/{key} by {loader}"))
+                largest = max(largest, _difference(value, loaded[key], f"{name}/{key} by {loader}"))
     return largest
 
 
-def _difference(value: np.ndarray, found: np.ndarray, place: str) -> float:
+def _difference(value: np.ndarray, loaded: np.ndarray, place: str) -> float:
     if not np.issubdtype(value.dtype, np.floating):
-        if value.shape != found.shape or not np.array_equal(value, found):
+        if value.shape != loaded.shape or not np.array_equal(value, loaded):
             raise TrainerError(f"the exported model gives another {place}; nothing was published")
         return 0.0
-    difference = float(np.max(np.abs(value - found), initial=0.0)) if value.shape == found.shape else np.inf
+    difference = float(np.max(np.abs(value - loaded), initial=0.0)) if value.shape == loaded.shape else np.inf
     scale = max(1.0, float(np.max(np.abs(value), initial=0.0)))
     if not np.isfinite(value).all() or not difference <= TOLERANCE * scale:
         raise TrainerError(f"the exported model's {place} is off by {difference}; nothing was published")

@@ -30,11 +30,11 @@ def dataset_name(config: PrepareConfig) -> str:
     if config.source == "tfds":
         return tfds_source.dataset_name(config)
     files = find_split_files(config)
-    every = [path for own in files.values() for path in own]
-    found = readable(
+    every = [path for paths in files.values() for path in paths]
+    name = readable(
         _common(every) or _common(files["train"]) or f"{_stem(files['train'][0])} and {len(files['train']) - 1} more"
     )
-    return "".join(letter if letter.isprintable() else " " for letter in found)[:LONGEST_NAME].strip() or STREAM
+    return "".join(letter if letter.isprintable() else " " for letter in name)[:LONGEST_NAME].strip() or STREAM
 
 
 def _common(paths: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def _common(paths: Sequence[str]) -> str:
         suffixes = list(dict.fromkeys(Path(path).suffix[1:] for path in paths))
         return f"{stems[0]}.{'-'.join(suffixes)}" if len(suffixes) > 1 else stems[0]
     words = zip(*(_WORDS.findall(stem) for stem in stems))
-    return "".join(own[0] for own in itertools.takewhile(lambda own: len(set(own)) == 1, words)).strip(" _-.")
+    return "".join(same[0] for same in itertools.takewhile(lambda same: len(set(same)) == 1, words)).strip(" _-.")
 
 
 def _stem(path: str) -> str:

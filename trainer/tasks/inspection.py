@@ -83,19 +83,19 @@ def token_counts(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return np.bincount(tokens, minlength=tokenizer.size)
 
 
-def check_total(data_dir: str, split: str, found: int, told: int, unit: str) -> None:
+def check_total(data_dir: str, split: str, counted: int, recorded: int, unit: str) -> None:
     """Raises DataError where the shards of a split hold another number of units than dataset.json tells."""
-    if found != told:
+    if counted != recorded:
         raise DataError(
-            f"{data_dir}: the shards of {split} hold {found} {unit}, dataset.json tells {told}; prepare the dataset "
-            "again"
+            f"{data_dir}: the shards of {split} hold {counted} {unit}, dataset.json tells {recorded}; prepare the "
+            "dataset again"
         )
 
 
 def files(manifest: Manifest, split: str) -> dict[str, int]:
     """Records, shards and bytes of a split."""
-    own = manifest.splits[split]
-    return {"records": own.records, "shards": len(own.shards), "bytes": own.bytes}
+    stored = manifest.splits[split]
+    return {"records": stored.records, "shards": len(stored.shards), "bytes": stored.bytes}
 
 
 def distribution(lengths: np.ndarray) -> dict[str, float]:

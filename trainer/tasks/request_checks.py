@@ -14,14 +14,14 @@ from trainer.text.sampling import Sampling
 SHOWN = 3  # values that a refusal tells at most
 
 
-def checked(x: tf.Tensor, good: tf.Tensor, told: str) -> tf.Tensor:
-    """`x`, once `good` (of its shape) is found to be True everywhere; else the request fails with `told` and the first
+def checked(x: tf.Tensor, good: tf.Tensor, rule: str) -> tf.Tensor:
+    """`x`, once `good` (of its shape) is found to be True everywhere; else the request fails with `rule` and the first
     bad values.
     """
     x, good = tf.convert_to_tensor(x), tf.convert_to_tensor(good)
     bad = tf.boolean_mask(tf.reshape(x, [-1]), tf.logical_not(tf.reshape(good, [-1])))[:SHOWN]
     values = tf.strings.reduce_join(tf.strings.as_string(bad, shortest=x.dtype.is_floating), separator=", ")
-    return _once(x, tf.reduce_all(good), told, values)
+    return _once(x, tf.reduce_all(good), rule, values)
 
 
 def of_rows(x: tf.Tensor, others: tf.Tensor, name: str) -> tf.Tensor:
@@ -33,11 +33,11 @@ def of_rows(x: tf.Tensor, others: tf.Tensor, name: str) -> tf.Tensor:
     )
 
 
-def _once(x: tf.Tensor, good: tf.Tensor, told: str, values: tf.Tensor) -> tf.Tensor:
+def _once(x: tf.Tensor, good: tf.Tensor, rule: str, values: tf.Tensor) -> tf.Tensor:
     """`x`, once the scalar `good` is found to be True. The assertion gets strings only: TensorFlow then needs no branch
     around it.
     """
-    assertion = tf.debugging.Assert(good, [f"{told}; the request has", values])
+    assertion = tf.debugging.Assert(good, [f"{rule}; the request has", values])
     with tf.control_dependencies([] if assertion is None else [assertion]):  # None where ops run eagerly
         return tf.identity(x)
 

@@ -14,26 +14,26 @@ from trainer.errors import ConfigError, DataError, Problem, one_line
 USUAL_ROWS = 256
 
 
-def rows_at_once(wanted: int | None, contract: dict[str, Any]) -> int:
+def rows_at_once(rows: int | None, contract: dict[str, Any]) -> int:
     """Rows of a request: as many as `--batch_size` wants, or as the export was fixed to.
 
     Raises:
       ConfigError: the export was fixed to another number.
     """
     fixed: int | None = contract["batch_size"]
-    if fixed and wanted and wanted != fixed:
+    if fixed and rows and rows != fixed:
         reason = f"differs from the batch of {fixed} that the model was exported with"
         raise ConfigError(
-            [Problem("batch_size", wanted, reason, "leave it out, or export the model with another --batch_size")]
+            [Problem("batch_size", rows, reason, "leave it out, or export the model with another --batch_size")]
         )
-    return fixed or wanted or USUAL_ROWS
+    return fixed or rows or USUAL_ROWS
 
 
-def check_limit(contract: dict[str, Any], name: str, wanted: int) -> None:
+def check_limit(contract: dict[str, Any], name: str, value: int) -> None:
     """Raises ConfigError where flag `name` asks for more than the export's limit of that name."""
-    if wanted > (most := contract["limits"][name]):
-        remedy = f"ask for fewer, or export it with --largest_{name}={wanted}"
-        raise ConfigError([Problem(name, wanted, f"is above the {most} that the model was exported with", remedy)])
+    if value > (most := contract["limits"][name]):
+        remedy = f"ask for fewer, or export it with --largest_{name}={value}"
+        raise ConfigError([Problem(name, value, f"is above the {most} that the model was exported with", remedy)])
 
 
 def ask(model: Any, signature: str, contract: dict[str, Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -72,5 +72,5 @@ def _refusal(error: Exception) -> str:
     [-5]`.
     """
     text = str(error)
-    _, found, reason = text.partition("assertion failed: [")
-    return one_line((reason if found else text).splitlines()[0].replace("] [", " ").removesuffix("]"))
+    _, mark, reason = text.partition("assertion failed: [")
+    return one_line((reason if mark else text).splitlines()[0].replace("] [", " ").removesuffix("]"))

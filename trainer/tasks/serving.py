@@ -54,9 +54,9 @@ def _fixed(signature: Signature, rows: int) -> Signature:
         for name, value in signature.example.items()
     }
 
-    def function(**given: tf.Tensor) -> dict[str, tf.Tensor]:
+    def function(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         # A server may feed another batch than the signature tells.
-        return signature.function(**{name: tf.ensure_shape(given[name], spec.shape) for name, spec in specs.items()})
+        return signature.function(**{name: tf.ensure_shape(inputs[name], spec.shape) for name, spec in specs.items()})
 
     specs = {str(spec.name): spec for spec in inputs}
     return Signature(function, inputs, example)

@@ -11,7 +11,7 @@ from trainer.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True)
-class FoundFeature:
+class TfdsFeature:
     """A feature of a record; `name` has slashes where it lies in others, `None` in `shape` is a dimension that
     differs.
     """
@@ -38,23 +38,23 @@ class FoundFeature:
         return f"{self.name} ({self.dtype}{f' [{shape}]' if shape else ''})"
 
 
-def found_features(infos: Mapping[str, Any], prefix: str = "") -> dict[str, FoundFeature]:
+def readable_features(infos: Mapping[str, Any], prefix: str = "") -> dict[str, TfdsFeature]:
     """The features that TFDS's `features.get_tensor_info()` describes, by name."""
-    found = {}
+    features = {}
     for key, info in infos.items():
         if isinstance(info, Mapping):
-            found.update(found_features(info, f"{prefix}{key}/"))
+            features.update(readable_features(info, f"{prefix}{key}/"))
         else:
             name = f"{prefix}{key}"
-            found[name] = FoundFeature(name, tuple(info.shape), info.tf_dtype.name)
-    return found
+            features[name] = TfdsFeature(name, tuple(info.shape), info.tf_dtype.name)
+    return features
 
 
 def choose(
     task: str,
-    wanted: TfdsFeatures,
+    request: TfdsFeatures,
     dataset: str,
-    found: Mapping[str, FoundFeature],
+    features: Mapping[str, TfdsFeature],
     supervised: object,
     mapped: Sequence[str],
 ) -> tuple[str, ...]:
@@ -62,9 +62,9 @@ def choose(
 
     Args:
       task: its name, for errors.
-      wanted: what it reads.
+      request: what it reads.
       dataset: its name, for errors.
-      found: the features there are.
+      features: the features there are.
       supervised: TFDS's pair (input, target), by which datasets of translations tell their direction, or None.
       mapped: `ROLE=FEATURE` for every role, as `PrepareConfig` checks them; empty picks the only ones that fit.
 
@@ -72,37 +72,37 @@ def choose(
       ConfigError: no feature fits, several do, or a mapped one does not; the text names all features.
     """
     fitting = [
-        feature.name for feature in found.values() if (feature.is_series if wanted.are_series else feature.is_text)
+        feature.name for feature in features.values() if (feature.is_series if request.are_series else feature.is_text)
     ]
-    has = f"{dataset} has {', '.join(map(str, found.values()))}"
+    has = f"{dataset} has {', '.join(map(str, features.values()))}"
     if mapped:
         by_role = dict(entry.split("=", 1) for entry in mapped)
         wrong = [name for name in by_role.values() if name not in fitting]
         if wrong:
-            reason = f"picks {wrong[0]!r}, which holds no {'series' if wanted.are_series else 'text'}"
+            reason = f"picks {wrong[0]!r}, which holds no {'series' if request.are_series else 'text'}"
             raise ConfigError(
                 [
                     Problem(
-                        "feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(wanted.roles, fitting)}"
+                        "feature_map", ",".join(mapped), f"{reason}: {has}", f"use {_suggested(request.roles, fitting)}"
                     )
                 ]
             )
-        return tuple(by_role[role] for role in wanted.roles)
-    if len(wanted.roles) == 2:
+        return tuple(by_role[role] for role in request.roles)
+    if len(request.roles) == 2:
         for pair in (supervised, ("source", "target")):
             if isinstance(pair, tuple) and len(pair) == 2 and all(name in fitting for name in pair):
                 return pair
     elif len(fitting) == 1:
         return (fitting[0],)
-    if len(fitting) < len(wanted.roles):
-        raise ConfigError([Problem("task", task, f"needs {wanted.needs}: {has}", "choose another dataset or task")])
+    if len(fitting) < len(request.roles):
+        raise ConfigError([Problem("task", task, f"needs {request.needs}: {has}", "choose another dataset or task")])
     raise ConfigError(
         [
             Problem(
                 "feature_map",
                 None,
                 f"is missing, and several ways fit: {has}",
-                f"use {_suggested(wanted.roles, fitting)}",
+                f"use {_suggested(request.roles, fitting)}",
             )
         ]
     )

@@ -58,7 +58,7 @@ class TfdsSource:
 
         expression, pieces = self.splits[split], self.pieces(split)
         part = expression if pieces == 1 else tfds.even_splits(expression, pieces)[piece]
-        told = f"{self.name} split {expression}" + (f" part {piece + 1} of {pieces}" if pieces > 1 else "")
+        place = f"{self.name} split {expression}" + (f" part {piece + 1} of {pieces}" if pieces > 1 else "")
         tops = {name.split("/")[0]: True for name in self.features}  # others are not decoded
         try:
             dataset = self.builder.as_dataset(
@@ -68,7 +68,7 @@ class TfdsSource:
                 read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
             )
             for number, record in enumerate(tfds.as_numpy(dataset)):
-                yield f"{told} record {number}", tuple(_inside(record, name) for name in self.features)
+                yield f"{place} record {number}", tuple(_inside(record, name) for name in self.features)
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, "message", error)).partition("\n")[0]
             raise DataError(
@@ -91,14 +91,14 @@ class TfdsPieces:
     def read(self, piece: int) -> tuple[list[Any], Facts]:
         """Raises DataError where a shard is damaged or a text is not UTF-8; the record is named."""
         source = opened(self.config)
-        found = [
+        texts_of = [
             tuple(_text(place, name, text) for name, text in zip(source.features, texts))
             for place, texts in source.records(self.split, piece)
         ]
         if len(source.features) == 2:
-            return found, Facts(len(found), sum(len(one) + len(two) for one, two in found), 0, 0, 0)
-        kept = [text for (text,) in found if text and not text.isspace()]
-        return kept, Facts(len(kept), sum(map(len, kept)), len(found) - len(kept), 0, 0)
+            return texts_of, Facts(len(texts_of), sum(len(one) + len(two) for one, two in texts_of), 0, 0, 0)
+        kept = [text for (text,) in texts_of if text and not text.isspace()]
+        return kept, Facts(len(kept), sum(map(len, kept)), len(texts_of) - len(kept), 0, 0)
 
 
 @functools.cache
@@ -119,12 +119,12 @@ def open_source(config: PrepareConfig) -> TfdsSource:
     builder = _builder(config)
     name = builder.info.full_name
     # TFDS reads its features.json in no fixed order.
-    found = dict(sorted(tfds_features.found_features(builder.info.features.get_tensor_info()).items()))
+    features_of = dict(sorted(tfds_features.readable_features(builder.info.features.get_tensor_info()).items()))
     features = tfds_features.choose(
-        config.task, requested, name, found, builder.info.supervised_keys, config.tfds.feature_map
+        config.task, requested, name, features_of, builder.info.supervised_keys, config.tfds.feature_map
     )
     splits = _splits(config, builder, name)
-    _log.info("%s: %s", name, ", ".join(f"{split} is {asked}" for split, asked in splits.items()))
+    _log.info("%s: %s", name, ", ".join(f"{split} is {expression}" for split, expression in splits.items()))
     _log.info("%s: read as %s", name, ", ".join(f"{role}={one}" for role, one in zip(requested.roles, features)))
     return TfdsSource(builder, name, splits, features)
 
@@ -164,21 +164,23 @@ def _builder(config: PrepareConfig) -> Any:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     directory = config.tfds.tfds_dir
-    own = bool(directory) and (Path(directory) / "dataset_info.json").is_file()
-    if directory and not own and not config.tfds.tfds_name:
-        told = "is not a dataset that TFDS wrote: it has no dataset_info.json"
-        raise ConfigError([Problem("tfds_dir", directory, told, "name the directory of a version, or add --tfds_name")])
+    is_version = bool(directory) and (Path(directory) / "dataset_info.json").is_file()
+    if directory and not is_version and not config.tfds.tfds_name:
+        no_version = "is not a dataset that TFDS wrote: it has no dataset_info.json"
+        raise ConfigError(
+            [Problem("tfds_dir", directory, no_version, "name the directory of a version, or add --tfds_name")]
+        )
     try:
         builder = (
             tfds.builder_from_directory(directory)
-            if own
+            if is_version
             else tfds.builder(config.tfds.tfds_name, data_dir=directory or None)
         )
     except Exception as error:  # TFDS hands on whatever goes wrong in loading, as many kinds of errors
-        flag, value = ("tfds_dir", directory) if own else ("tfds_name", config.tfds.tfds_name)
-        remedy = "prepare it again" if own else "check the name (NAME/CONFIG:VERSION) and --tfds_dir"
+        flag, value = ("tfds_dir", directory) if is_version else ("tfds_name", config.tfds.tfds_name)
+        remedy = "prepare it again" if is_version else "check the name (NAME/CONFIG:VERSION) and --tfds_dir"
         raise ConfigError([Problem(flag, value, f"cannot be opened ({_first_line(error)})", remedy)]) from None
-    if own and config.tfds.tfds_name and builder.name != config.tfds.tfds_name.split("/")[0].split(":")[0]:
+    if is_version and config.tfds.tfds_name and builder.name != config.tfds.tfds_name.split("/")[0].split(":")[0]:
         raise ConfigError(
             [
                 Problem(
@@ -234,26 +236,26 @@ def _splits(config: PrepareConfig, builder: Any, name: str) -> dict[str, str]:
     return requested
 
 
-def _overlaps(builder: Any, asked: Mapping[str, str], name: str) -> Iterator[Problem]:
+def _overlaps(builder: Any, expressions: Mapping[str, str], name: str) -> Iterator[Problem]:
     """Yields a problem for each split that shares records with one before it: its scores would be too good."""
     stretches: dict[str, list[tuple[str, int, int]]] = {}
-    for split, expression in asked.items():
+    for split, expression in expressions.items():
         instructions = builder.info.splits[expression].file_instructions
-        own = [
+        ranges = [
             (each.filename, each.skip, each.skip + (each.take if each.take >= 0 else sys.maxsize))
             for each in instructions
         ]
         for other, theirs in stretches.items():
             if any(
                 file == file2 and first < end2 and first2 < end
-                for file, first, end in own
+                for file, first, end in ranges
                 for file2, first2, end2 in theirs
             ):
-                reason = f"shares records of {name} with --{INPUTS[other]}={asked[other]}"
+                reason = f"shares records of {name} with --{INPUTS[other]}={expressions[other]}"
                 yield Problem(
                     INPUTS[split], expression, reason, "name parts that lie apart, as in train[:90%] and train[90%:]"
                 )
-        stretches[split] = own
+        stretches[split] = ranges
 
 
 def _inside(record: Any, name: str) -> Any:

@@ -47,19 +47,19 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
       ConfigError: the description is incomplete or contradicts itself; every problem is named.
     """
     if environ.get("TF_CONFIG", "").strip():
-        source, found = "TF_CONFIG", _from_tf_config(environ["TF_CONFIG"])
+        source, cluster = "TF_CONFIG", _from_tf_config(environ["TF_CONFIG"])
     elif "JOB_COMPLETION_INDEX" in environ and "TRAINER_WORKERS" in environ:
-        source, found = "JOB_COMPLETION_INDEX", _from_job(environ)
+        source, cluster = "JOB_COMPLETION_INDEX", _from_job(environ)
     elif "SLURM_PROCID" in environ and "SLURM_NTASKS" in environ:
-        source, found = "SLURM_PROCID", _from_slurm(environ)
+        source, cluster = "SLURM_PROCID", _from_slurm(environ)
     else:
         return None
-    if found is None or (len(found.addresses) == 1 and found.index == 0):
+    if cluster is None or (len(cluster.addresses) == 1 and cluster.index == 0):
         return None
-    problems = list(_cluster_problems(source, found))
+    problems = list(_cluster_problems(source, cluster))
     if problems:
         raise ConfigError(problems)
-    return found
+    return cluster
 
 
 def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str]) -> Cluster | None:

@@ -17,7 +17,7 @@ _VERBS = {
 }
 # A process gets these by what it did itself: an abort of the C++ runtime, a bad address, an instruction that the
 # processor lacks.
-_OWN_MAKING = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 def signal_of(code: int) -> int:
@@ -31,7 +31,7 @@ def signal_of(code: int) -> int:
 
 def died_by_itself(code: int) -> bool:
     """Whether a process was ended by a signal of its own making, so that its last lines say why."""
-    return signal_of(code) in _OWN_MAKING
+    return signal_of(code) in _CRASHES
 
 
 def describe(code: int) -> str:

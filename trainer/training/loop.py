@@ -103,7 +103,7 @@ class Loop:
         self._step_seconds = 0.0
         self._carried: CarriedState = ()
         self._weight_check = WeightCheck(stepper.strategy, stepper.optimizer.floats)
-        self._asked = False  # as agreed by all workers
+        self._stopping = False  # as agreed by all workers
         self._profile = task.config.debug.profile_range()
         self._validation: tf.data.Dataset | None = None
 
@@ -119,20 +119,20 @@ class Loop:
         """
         step = self.checkpoints.step
         self._carried = self._distributed(carried)
-        self._batches = iter(self.task.training_batches(step, self.plan.total_examples))
+        self._batches = iter(self.task.data.training_batches(step, self.plan.total_examples))
         if self._validation_due(step):  # stopped while it went on
             self._validate(step)
             if self._ended(step):
                 self._save(step)
         while not self._ended(step):
-            if not self._asked:
+            if not self._stopping:
                 step = self._inner_loop(self._batches, step)
-            if self._validation_due(step) and not self._asked:
+            if self._validation_due(step) and not self._stopping:
                 self._validate(step)
-            if step % self.plan.save_every == 0 or self._asked or self._ended(step):
+            if step % self.plan.save_every == 0 or self._stopping or self._ended(step):
                 self._save(step)
             yield step
-            if self._asked and not self._ended(step):
+            if self._stopping and not self._ended(step):
                 self._finish_saving()
                 raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
         self._finish_saving()
@@ -144,8 +144,8 @@ class Loop:
 
     def _validation_due(self, step: int) -> bool:
         due = step % self.plan.evaluate_every == 0 or self.plan.is_over(step, self.state.train_seconds)
-        first = 0 if self.task.starts_fitted else 1
-        return due and step >= first and self.state.validated_step != step and "validation" in self.task.splits
+        first = 0 if self.task.objective.starts_fitted else 1
+        return due and step >= first and self.state.validated_step != step and "validation" in self.task.data.splits
 
     def _distributed(self, parts: list[np.ndarray]) -> CarriedState:
         return (
@@ -165,7 +165,7 @@ class Loop:
         self.checkpoints.wait()
         self.workers.exchange(0.0)
 
-    def _visit_length(self, step: int) -> int:
+    def _inner_loop_steps(self, step: int) -> int:
         length = STEPS_OF_FIRST_VISIT
         if self._step_seconds:
             seconds = SECONDS_PER_VISIT
@@ -176,7 +176,7 @@ class Loop:
         return min(step + length, self.plan.next_stop(step, profile)) - step
 
     def _inner_loop(self, batches: Iterator[object], step: int) -> int:
-        length = self._visit_length(step)
+        length = self._inner_loop_steps(step)
         if self._profile and step == self._profile[0] - 1 and self.workers.is_chief:
             tf.profiler.experimental.start(self.task.config.model_dir)
         progress = self.plan.progress(step, self.state.train_seconds, self._step_seconds)
@@ -187,8 +187,8 @@ class Loop:
         losses, norms, rates, *read = table.numpy().T
         if self.startup_seconds is None:
             self._tell_startup()
-        answers = self.workers.exchange(time.perf_counter() - started, float(self.preemption.asked))
-        seconds, self._asked = float(answers[0, 0]), bool(answers[:, 1].any())
+        answers = self.workers.exchange(time.perf_counter() - started, float(self.preemption.requested))
+        seconds, self._stopping = float(answers[0, 0]), bool(answers[:, 1].any())
         self.heartbeat.beat()
         if self._profile and step + length == self._profile[1] and self.workers.is_chief:
             tf.profiler.experimental.stop()
@@ -223,18 +223,18 @@ class Loop:
     def _validate(self, step: int) -> None:
         scores = self.validate()
         if scores is None:
-            self._asked = True
+            self._stopping = True
             return
         state = self.state
         state.validated_step = step
         self.report.validation(step, scores)
-        score = float(self.workers.exchange(scores[self.task.score_name])[0, 0])
+        score = float(self.workers.exchange(scores[self.task.objective.score_name])[0, 0])
         if not math.isfinite(score):
             raise DivergedError(
-                f"the validation {self.task.score_name} of step {step} is {score}; lower --learning_rate"
+                f"the validation {self.task.objective.score_name} of step {step} is {score}; lower --learning_rate"
             )
         if state.best_score is None or (
-            score > state.best_score if self.task.higher_is_better else score < state.best_score
+            score > state.best_score if self.task.objective.higher_is_better else score < state.best_score
         ):
             state.best_score, state.best_step, state.evaluations_without_gain = score, step, 0
             self.checkpoints.save_best()
@@ -242,7 +242,7 @@ class Loop:
         state.evaluations_without_gain += 1
         patience = self.task.config.budget.early_stop_patience
         if patience and state.evaluations_without_gain >= patience and not self.plan.is_over(step, state.train_seconds):
-            state.finished = f"no better {self.task.score_name} in {patience} validations"
+            state.finished = f"no better {self.task.objective.score_name} in {patience} validations"
             logger.info("stopped at step %d: %s", step, state.finished)
 
     def validate(self) -> dict[str, float] | None:
@@ -250,11 +250,11 @@ class Loop:
 
         def requested() -> bool:
             self.heartbeat.beat()
-            return self.preemption.asked
+            return self.preemption.requested
 
         replicas = self.stepper.strategy.num_replicas_in_sync
-        size = -(-self.task.evaluation_batch_size // replicas) * replicas
+        size = -(-self.task.data.evaluation_batch_size // replicas) * replicas
         if self._validation is None:  # made once: each dataset traces its functions anew
-            self._validation = self.task.evaluation_batches("validation", size)
+            self._validation = self.task.data.evaluation_batches("validation", size)
         means = self.stepper.validate(self._validation, size, requested)
-        return None if means is None else self.task.validation_scores(self.stepper.model, means)
+        return None if means is None else self.task.objective.validation_scores(self.stepper.model, means)

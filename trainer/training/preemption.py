@@ -22,7 +22,7 @@ class Preemption:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._grace_seconds: float | None = None
 
     def begin(self, grace_seconds: float) -> None:
@@ -42,9 +42,9 @@ class Preemption:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._grace_seconds is None:
             _leave("asked to stop before training began; run the same command again")
-        if self.asked:
+        if self.requested:
             _leave("asked to stop a second time; run the same command again to go on from the last checkpoint")
-        self.asked = True
+        self.requested = True
         text = (
             f"not saved {self._grace_seconds:g} s (--grace_seconds) after being asked to stop; run the same "
             "command again"

@@ -58,7 +58,7 @@ class Report:
             else None,
         )
         self._seconds = seconds_before
-        self._told: float | None = None
+        self._reported_at: float | None = None
         self._open = contextlib.ExitStack()
         if not self._bar.disable:
             self._open.enter_context(logging_redirect_tqdm())  # log lines above the bar, not through it
@@ -79,10 +79,10 @@ class Report:
         self._bar.set_postfix(shown, refresh=False)
         self._seconds += seconds
         self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
-        if self._told is None:  # the first visit's time is mostly tracing: its rate tells nothing
-            self._told = time.monotonic()
-        if self._bar.disable and time.monotonic() - self._told >= PROGRESS_SECONDS:
-            self._told = time.monotonic()
+        if self._reported_at is None:  # the first visit's time is mostly tracing: its rate tells nothing
+            self._reported_at = time.monotonic()
+        if self._bar.disable and time.monotonic() - self._reported_at >= PROGRESS_SECONDS:
+            self._reported_at = time.monotonic()
             logger.info("%s", self._progress(last, float(np.mean(losses)), len(losses) / seconds))
 
     def _progress(self, step: int, loss: float, rate: float) -> ProgressLine:

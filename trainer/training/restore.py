@@ -29,10 +29,10 @@ def restored_model(
 
 def restored(task: Task, model_dir: str, checkpoint: str, average: int = 0) -> tuple[SequenceModel, int]:
     """The model of a task, as `restored_model` gives it."""
-    model = task.build_model("float32")
+    model = task.objective.build_model("float32")
     # before the model runs: one trained with --kernel=cudnn may be on a host without a GPU
     model.use_portable_kernels()
-    task.build_variables(model)
+    task.objective.build_variables(model)
     return model, restore_weights(model_dir, model, checkpoint, average)
 
 

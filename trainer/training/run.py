@@ -73,8 +73,10 @@ def train(
         workers = Workers(strategy, cluster)
         check_alike(workers, config, manifest)
         task = make_task(config, manifest)
-        check_batch(config, task.batch_rows, strategy.num_replicas_in_sync)
-        logger.info("%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.examples_per_epoch)
+        check_batch(config, task.data.batch_rows, strategy.num_replicas_in_sync)
+        logger.info(
+            "%s on %d x %s, %d examples an epoch", task.name, len(devices), devices[0], task.data.examples_per_epoch
+        )
         goes_on = not config.debug.dry_run and bool(checkpoint_files.steps_of(Path(config.model_dir) / DIRECTORY))
         stepper = build(task, strategy, goes_on)
         heartbeat.beat()
@@ -101,11 +103,14 @@ def check_alike(workers: Workers, config: TrainConfig, manifest: Manifest) -> No
     digests = workers.exchange(zlib.crc32(text.encode()))[:, 0]
     odd = [str(index) for index, digest in enumerate(digests) if digest != digests[0]]
     if odd:
-        told_of = f"has other flags, data or versions on worker {', '.join(odd)} than on worker 0"
+        difference = f"has other flags, data or versions on worker {', '.join(odd)} than on worker 0"
         raise ConfigError(
             [
                 Problem(
-                    "strategy", config.device.strategy, told_of, "start all workers with one command, image and dataset"
+                    "strategy",
+                    config.device.strategy,
+                    difference,
+                    "start all workers with one command, image and dataset",
                 )
             ]
         )
@@ -117,10 +122,10 @@ def build(task: Task, strategy: tf.distribute.Strategy, goes_on: bool = False) -
     """
     keras.utils.set_random_seed(task.config.seed)
     if not goes_on:
-        task.fit()
+        task.objective.fit()
     with strategy.scope():
-        model = task.build_model(dtype_policy(task.config.device.precision))
-        task.build_variables(model)
+        model = task.objective.build_model(dtype_policy(task.config.device.precision))
+        task.objective.build_variables(model)
         variables = [variable.value for variable in model.trainable_variables]
         gates = gate_counts(model.trainable_variables)
         optimizer = Optimizer(
@@ -149,7 +154,7 @@ def _run(
             )
     if replicas > 1:
         logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
-    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)
+    plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)
     report: Report = SilentReport()
     if chief:
         run_files.write(config, task.manifest, space.to_addresses)
@@ -192,11 +197,11 @@ def _first_bad_op(message: str) -> str:
     """One line out of the many of `tf.debugging.enable_check_numerics`: what was found, at which op, made by which line
     of ours.
     """
-    found = re.search(r"Detected ((?:Infinity|NaN).*?) \(#", message, re.DOTALL)
+    match = re.search(r"Detected ((?:Infinity|NaN).*?) \(#", message, re.DOTALL)
     node = re.search(r"Detected at node (\S+?)(?:/CheckNumericsV2)? ", message)
     frames = re.findall(r'File "[^"]*?(trainer/[^"]+)", line (\d+), in (\w+)', message)
     place = f" ({frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]})" if frames else ""
-    what = found.group(1) if found else message.splitlines()[0]
+    what = match.group(1) if match else message.splitlines()[0]
     return (
         f"--check_numerics: {what} at {node.group(1) if node else 'an op without a name'}{place}; lower "
         "--learning_rate or check the data"
@@ -205,24 +210,24 @@ def _first_bad_op(message: str) -> str:
 
 def _dry_run(task: Task, stepper: Stepper) -> dict[str, Any]:
     """One step and one look at everything; nothing is written."""
-    plan = RunLength.of(task.config, task.examples_per_epoch, task.steps_for)
+    plan = RunLength.of(task.config, task.data.examples_per_epoch, task.data.steps_for)
     for variable in stepper.model.trainable_variables:
         sys.stderr.write(f"{variable.path:<50} {tuple(variable.shape)!s:<18} {variable.dtype}\n")
     parameters = sum(int(tf.size(variable.value)) for variable in stepper.model.trainable_variables)
-    batches = iter(task.training_batches(0, plan.total_examples))
+    batches = iter(task.data.training_batches(0, plan.total_examples))
     started = time.perf_counter()
     state = stepper.initial_state(task.config.budget.batch_size)
     table, _ = stepper.inner_loop(batches, tf.constant(np.int32(1)), state, *plan.progress(0, 0.0, 0.0).tensors())
     loss = float(table.numpy()[0, 0])
-    rows = task.batch_rows[0] if len(task.batch_rows) == 1 else None
+    rows = task.data.batch_rows[0] if len(task.data.batch_rows) == 1 else None
     return {
         "dry_run": True,
         "step": 1,
         "loss": loss,
         "parameters": parameters,
-        "examples_per_epoch": task.examples_per_epoch,
+        "examples_per_epoch": task.data.examples_per_epoch,
         "total_steps": plan.total_steps,
-        "inputs": {name: [list(spec.shape), spec.dtype.name] for name, spec in task.signature(rows).items()},
+        "inputs": {name: [list(spec.shape), spec.dtype.name] for name, spec in task.data.signature(rows).items()},
         "first_step_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": _peak_memory_mb(),
     }

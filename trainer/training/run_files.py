@@ -142,7 +142,7 @@ def note_evaluation(path: str, manifest: Manifest, result: Mapping[str, Any]) ->
 
 def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
     """What `note_evaluation` left of the model with these weights, by split."""
-    found = []
+    evaluations = []
     for split in SPLITS:
         path = Path(model_dir) / EVALUATION_FILE.format(split)
         try:
@@ -152,8 +152,8 @@ def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it, or evaluate again") from None
         if content["weights"] == weights:
-            found.append(content)
-    return found
+            evaluations.append(content)
+    return evaluations
 
 
 def _content(model_dir: str) -> dict[str, Any]:
@@ -198,15 +198,15 @@ def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
 def _differences(
     old: dict[str, Any], new: dict[str, Any], path: str = "", free: bool = False
 ) -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
+    differences: dict[str, tuple[Any, Any]] = {}
     for name, value in new.items():
         place = f"{path}{name}"
         is_free = (free or place in FREE) and place not in FIXED_WITHIN_FREE
         if isinstance(value, dict):
-            found |= _differences(old[name], value, f"{place}.", is_free)
+            differences |= _differences(old[name], value, f"{place}.", is_free)
         elif not is_free and old[name] != value:
-            found[place] = (old[name], value)
-    return found
+            differences[place] = (old[name], value)
+    return differences
 
 
 def _write_whole(path: Path, content: bytes) -> None:

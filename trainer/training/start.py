@@ -45,13 +45,13 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
 
 def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
     """The configuration with paths of this host; the model directory holds what a run goes on from."""
-    own, model_dir = config.storage, config.model_dir
+    storage, model_dir = config.storage, config.model_dir
     data_dir = space.dataset(
-        config.data_dir, splits_through("validation"), own.cache_gigabytes, stream=own.gcs == "stream"
+        config.data_dir, splits_through("validation"), storage.cache_gigabytes, stream=storage.gcs == "stream"
     )
     if not config.debug.dry_run:
         publishes = cluster is None or cluster.index == 0
-        model_dir = space.go_on(model_dir, "model_dir", run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
+        model_dir = space.go_on(model_dir, run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
     return dataclasses.replace(config, data_dir=data_dir, model_dir=model_dir)
 
 

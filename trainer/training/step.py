@@ -15,7 +15,7 @@ from trainer.nn.step_context import ContextTensors, StepContext
 from trainer.tasks.task import Batch, CarriedState, Task
 from trainer.training.optimizer import Optimizer, learning_rate
 
-ASKED = "asked to stop"  # travels with the sums of a validation batch
+STOP_REQUESTED = "asked to stop"  # travels with the sums of a validation batch
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Stepper:
 
     def initial_state(self, batch_size: int) -> CarriedState:
         """The task's state at the start of a sequence: each replica's rows on that replica."""
-        return self.distribute([tensor.numpy() for tensor in tf.nest.flatten(self.task.initial_state(batch_size))])
+        return self.distribute(
+            [tensor.numpy() for tensor in tf.nest.flatten(self.task.objective.initial_state(batch_size))]
+        )
 
     def distribute(self, parts: list[np.ndarray]) -> CarriedState:
         """Gives every replica its rows of a global state, which is flat."""
@@ -83,7 +85,7 @@ class Stepper:
                 local[0] if len(local) == 1 else values
             )  # as `strategy.run` gives it, which a loop's variable must keep to
 
-        return tf.nest.pack_sequence_as(self.task.initial_state(1), [rows(part) for part in parts])
+        return tf.nest.pack_sequence_as(self.task.objective.initial_state(1), [rows(part) for part in parts])
 
     def collect(self, state: CarriedState) -> list[np.ndarray]:
         """The global state, flat: what `distribute` takes."""
@@ -106,8 +108,8 @@ class Stepper:
     def _loss_and_gradients(self, part: Batch, context: ContextTensors, scale: tf.Tensor, state: CarriedState) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss, weight, state = self.task.loss(self.model, part, StepContext(*context, self._parts), state)
-            scaled = loss * (scale / self.task.nominal_weight)
+            loss, weight, state = self.task.objective.loss(self.model, part, StepContext(*context, self._parts), state)
+            scaled = loss * (scale / self.task.objective.nominal_weight)
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Sparse gradients have one row for each use of a token; dense ones have the sum, which optimizers need.
         dense = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
@@ -174,13 +176,13 @@ class Stepper:
         self, batch: Batch, step: tf.Tensor, progress: tf.Tensor, state: CarriedState
     ) -> tuple[tf.Tensor, CarriedState]:
         replica = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
-        examples, timesteps = self.task.read_by(batch)
+        examples, timesteps = self.task.data.read_by(batch)
         scale = tf.convert_to_tensor(self.optimizer.loss_scale)
         sums = self._sums if self._accumulate == 1 else self._accumulated
         parts, state = sums(batch, step, progress, replica, scale, state)
         loss, weight, *gradients = self._summed(parts)
         weight = tf.maximum(weight, 1e-12)
-        factor = self.task.nominal_weight / (weight * scale)
+        factor = self.task.objective.nominal_weight / (weight * scale)
         rate = learning_rate(self.task.config.optimization, step, progress)
         norm = self.optimizer.apply(gradients, rate, factor)
         return tf.stack([loss / weight, norm, rate, examples, timesteps]), state
@@ -211,36 +213,36 @@ class Stepper:
         return rows.stack(), state
 
     def _replica_validation(
-        self, batch: Batch, asked: tf.Tensor, state: CarriedState
+        self, batch: Batch, stop: tf.Tensor, state: CarriedState
     ) -> tuple[dict[str, tf.Tensor], CarriedState]:
         context = tf.distribute.get_replica_context()
         part = self._part(
             batch, tf.convert_to_tensor(context.replica_id_in_sync_group), self.strategy.num_replicas_in_sync
         )
-        sums, state = self.task.validation_sums(self.model, part, state)
+        sums, state = self.task.objective.validation_sums(self.model, part, state)
         pairs = {name: tf.stack(pair) for name, pair in sums.items()}
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, {**pairs, ASKED: tf.identity(asked)}), state
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, {**pairs, STOP_REQUESTED: tf.identity(stop)}), state
 
     @tf.function(reduce_retracing=True)
     def _validation_step(
-        self, batch: Batch, asked: tf.Tensor, state: CarriedState
+        self, batch: Batch, stop: tf.Tensor, state: CarriedState
     ) -> tuple[dict[str, tf.Tensor], CarriedState]:
-        reduced, state = self.strategy.run(self._replica_validation, args=(batch, asked, state))
+        reduced, state = self.strategy.run(self._replica_validation, args=(batch, stop, state))
         return {name: self.strategy.experimental_local_results(pair)[0] for name, pair in reduced.items()}, state
 
     def validate(
-        self, batches: tf.data.Dataset, batch_size: int, asked: Callable[[], bool] = lambda: False
+        self, batches: tf.data.Dataset, batch_size: int, stop_requested: Callable[[], bool] = lambda: False
     ) -> dict[str, float] | None:
         """Scores every example of `batches`: each of the task's sums divided by its weight, added up in float64.
 
-        `asked` is looked at before every batch; as soon as it is true on any worker all give up, after the same batch,
-        and give None.
+        `stop_requested` is looked at before every batch; as soon as it is true on any worker all give up, after the
+        same batch, and give None.
         """
         totals: dict[str, np.ndarray] = {}
         state = self.initial_state(batch_size)
         for batch in batches:
-            sums, state = self._validation_step(batch, tf.constant(np.float32(asked())), state)
-            if sums.pop(ASKED).numpy() > 0:
+            sums, state = self._validation_step(batch, tf.constant(np.float32(stop_requested())), state)
+            if sums.pop(STOP_REQUESTED).numpy() > 0:
                 return None
             for name, pair in sums.items():
                 totals[name] = totals.get(name, np.zeros(2)) + pair.numpy().astype(np.float64)

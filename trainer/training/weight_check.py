@@ -48,10 +48,10 @@ class WeightCheck:
         for variable in self._variables:
             total = total * 1_000_003 + checksum(tf.convert_to_tensor(variable))
         halves = tf.stack([tf.bitwise.right_shift(total, 32), tf.bitwise.bitwise_and(total, 0xFFFFFFFF)])
-        own = tf.one_hot(context.replica_id_in_sync_group, self._strategy.num_replicas_in_sync, dtype=tf.float64)[
+        row = tf.one_hot(context.replica_id_in_sync_group, self._strategy.num_replicas_in_sync, dtype=tf.float64)[
             :, None
         ]
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, own * tf.cast(halves, tf.float64))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, row * tf.cast(halves, tf.float64))
 
 
 def checksum(values: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,6 @@ from trainer.dataset.schema import Facts
 @dataclass(frozen=True)
 class MajorityFacts(Facts):
     TASK = "majority"
-
     bits: int  # of each line
 
 

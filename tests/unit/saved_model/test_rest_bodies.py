@@ -36,8 +36,8 @@ def served(tf: Any, config: TrainConfig) -> dict[str, Served]:
     from trainer.tasks.registry import task_for
 
     task = task_for(config, read(config.data_dir))
-    model = task.build_model("float32")
-    task.build_variables(model)
+    model = task.objective.build_model("float32")
+    task.objective.build_variables(model)
     serving = task.serving(
         model, flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--copula=none", "--n_best=2"])
     )

@@ -88,7 +88,7 @@ def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
     task, model, _ = restored_model(config, manifest, config.model_dir, "best")
     function = tf.saved_model.load(str(exported / "export" / "1")).signatures["serving_default"]
     group = read(str(small_dataset)).facts.groups[0]
-    windows = task.windows("test")
+    windows = task.data.windows("test")
     batch = next(iter(windows.in_order(windows.count)))
     count = windows.count // 2
     mean, std = np.array(group.mean), np.array(group.std)

@@ -72,8 +72,8 @@ def task(
 
 @pytest.fixture(scope="module")
 def model(task: Any) -> Any:
-    model = task.build_model("float32")
-    task.build_variables(model)
+    model = task.objective.build_model("float32")
+    task.objective.build_variables(model)
     return model
 
 
@@ -94,23 +94,23 @@ def test_its_parts_are_there(task: Any) -> None:
 
 
 def test_batches_are_as_declared_and_a_function_of_the_step(task: Any) -> None:
-    first = [batch for batch, _ in zip(task.training_batches(0, None), range(4))]
-    (again,) = task.training_batches(3, None).take(1)
-    for name, spec in task.signature(None).items():
+    first = [batch for batch, _ in zip(task.data.training_batches(0, None), range(4))]
+    (again,) = task.data.training_batches(3, None).take(1)
+    for name, spec in task.data.signature(None).items():
         assert all(spec.is_compatible_with(batch[name]) for batch in first), name
         np.testing.assert_array_equal(first[3][name], again[name])
     assert any(
         (first[0][name].shape != first[1][name].shape or (first[0][name].numpy() != first[1][name].numpy()).any())
         for name in first[0]
     )
-    examples, timesteps = task.read_by(first[0])
+    examples, timesteps = task.data.read_by(first[0])
     assert 0 < float(examples) <= float(timesteps)
 
 
 def test_the_loss_is_a_sum_with_its_weight(tf: Any, task: Any, model: Any) -> None:
-    (batch,) = task.training_batches(0, None).take(1)
+    (batch,) = task.data.training_batches(0, None).take(1)
     with tf.GradientTape() as tape:
-        total, weight, _ = task.loss(model, batch, None, task.initial_state(8))
+        total, weight, _ = task.objective.loss(model, batch, None, task.objective.initial_state(8))
     gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
     assert total.dtype == weight.dtype == tf.float32 and total.shape == weight.shape == ()
     assert np.isfinite(float(total)) and float(weight) > 0
@@ -119,8 +119,8 @@ def test_the_loss_is_a_sum_with_its_weight(tf: Any, task: Any, model: Any) -> No
 
 def test_examples_without_weight_count_nothing(task: Any, model: Any) -> None:
     """Training of whole epochs ends in a batch that is filled up."""
-    (batch,) = task.training_batches(0, 0).take(1)
-    total, weight, _ = task.loss(model, batch, None, task.initial_state(8))
+    (batch,) = task.data.training_batches(0, 0).take(1)
+    total, weight, _ = task.objective.loss(model, batch, None, task.objective.initial_state(8))
     assert (float(total), float(weight)) == (0.0, 0.0)
 
 
@@ -128,16 +128,16 @@ def test_evaluation_counts_the_same_whatever_the_batch(task: Any, model: Any) ->
     scores = []
     for size in (4, 7):
         sums: dict[str, np.ndarray] = {}
-        state = task.initial_state(size)
-        for batch in task.evaluation_batches("validation", size):
-            found, state = task.validation_sums(model, batch, state)
+        state = task.objective.initial_state(size)
+        for batch in task.data.evaluation_batches("validation", size):
+            found, state = task.objective.validation_sums(model, batch, state)
             for name, pair in found.items():
                 sums[name] = sums.get(name, np.zeros(2)) + [float(part) for part in pair]
         scores.append(sums)
     if task.name != "language_model":  # whose lanes begin at other places
         assert {name: pytest.approx(pair, rel=1e-4) for name, pair in scores[0].items()} == scores[1]
     assert all(pair[1] > 0 for sums in scores for pair in sums.values())
-    assert task.score_name in task.validation_scores(
+    assert task.objective.score_name in task.objective.validation_scores(
         model, {name: pair[0] / pair[1] for name, pair in scores[0].items()}
     )
 

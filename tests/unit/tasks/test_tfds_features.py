@@ -11,7 +11,7 @@ from trainer.cli import flags
 from trainer.errors import ConfigError
 from trainer.tasks import registry
 from trainer.tasks.configurations import PrepareConfig
-from trainer.tasks.tfds_features import FoundFeature, choose, found_features
+from trainer.tasks.tfds_features import TfdsFeature, choose, readable_features
 
 
 def chosen(task: str, *arguments: Any) -> tuple[str, ...]:
@@ -19,8 +19,8 @@ def chosen(task: str, *arguments: Any) -> tuple[str, ...]:
     return choose(task, registry.flags_of(task).tfds, *arguments)
 
 
-def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, FoundFeature]:
-    return {name: FoundFeature(name, shape, dtype) for name, shape, dtype in entries}
+def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, TfdsFeature]:
+    return {name: TfdsFeature(name, shape, dtype) for name, shape, dtype in entries}
 
 
 TEXT, OTHER, LABEL = ("text", (), "string"), ("title", (), "string"), ("label", (), "int64")
@@ -31,7 +31,7 @@ def test_features_within_features() -> None:
     def info(shape: tuple[int | None, ...], dtype: str) -> SimpleNamespace:
         return SimpleNamespace(shape=shape, tf_dtype=SimpleNamespace(name=dtype))
 
-    found = found_features({"a": info((None, 2), "float32"), "deep": {"er": {"b": info((), "string")}}})
+    found = readable_features({"a": info((None, 2), "float32"), "deep": {"er": {"b": info((), "string")}}})
     assert found == features(("a", (None, 2), "float32"), ("deep/er/b", (), "string"))
     assert [str(feature) for feature in found.values()] == ["a (float32 [?, 2])", "deep/er/b (string)"]
 

@@ -49,7 +49,7 @@ def test_a_step_is_traced_once(tf, small_dataset):
 
     config = train_config(small_dataset, "unused")
     *_, stepper = losses_of(tf, config, ONE, 3)
-    batches = iter(stepper.task.training_batches(3, None))
+    batches = iter(stepper.task.data.training_batches(3, None))
     for steps in (1, 4):
         stepper.inner_loop(batches, tf.constant(steps), (), *Progress(0, 0.0, 0.1).tensors())
     assert stepper.traces == 1
@@ -76,7 +76,7 @@ def test_loss_is_the_mean_over_observed_targets(tf, small_dataset):
     from trainer.training.strategy import make_strategy
 
     fresh = build(task_for(config, read(config.data_dir)), make_strategy(config.device, ONE))
-    batch = next(iter(stepper.task.training_batches(0, None)))
+    batch = next(iter(stepper.task.data.training_batches(0, None)))
     error = (fresh.model(batch).numpy() - batch["target"].numpy()) ** 2
     weight = batch["target_weight"].numpy()
     assert weight.min() == 0.0, "the batch has no missing target"
@@ -86,7 +86,9 @@ def test_loss_is_the_mean_over_observed_targets(tf, small_dataset):
 def test_validation_counts_every_window_once_whatever_the_batch(tf, small_dataset):
     config = train_config(small_dataset, "unused")
     *_, stepper = losses_of(tf, config, TWO, 2)
-    scores = [stepper.validate(stepper.task.evaluation_batches("validation", size), size) for size in (10, 64, 1000)]
+    scores = [
+        stepper.validate(stepper.task.data.evaluation_batches("validation", size), size) for size in (10, 64, 1000)
+    ]
     for score in scores[1:]:
         assert score == pytest.approx(scores[0], rel=1e-5)
 

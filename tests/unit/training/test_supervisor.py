@@ -24,7 +24,7 @@ with Preemption() as preemption:
 BEGIN = "    preemption.begin(GRACE); heartbeat.begin(); tell('begun')\n"
 LOCKED = "    while True: ctypes.PyDLL(None).sleep(60)\n"  # holds the interpreter's lock
 SAVE_WHEN_ASKED = """
-    while not preemption.asked: heartbeat.beat(); time.sleep(0.02)
+    while not preemption.requested: heartbeat.beat(); time.sleep(0.02)
     time.sleep(0.5); tell('saved'); os._exit(75)
 """
 

@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.trained_model import EvaluateConfig
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError, Problem, UnfitError
 from trainer.reports.parts import Evaluation, Section
+from trainer.tasks.forecast import references
+from trainer.tasks.forecast.calibration import predictor
 from trainer.tasks.forecast.data import series_store
 from trainer.tasks.forecast.evaluation.backtest import (
     Fitted,
@@ -44,7 +46,7 @@ def groups_before(task: ForecastTask, split: str, origin: Origin) -> list[series
       DataError: no row is left to train on.
     """
     groups = []
-    for group in task.groups(split):
+    for group in task.data.groups(split):
         if split not in group.splits:
             groups.append(group)
             continue
@@ -85,27 +87,35 @@ def backtest_evaluation(
     Raises:
       ConfigError: so many origins do not fit into the split.
     """
-    facts, rolling, conformal = task.facts, config.of(BacktestFlags), config.of(CalibrationFlags).conformal
+    data, objective = task.data, task.objective
+    facts, rolling, conformal = data.facts, config.of(BacktestFlags), config.of(CalibrationFlags).conformal
     assert rolling.windows is not None
-    shape, split = task.shape, config.split
-    segments, windows = task.segments(split, task.multivariate), task.windows(split)
-    scale = task.scale()
-    origins = rolling_origins(
-        task.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride
-    )
+    shape, split = data.shape, config.split
+    segments, windows = data.segments(split, data.multivariate), data.windows(split)
+    scale = references.scale(data)
+    try:
+        origins = rolling_origins(
+            data.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride
+        )
+    except UnfitError as error:
+        raise ConfigError([Problem("windows", error.value, error.reason, error.remedy)]) from None
 
-    baselines = task.baselines(split)
-    generator, adjust = task.calibrated(model, conformal, split) if refit is None else (task.generator, None)
-    unchanged = Fitted(task.predictor(model, generator), baselines, adjust)
+    generator, adjust = objective.generator, None
+    baselines = references.baselines(data, split, generator.levels)
+    if refit is None:
+        generator, adjust = task.calibration(model).of_split(conformal, split)
+    unchanged = Fitted(predictor(model, generator), baselines, adjust)
 
     def fit(origin: Origin) -> Fitted:
         if refit is None:
             return unchanged
         logger.info("training on what is before %s", origin.label)
         make = functools.partial(ForecastTask, groups=groups_before(task, split, origin))
-        own, trained = make(task.config, task.manifest), refit(make)
-        generator = dataclasses.replace(own.generator, conformal=own.conformal_now(trained, conformal))
-        return Fitted(own.predictor(trained, generator), dataclasses.replace(baselines, points=own.point_baselines()))
+        fitted, trained = make(task.config, task.manifest), refit(make)
+        calibrated = fitted.calibration(trained).after_all_data(conformal)
+        generator = dataclasses.replace(fitted.objective.generator, conformal=calibrated)
+        points = references.point_baselines(fitted.data)
+        return Fitted(predictor(trained, generator), dataclasses.replace(baselines, points=points))
 
     def batches(origin: Origin) -> Iterator[tuple[np.ndarray, Batch]]:
         numbers = numbers_of(segments, shape.lookback, shape.horizon, origin)
@@ -115,20 +125,20 @@ def backtest_evaluation(
 
     scores = backtest(origins, fit, batches, shape.horizon, rolling.stride, scale)
     scores["backtest"]["refit"] = refit is not None
-    count = len(origins) * len(task.segments(split, True))
+    count = len(origins) * len(data.segments(split, True))
 
     def sections() -> list[Section]:
         metrics = scores["metrics"]
-        found = [
+        sections = [
             backtest_section(scores, refit is not None),
             horizon_section(metrics, scores["baselines"], facts.interval, count),
             calibration_section(metrics, metrics["targets"]),
             series_section(metrics, scores["baselines"]),
         ]
-        return [section for section in found if section is not None]
+        return [section for section in sections if section is not None]
 
     return Evaluation(
         {"count": count, "season": season_facts(facts.interval), **scores},
-        headline(task.distribution is not None, "windows at rolling origins"),
+        headline(objective.distribution is not None, "windows at rolling origins"),
         sections,
     )

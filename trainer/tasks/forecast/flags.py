@@ -207,19 +207,19 @@ class ForecastFlags(TaskTrainFlags):
             )
 
     def _quantile_problems(self) -> Iterator[Problem]:
-        given = ",".join(self.quantiles)
+        text = ",".join(self.quantiles)
         if self.forecast_loss != "mse":
             reason = f"has no effect with --output={self.output}"
             yield Problem("forecast_loss", self.forecast_loss, reason, "leave it out: the output decides on the loss")
         try:
             levels = self.levels
         except ValueError:
-            yield Problem("quantiles", given, "is not a list of numbers", "give levels as in 0.1,0.5,0.9")
+            yield Problem("quantiles", text, "is not a list of numbers", "give levels as in 0.1,0.5,0.9")
             return
         if not all(0 < level < 1 for level in levels) or any(high <= low for low, high in itertools.pairwise(levels)):
-            yield Problem("quantiles", given, "does not rise between 0 and 1", "give levels as in 0.1,0.5,0.9")
+            yield Problem("quantiles", text, "does not rise between 0 and 1", "give levels as in 0.1,0.5,0.9")
         elif 0.5 not in levels:
-            yield Problem("quantiles", given, "lacks the median, which is the point forecast", "add 0.5")
+            yield Problem("quantiles", text, "lacks the median, which is the point forecast", "add 0.5")
 
 
 @dataclass(frozen=True)

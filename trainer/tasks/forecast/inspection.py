@@ -96,9 +96,10 @@ def _series(
     """One series: mean and std are the training rows', the others those of all splits; None where nothing was
     observed.
     """
-    own, some = facts.groups[group], bool(observed[group, column])
+    described, some = facts.groups[group], bool(observed[group, column])
     return {
-        "group": own.name, "column": facts.columns[column], "mean": own.mean[column], "std": own.std[column],
+        "group": described.name, "column": facts.columns[column],
+        "mean": described.mean[column], "std": described.std[column],
         "min": float(low[group, column]) if some else None, "max": float(high[group, column]) if some else None,
         "observed": int(observed[group, column]),
     }  # fmt: skip

@@ -55,8 +55,8 @@ def sample_paths(
             "num_samples": np.array(config.of(ForecastPredictFlags).num_samples, np.int32),
             "seed": np.array(config.seed + count, np.int64),
         }
-        for series, own in answers(model, contract, "sample", part, inputs | drawing):
-            yield SamplePaths(series, own["samples"], future_times(series, contract["horizon"]))
+        for series, answer in answers(model, contract, "sample", part, inputs | drawing):
+            yield SamplePaths(series, answer["samples"], future_times(series, contract["horizon"]))
         count += len(part)
 
 

@@ -103,9 +103,9 @@ def predict(model: Any, contract: dict[str, Any], paths: list[str], batch_size: 
       TrainerError: a forecast is not a number.
     """
     for part, inputs in requests(contract, paths, rows_at_once(batch_size, contract)):
-        for series, own in answers(model, contract, "serving_default", part, inputs):
+        for series, answer in answers(model, contract, "serving_default", part, inputs):
             times = future_times(series, contract["horizon"])
-            yield Forecast(series, own["forecast"], times, own.get("quantiles"), tuple(contract["levels"]))
+            yield Forecast(series, answer["forecast"], times, answer.get("quantiles"), tuple(contract["levels"]))
 
 
 def requests(
@@ -145,12 +145,12 @@ def answers(
     """
     outputs = ask(model, signature, contract, inputs)
     for row, series in enumerate(part):
-        own = {name: value[row] for name, value in outputs.items()}
-        if not all(np.isfinite(value).all() for value in own.values()):
+        answer = {name: value[row] for name, value in outputs.items()}
+        if not all(np.isfinite(value).all() for value in answer.values()):
             raise TrainerError(
                 f"the forecast for {series.source} is not a number; check its last rows for extreme values"
             )
-        yield series, own
+        yield series, answer
 
 
 def future_times(series: RawSeries, horizon: int) -> np.ndarray | None:

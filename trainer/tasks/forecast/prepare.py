@@ -78,9 +78,9 @@ def plan(sources: Sequence[SeriesSource], config: PrepareConfig, parts: Handover
     ]
     groups = _distinct(
         [
-            unspool(parts.directory, found)
-            for own in parts.together("series", _read, jobs, spooled_files)
-            for found in own
+            unspool(parts.directory, described)
+            for spooled in parts.together("series", _read, jobs, spooled_files)
+            for described in spooled
         ]
     )
     for group in groups:
@@ -127,17 +127,17 @@ def _read_file(path: str, config: PrepareConfig) -> list[RawSeries]:
 def _read(job: tuple[str, SeriesSource, tuple[str, ...], tuple[str, ...]]) -> list[dict[str, Any]]:
     """Reads one source and leaves its series on the disk."""
     path, source, elsewhere, splits = job
-    given = []
+    placed = []
     for series in source.read():
         rows = len(series.values)
         train = source.split == "train"
-        given.append(
+        placed.append(
             (
                 series,
                 split_borders(rows, splits, series.source, "rows", elsewhere) if train else {source.split: (0, rows)},
             )
         )
-    return spool(path, given)
+    return spool(path, placed)
 
 
 def _distinct(groups: Sequence[Group]) -> list[Group]:
@@ -174,7 +174,7 @@ def _describe(
     static: tuple[StaticColumn, ...],
     name: str,
     splits: dict[str, Split],
-    found: dict[str, Counter[str]],
+    counts: dict[str, Counter[str]],
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest, rows of each split, and number of series."""
     described = tuple(
@@ -191,7 +191,7 @@ def _describe(
     facts = SeriesFacts(groups[0].columns, groups[0].interval, described, known, static)
     features = series_features(len(facts.columns), dated=facts.interval is not None, known_columns=len(known))
     written = Manifest(name, "forecast", features, splits, facts)
-    rows = {split: own["rows"] for split, own in found.items()}
+    rows = {split: counter["rows"] for split, counter in counts.items()}
     return written, {"rows": rows, "series": len(groups) * len(facts.columns)}
 
 

@@ -87,12 +87,12 @@ class ForecastServer:
           `quantiles`: [B, H, D, Q] beside it.
         """
         group = self._known_group(group)
-        found = self.generator.forecast(self.model, self._batch(values, times, known, group))
+        predicted = self.generator.forecast(self.model, self._batch(values, times, known, group))
         mean, std = self._scale(values, group)
-        raw = {"forecast": self._by_column(found["median"]) * std + mean}
-        if "quantiles" in found:
-            raw["mean"] = self._by_column(found["mean"]) * std + mean
-            raw["quantiles"] = self._by_column(found["quantiles"]) * std[..., None] + mean[..., None]
+        raw = {"forecast": self._by_column(predicted["median"]) * std + mean}
+        if "quantiles" in predicted:
+            raw["mean"] = self._by_column(predicted["mean"]) * std + mean
+            raw["quantiles"] = self._by_column(predicted["quantiles"]) * std[..., None] + mean[..., None]
         return raw
 
     def sample(

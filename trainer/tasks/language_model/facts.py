@@ -59,8 +59,8 @@ class TextFacts(TokenFacts):
         }
         sizes = self.splits.items()
         return values | {
-            name: f"{own.tokens:,} tokens, {own.characters:,} characters, {own.documents:,} documents"
-            for name, own in sizes
+            name: f"{counts.tokens:,} tokens, {counts.characters:,} characters, {counts.documents:,} documents"
+            for name, counts in sizes
         }
 
 

@@ -44,14 +44,14 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             split: str = split,
             last: list[Any] = last,
         ) -> None:
-            tokens, own = inspection.array(record, "tokens", manifest), inspection.array(record, "lengths", manifest)
+            tokens, parts = inspection.array(record, "tokens", manifest), inspection.array(record, "lengths", manifest)
             document, before = record["document"][0], last.pop()
             last.append((document, record["start"][0]))
-            if document + len(own) > len(lengths) or own.sum() != len(tokens) or last[0] <= before:
+            if document + len(parts) > len(lengths) or parts.sum() != len(tokens) or last[0] <= before:
                 raise ValueError(f"its tokens are not those that document {document} goes on with")
-            lengths[document : document + len(own)] += own
+            lengths[document : document + len(parts)] += parts
             for number, part in zip(
-                range(document, min(document + len(own), examples)), np.split(tokens, np.cumsum(own)[:-1])
+                range(document, min(document + len(parts), examples)), np.split(tokens, np.cumsum(parts)[:-1])
             ):
                 beginning = beginnings.setdefault(number, [])
                 beginning += part[: EXAMPLE_TOKENS - len(beginning)].tolist()

@@ -39,23 +39,23 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: [open_text(path, kind) for path in paths] for split, paths in find_split_files(config).items()}
 
 
-def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
+def plan(sources_of: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
     """The dataset of texts. Counts them and makes the vocabulary.
 
     Raises:
       DataError, ConfigError: as `Source.read`, `split_texts` and `vocabulary.build`.
     """
-    indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
+    indexed = iter(index_sources([source for sources in sources_of.values() for source in sources], parts))
     documents = "lines" if config.source == "tfds" else config.of(DocumentFlags).documents
     stretches = split_texts(
-        {split: [next(indexed) for _ in sources] for split, sources in given.items()}, documents, config.splits
+        {split: [next(indexed) for _ in sources] for split, sources in sources_of.items()}, documents, config.splits
     )
     flags = config.of(TokenizerFlags)
     tokenizer = vocabulary.build(
         parts, "vocabulary", flags.tokenizer, stretches["train"], flags.vocab_size, **flags.options
     )
-    shards = {split: token_shards(tokenizer, own, config.num_shards) for split, own in stretches.items()}
-    numbers = {split: own[-1].document + _documents(own[-1]) for split, own in stretches.items()}
+    shards = {split: token_shards(tokenizer, placed, config.num_shards) for split, placed in stretches.items()}
+    numbers = {split: placed[-1].document + _documents(placed[-1]) for split, placed in stretches.items()}
     return DatasetPlan(shards, partial(_describe, config.task, documents, tokenizer, numbers), tokenizer.save)
 
 
@@ -70,12 +70,12 @@ def _describe(
     documents: dict[str, int],
     name: str,
     splits: dict[str, Split],
-    found: dict[str, Counter[str]],
+    counted: dict[str, Counter[str]],
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest and, split by split, tokens, characters, documents and the rate of unknown tokens."""
     counts = {
-        split: TextCounts(own["tokens"], own["characters"], documents[split], own["unknown"])
-        for split, own in found.items()
+        split: TextCounts(counter["tokens"], counter["characters"], documents[split], counter["unknown"])
+        for split, counter in counted.items()
     }
     facts = TextFacts(tokenizer.kind, tokenizer.file, tokenizer.size, tokenizer.sha256, kind, counts)
     rates = {split: count.unknown / max(count.tokens, 1) for split, count in counts.items()}

@@ -110,8 +110,8 @@ class StatefulBatches:
         place = within + tf.range(self.sequence_length, dtype=tf.int64)  # [T], in the lane
         position = lanes + place  # [B, T], in the epoch
         index = (position + offset) % self._count  # in the stream
-        own = (place >= 0) & (place < self.lane_length) & (position < self._count)
-        counts = own & (index < self._count - 1)
+        inside = (place >= 0) & (place < self.lane_length) & (position < self._count)
+        counts = inside & (index < self._count - 1)
         last = (position[:, -1:] + offset + 1) % self._count
         tokens = tf.cast(tf.gather(self._tokens, tf.concat([index, last], axis=1)), tf.int32)  # [B, T + 1]
         return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weight": tf.cast(counts, tf.float32)}

@@ -70,8 +70,8 @@ class TokenShard:
         """Yields number, characters before, and text of each document, or of the part of it that is here."""
         for stretch in self.stretches:
             if stretch.source.source.is_stream:
-                own = replace(stretch, first=self._cut(stretch, stretch.first), end=self._cut(stretch, stretch.end))
-                yield own.document, own.first - own.whole[0], own.texts()
+                cut = replace(stretch, first=self._cut(stretch, stretch.first), end=self._cut(stretch, stretch.end))
+                yield cut.document, cut.first - cut.whole[0], cut.texts()
                 continue
             for number, text in enumerate(stretch.texts(), stretch.document):
                 yield number, 0, iter((text,))

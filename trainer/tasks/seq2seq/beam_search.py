@@ -92,21 +92,21 @@ def beam_search(
 
     def body(step: tf.Tensor, beam: Beam, finished: Finished, history: History) -> Any:
         beam = _without_ended(beam, size)
-        own_limit, mask = tf.gather(limit, beam.rows), tf.gather(memory.mask, beam.rows)
+        limit_here, mask = tf.gather(limit, beam.rows), tf.gather(memory.mask, beam.rows)
         logits, weights, state = decoder.step(beam.memory, beam.tokens, beam.state)
         weights = tf.reshape(weights, tf.shape(beam.coverage))
         coverage = beam.coverage + weights
         options = _continuations(logits, beam, size)
         tokens, parents, log_probabilities = _grown(options, size)
-        ended = _ended(options, beam, log_probabilities, step + 1 >= own_limit)
+        ended = _ended(options, beam, log_probabilities, step + 1 >= limit_here)
         scores = tf.where(ended, penalized(options.ending, step + 1, coverage, mask[:, None], search), NEVER)
-        own = _kept(Finished(*(tf.gather(part, beam.rows) for part in finished)), scores, options.ending, step)
+        kept = _kept(Finished(*(tf.gather(part, beam.rows) for part in finished)), scores, options.ending, step)
         finished = Finished(
-            *(tf.tensor_scatter_nd_update(part, beam.rows[:, None], new) for part, new in zip(finished, own))
+            *(tf.tensor_scatter_nd_update(part, beam.rows[:, None], new) for part, new in zip(finished, kept))
         )
         history = _written(history, step, beam.rows, batch, (tokens, parents, *([weights] if attention else [])))
-        best = tf.reduce_max(log_probabilities, axis=1) / length_factor(own_limit, search)
-        live = tf.logical_and(step + 1 < own_limit, own.scores[:, -1] < best)
+        best = tf.reduce_max(log_probabilities, axis=1) / length_factor(limit_here, search)
+        live = tf.logical_and(step + 1 < limit_here, kept.scores[:, -1] < best)
         lanes = _lanes(tf.range(tf.shape(parents)[0]), parents, size)
         beam = Beam(
             beam.rows,
@@ -212,8 +212,8 @@ def largest(values: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     chunks = tf.reshape(values, [-1, size // width, width])
     _, best = tf.math.top_k(tf.reduce_max(chunks, axis=2), k=count)
     best = tf.sort(best, axis=1)  # in the order of the row, for equal values
-    found, places = tf.math.top_k(tf.reshape(tf.gather(chunks, best, batch_dims=1), [-1, count * width]), k=count)
-    return found, tf.gather(best, places // width, batch_dims=1) * width + places % width
+    best_values, places = tf.math.top_k(tf.reshape(tf.gather(chunks, best, batch_dims=1), [-1, count * width]), k=count)
+    return best_values, tf.gather(best, places // width, batch_dims=1) * width + places % width
 
 
 def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
@@ -270,8 +270,8 @@ def _kept(finished: Finished, scores: tf.Tensor, log_probabilities: tf.Tensor, s
 
 def _traced_back(finished: Finished, history: History, attention: bool) -> Hypotheses:
     """Reads tokens (and attention, where it was written) from the last step to the first, along the lanes' parents."""
-    found = finished.scores > NEVER
-    lengths = tf.where(found, finished.lengths, 0)
+    ended = finished.scores > NEVER
+    lengths = tf.where(ended, finished.lengths, 0)
     longest = tf.maximum(tf.reduce_max(lengths), 1)
     tokens = tf.TensorArray(tf.int32, size=longest, element_shape=finished.lanes.shape)
     weights = tf.TensorArray(tf.float32, size=longest, element_shape=[*finished.lanes.shape, None])

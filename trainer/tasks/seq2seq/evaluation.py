@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from trainer.tasks.seq2seq.decoding import Hypotheses
+from trainer.tasks.seq2seq.beam_search import beam_search
+from trainer.tasks.seq2seq.decoding import Hypotheses, greedy, length_limit
+from trainer.tasks.seq2seq.flags import SearchFlags
+from trainer.tasks.seq2seq.task_data import PairData
 from trainer.text.tokenizer import Tokenizer
 
 Search = Callable[
     [tf.Tensor, tf.Tensor], Hypotheses
 ]  # source [B, S] int32 and its lengths [B] int32 -> the best translations
+GREEDY = SearchFlags(beam_size=1, length_penalty=0.0)
+
+
+def search_function(model: keras.Model, search: SearchFlags) -> Search:
+    """One graph for sources of any shape; a beam of 1 without penalties is the greedy search, which is faster."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])
+    def run(source: tf.Tensor, lengths: tf.Tensor) -> Any:
+        memory, limit = model.encode(source, lengths), length_limit(lengths)
+        if search == GREEDY:
+            return greedy(model, memory, limit, search)
+        return beam_search(model, memory, limit, search)
+
+    return run
 
 
 def translate(search: Search, batches: tf.data.Dataset, pairs: int, tokenizer: Tokenizer) -> list[str]:
@@ -27,7 +46,13 @@ def translate(search: Search, batches: tf.data.Dataset, pairs: int, tokenizer: T
         for number, row, length in zip(batch["index"].numpy(), rows, lengths):
             if number >= 0:
                 texts[number] = tokenizer.decode(row[:length])
-    found = [text for text in texts if text is not None]
-    if len(found) != pairs:
-        raise ValueError(f"{pairs - len(found)} of {pairs} pairs were in no batch")
-    return found
+    translated = [text for text in texts if text is not None]
+    if len(translated) != pairs:
+        raise ValueError(f"{pairs - len(translated)} of {pairs} pairs were in no batch")
+    return translated
+
+
+def translate_split(search: Search, data: PairData, split: str, batch_size: int) -> list[str]:
+    """The best translation of each pair of a split."""
+    pairs = len(data.store(split).target_text)
+    return translate(search, data.evaluation_batches(split, batch_size), pairs, data.tokenizers[1])

@@ -28,8 +28,10 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
     """
     facts = PairFacts.of(manifest)
     sides = {"source": facts.source, "target": facts.target}
-    own = {side: tokenizers.load(facts.tokenizer, data_dir, one.sha256, one.file) for side, one in sides.items()}
-    counts = {side: np.zeros(tokenizer.size, np.int64) for side, tokenizer in own.items()}
+    tokenizers_of = {
+        side: tokenizers.load(facts.tokenizer, data_dir, one.sha256, one.file) for side, one in sides.items()
+    }
+    counts = {side: np.zeros(tokenizer.size, np.int64) for side, tokenizer in tokenizers_of.items()}
     splits, shown = {}, {}
     for split in manifest.splits:
         counted = facts.splits[split]
@@ -50,11 +52,11 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
                 raise ValueError(f"it is pair {last[0]} after pair {before}")
             for side in sides:
                 lengths[side].append(len(ids[side]))
-                used = inspection.token_counts(ids[side], own[side])
+                used = inspection.token_counts(ids[side], tokenizers_of[side])
                 if split == "train":
                     counts[side] += used
             if len(first) < examples:
-                first.append({side: own[side].decode(ids[side]) for side in sides})
+                first.append({side: tokenizers_of[side].decode(ids[side]) for side in sides})
 
         inspection.read_split(data_dir, manifest, split, read)
         inspection.check_total(data_dir, split, len(lengths["source"]), counted.pairs, "pairs")
@@ -70,5 +72,5 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
             "tokens_a_text": {side: inspection.distribution(np.array(lengths[side])) for side in sides},
         }
         shown[split] = first
-    vocabularies = {side: inspection.vocabulary(own[side], counts[side]) for side in sides}
+    vocabularies = {side: inspection.vocabulary(tokenizers_of[side], counts[side]) for side in sides}
     return {"splits": splits, "vocabulary": {"joint": facts.joint, **vocabularies}, "examples": shown}

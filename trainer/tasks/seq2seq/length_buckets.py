@@ -79,8 +79,8 @@ def _best_cut(box: _Box, cells: np.ndarray, counts: np.ndarray, rows: Rows) -> l
     """The two parts of a box that cost least together; none where the box cannot be cut."""
     best: list[_Box] = []
     for axis in (0, 1):
-        own = box.cells[np.argsort(cells[box.cells, axis], kind="stable")]
-        lengths, pairs = cells[own], counts[own]
+        ordered = box.cells[np.argsort(cells[box.cells, axis], kind="stable")]
+        lengths, pairs = cells[ordered], counts[ordered]
         edges = np.flatnonzero(np.diff(lengths[:, axis]))  # cut after these
         if not len(edges):
             continue
@@ -91,5 +91,5 @@ def _best_cut(box: _Box, cells: np.ndarray, counts: np.ndarray, rows: Rows) -> l
         place = int(np.argmin(low + high))
         if not best or low[place] + high[place] < sum(part.cost for part in best):
             first = edges[place] + 1
-            best = [_Box(own[:first], int(low[place])), _Box(own[first:], int(high[place]))]
+            best = [_Box(ordered[:first], int(low[place])), _Box(ordered[first:], int(high[place]))]
     return best

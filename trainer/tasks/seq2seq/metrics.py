@@ -27,12 +27,14 @@ def translation_metrics(hypotheses: Sequence[str], references: Sequence[str]) ->
         )
     from sacrebleu.metrics import BLEU, CHRF  # here: every training run would wait for it
 
-    given, right = list(hypotheses), [list(references)]
+    translations, right = list(hypotheses), [list(references)]
     equal = sum(hypothesis == reference for hypothesis, reference in zip(hypotheses, references))
     # `force` is silence about texts that look tokenised already, which is not a fault of a raw text such as a date.
     return {
-        "bleu": float(BLEU(tokenize="13a", force=True).corpus_score(given, right).score),
-        "bleu_lower_tokens": float(BLEU(tokenize="13a", lowercase=True, force=True).corpus_score(given, right).score),
-        "chrf": float(CHRF().corpus_score(given, right).score),
+        "bleu": float(BLEU(tokenize="13a", force=True).corpus_score(translations, right).score),
+        "bleu_lower_tokens": float(
+            BLEU(tokenize="13a", lowercase=True, force=True).corpus_score(translations, right).score
+        ),
+        "chrf": float(CHRF().corpus_score(translations, right).score),
         "exact_match": equal / len(hypotheses),
     }

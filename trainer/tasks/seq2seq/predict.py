@@ -41,10 +41,10 @@ def run(
     if config.plot:
         attention_plot.plot(attend(model, contract, sentences, config), config.plot)
     started = time.perf_counter()
-    found = translate(model, contract, sentences, config)
+    translations = translate(model, contract, sentences, config)
     seconds = time.perf_counter() - started
-    write(sentences, found, config)
-    return {"predictions": len(found), "seconds": round(seconds, 3)}
+    write(sentences, translations, config)
+    return {"predictions": len(translations), "seconds": round(seconds, 3)}
 
 
 def check(config: PredictConfig, contract: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ def translate(model: Any, contract: dict[str, Any], sentences: list[str], config
     order = sorted(
         written, key=lambda index: -len(sentences[index])
     )  # the longest first, so that too large a batch fails at once
-    found: list[Translations] = [[{"text": "", "score": 0.0, "log_probability": 0.0}] for _ in sentences]
+    translated: list[Translations] = [[{"text": "", "score": 0.0, "log_probability": 0.0}] for _ in sentences]
     with tqdm(total=len(order), unit="sentence", disable=None, leave=False) as progress:
         for first in range(0, len(order), rows):
             part = order[first : first + rows]
@@ -117,13 +117,13 @@ def translate(model: Any, contract: dict[str, Any], sentences: list[str], config
                         f"the translation of line {index + 1} has the score {numbers[0][row, 0]}; train the model again"
                     )
                 each = zip(texts[row], *(column[row] for column in numbers))
-                found[index] = [
+                translated[index] = [
                     {"text": text.decode(errors="replace"), "score": float(score), "log_probability": float(nats)}
                     for text, score, nats in each
                     if np.isfinite(score)
                 ][: config.of(DecodingFlags).n_best]
             progress.update(len(part))
-    return found
+    return translated
 
 
 def _signature(
@@ -141,22 +141,22 @@ def _signature(
             if config.of(DecodingFlags).decoding == "sample"
             else {}
         )
-        found = ask(model, name, contract, {"text": strings(texts), **choices})
-        return [found[output].reshape(len(texts), -1) for output in outputs]
+        outputs_of = ask(model, name, contract, {"text": strings(texts), **choices})
+        return [outputs_of[output].reshape(len(texts), -1) for output in outputs]
 
     return run
 
 
-def write(sentences: list[str], found: list[Translations], config: PredictConfig) -> None:
+def write(sentences: list[str], translated: list[Translations], config: PredictConfig) -> None:
     """Writes one line a sentence, in order, to --output (which appears whole) or to stdout.
 
     The line is the translation; with --n_best above 1 it is JSON: `{"source", "translations": [{"text", "score",
     "log_probability"}]}`.
     """
     if config.of(DecodingFlags).n_best == 1:
-        lines = [" ".join(translations[0]["text"].split("\n")) for translations in found]
+        lines = [" ".join(translations[0]["text"].split("\n")) for translations in translated]
     else:
-        both = zip(sentences, found)
+        both = zip(sentences, translated)
         lines = [
             json.dumps({"source": source, "translations": translations}, ensure_ascii=False)
             for source, translations in both
@@ -180,13 +180,13 @@ def attend(model: Any, contract: dict[str, Any], sentences: list[str], config: P
     if len(written) != 1:
         reason = f"shows the attention of one sentence, --input holds {len(written)}"
         raise ConfigError([Problem("plot", config.plot, reason, "give an --input with one line")])
-    found = {name: value[0] for name, value in ask(model, "attention", contract, {"text": strings(written)}).items()}
+    values = {name: value[0] for name, value in ask(model, "attention", contract, {"text": strings(written)}).items()}
     source, target = (
-        [piece.decode(errors="replace") for piece in found[f"{side}_pieces"]] for side in ("source", "target")
+        [piece.decode(errors="replace") for piece in values[f"{side}_pieces"]] for side in ("source", "target")
     )
-    kept = int(np.sum(found["attention"].any(axis=1)))
+    kept = int(np.sum(values["attention"].any(axis=1)))
     if not kept:
         raise TrainerError(
             f"--plot={config.plot} has nothing to show, the translation is empty; train the model longer"
         )
-    return Attention(source, target[:kept], found["attention"][:kept])
+    return Attention(source, target[:kept], values["attention"][:kept])

@@ -42,17 +42,18 @@ def find_sources(config: PrepareConfig) -> dict[str, list[Source]]:
     return {split: open_pairs(paths, INPUTS[split]) for split, paths in files.items() if paths}
 
 
-def plan(given: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
+def plan(sources_of: Mapping[str, Sequence[Source]], config: PrepareConfig, parts: Handover) -> DatasetPlan:
     """The dataset of pairs. Counts them and makes the vocabularies, from the training split alone.
 
     Raises:
       DataError, ConfigError: as `Source.read`, `align`, `split_pairs` and `vocabulary.build`.
     """
     flags = config.of(PairFlags)
-    indexed = iter(index_sources([source for sources in given.values() for source in sources], parts))
+    indexed = iter(index_sources([source for sources in sources_of.values() for source in sources], parts))
     drops_surplus = "surplus" in flags.drop_pairs
     aligned = {
-        split: align([next(indexed) for _ in sources], INPUTS[split], drops_surplus) for split, sources in given.items()
+        split: align([next(indexed) for _ in sources], INPUTS[split], drops_surplus)
+        for split, sources in sources_of.items()
     }
     stretches = split_pairs(aligned, config.splits)
     tokenizers = _vocabularies(stretches["train"], config, parts)
@@ -71,7 +72,7 @@ def _vocabularies(training: PairStretch, config: PrepareConfig, parts: Handover)
     flags, tokens = config.of(PairFlags), config.of(TokenizerFlags)
 
     def build(name: str, sides: tuple[tuple[int, ...], ...]) -> Tokenizer:
-        texts = [PairTexts(training, own, "empty" in flags.drop_pairs) for own in sides]
+        texts = [PairTexts(training, side, "empty" in flags.drop_pairs) for side in sides]
         return vocabulary.build(parts, name, tokens.tokenizer, texts, tokens.vocab_size, **tokens.options)
 
     if flags.joint_vocabulary:
@@ -99,7 +100,7 @@ def _describe(
     stretches: dict[str, PairStretch],
     name: str,
     splits: dict[str, Split],
-    found: dict[str, Counter[str]],
+    counted: dict[str, Counter[str]],
 ) -> tuple[Manifest, dict[str, Any]]:
     """The manifest and, split by split, tokens, unknown ones, lengths, and what was left out by which rule.
 
@@ -107,50 +108,50 @@ def _describe(
       DataError: a rule left no pair of a split.
     """
     dropped = {}
-    for split, own in found.items():
+    for split, counter in counted.items():
         out = {
-            "empty": own["empty"] if "empty" in config.of(PairFlags).drop_pairs else 0,
+            "empty": counter["empty"] if "empty" in config.of(PairFlags).drop_pairs else 0,
             "surplus": stretches[split].surplus,
         }
-        dropped[split] = {**out, "over_long": own["over_long"] if split == "train" else 0}
-        _check_left(split, stretches[split], own)
-    _log_findings(found, dropped)
+        dropped[split] = {**out, "over_long": counter["over_long"] if split == "train" else 0}
+        _check_left(split, stretches[split], counter)
+    _log_findings(counted, dropped)
     counts = {
         split: PairCounts(
-            own["pairs"],
-            own["source_tokens"],
-            own["target_tokens"],
-            own["source_unknown"],
-            own["target_unknown"],
+            counter["pairs"],
+            counter["source_tokens"],
+            counter["target_tokens"],
+            counter["source_unknown"],
+            counter["target_unknown"],
             dropped[split],
         )
-        for split, own in found.items()
+        for split, counter in counted.items()
     }
     files = _files(tokenizers, config.of(PairFlags).joint_vocabulary)
-    source, target = (VocabularyFacts(file, own.size, own.sha256) for file, own in zip(files, tokenizers))
+    source, target = (VocabularyFacts(file, counter.size, counter.sha256) for file, counter in zip(files, tokenizers))
     facts = PairFacts(
         config.of(TokenizerFlags).tokenizer, config.of(PairFlags).joint_vocabulary, source, target, counts
     )
     written = Manifest(name, config.task, pair_features(*tokenizers), splits, facts)
-    return written, _results(facts, found)
+    return written, _results(facts, counted)
 
 
-def _check_left(split: str, stretch: PairStretch, found: Counter[str]) -> None:
-    if found["pairs"]:
+def _check_left(split: str, stretch: PairStretch, counter: Counter[str]) -> None:
+    if counter["pairs"]:
         return
-    if found["over_long"]:
+    if counter["over_long"]:
         raise DataError(
             f"{stretch.name}: every training pair is over --max_source_tokens or --max_target_tokens; raise them"
         )
     raise DataError(f"{stretch.name}: every pair of the {split} split has a blank side; correct the files")
 
 
-def _log_findings(found: dict[str, Counter[str]], dropped: dict[str, dict[str, int]]) -> None:
-    for split, own in found.items():
+def _log_findings(counted: dict[str, Counter[str]], dropped: dict[str, dict[str, int]]) -> None:
+    for split, counter in counted.items():
         out = dropped[split]
         findings = {
-            "pairs have a blank side": (own["empty"], out["empty"]),
-            "pairs are over --max_source_tokens or --max_target_tokens": (own["over_long"], out["over_long"]),
+            "pairs have a blank side": (counter["empty"], out["empty"]),
+            "pairs are over --max_source_tokens or --max_target_tokens": (counter["over_long"], out["over_long"]),
             "lines have no partner": (out["surplus"], out["surplus"]),
         }
         for what, (count, left_out) in findings.items():
@@ -158,22 +159,26 @@ def _log_findings(found: dict[str, Counter[str]], dropped: dict[str, dict[str, i
                 _log.warning("%s: %d %s, %s", split, count, what, "left out" if left_out else "kept")
 
 
-def _results(facts: PairFacts, found: dict[str, Counter[str]]) -> dict[str, Any]:
+def _results(facts: PairFacts, counted: dict[str, Counter[str]]) -> dict[str, Any]:
     counts = facts.splits
     return {
-        "tokens": {split: {"source": own.source_tokens, "target": own.target_tokens} for split, own in counts.items()},
+        "tokens": {
+            split: {"source": counter.source_tokens, "target": counter.target_tokens}
+            for split, counter in counts.items()
+        },
         "unknown_rate": {
             split: {
-                "source": own.source_unknown / max(own.source_tokens, 1),
-                "target": own.target_unknown / max(own.target_tokens, 1),
+                "source": counter.source_unknown / max(counter.source_tokens, 1),
+                "target": counter.target_unknown / max(counter.target_tokens, 1),
             }
-            for split, own in counts.items()
+            for split, counter in counts.items()
         },
         "longest": {
-            split: {"source": own["longest_source"], "target": own["longest_target"]} for split, own in found.items()
+            split: {"source": counter["longest_source"], "target": counter["longest_target"]}
+            for split, counter in counted.items()
         },
-        "empty": {split: own["empty"] for split, own in found.items()},
-        "over_long": {split: own["over_long"] for split, own in found.items()},
-        "dropped": {split: own.dropped for split, own in counts.items()},
+        "empty": {split: counter["empty"] for split, counter in counted.items()},
+        "over_long": {split: counter["over_long"] for split, counter in counted.items()},
+        "dropped": {split: counter.dropped for split, counter in counts.items()},
         "vocabulary_size": {"source": facts.source.size, "target": facts.target.size},
     }

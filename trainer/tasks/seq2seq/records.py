@@ -69,13 +69,13 @@ class PairShard:
         ]
         limits = self.rules.max_source_tokens, self.rules.max_target_tokens
         for (number, texts), *ids in zip(batch, *sides):
-            long = any(limit is not None and len(own) > limit for own, limit in zip(ids, limits))
+            long = any(limit is not None and len(tokens) > limit for tokens, limit in zip(ids, limits))
             counts["over_long"] += long
-            for name, own in zip(("source", "target"), ids):
-                counts[f"longest_{name}"] = max(counts[f"longest_{name}"], len(own))
+            for name, tokens in zip(("source", "target"), ids):
+                counts[f"longest_{name}"] = max(counts[f"longest_{name}"], len(tokens))
                 if not (long and self.rules.drop_long):
-                    counts[f"{name}_tokens"] += len(own)
-                    counts[f"{name}_unknown"] += int(np.count_nonzero(own == UNKNOWN))
+                    counts[f"{name}_tokens"] += len(tokens)
+                    counts[f"{name}_unknown"] += int(np.count_nonzero(tokens == UNKNOWN))
             if long and self.rules.drop_long:
                 continue
             counts["pairs"] += 1

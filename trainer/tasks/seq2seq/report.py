@@ -69,7 +69,9 @@ def examples(hypotheses: Sequence[str], references: Sequence[str]) -> list[tuple
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
-    scores = np.array([metric.sentence_score(given, [right]).score for given, right in zip(hypotheses, references)])
+    scores = np.array(
+        [metric.sentence_score(hypothesis, [right]).score for hypothesis, right in zip(hypotheses, references)]
+    )
     order = np.argsort(-scores, kind="stable")
     chosen: dict[int, str] = {}
     for rank, place in ranked_places(len(order)):

@@ -52,11 +52,11 @@ class TranslationServer:
           (nats). Where a text has fewer than N, the last are empty, with a score of -inf.
         """
         memory, limit, _ = self._read(text)
-        found = beam_search(self.model, memory, limit, self._search, self._n_best)
-        shape = tf.shape(found.lengths)
-        tokens = tf.reshape(found.tokens, [-1, tf.shape(found.tokens)[2]])
-        texts = tf.reshape(self.target.decode(tokens, tf.reshape(found.lengths, [-1])), shape)
-        return {"translations": texts, "scores": found.scores, "log_probabilities": found.log_probabilities}
+        hypotheses = beam_search(self.model, memory, limit, self._search, self._n_best)
+        shape = tf.shape(hypotheses.lengths)
+        tokens = tf.reshape(hypotheses.tokens, [-1, tf.shape(hypotheses.tokens)[2]])
+        texts = tf.reshape(self.target.decode(tokens, tf.reshape(hypotheses.lengths, [-1])), shape)
+        return {"translations": texts, "scores": hypotheses.scores, "log_probabilities": hypotheses.log_probabilities}
 
     def greedy(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The translation that takes the likeliest token at every step, the fastest: `text: [B]` string.
@@ -98,15 +98,15 @@ class TranslationServer:
           string, both empty past a row's end, and `attention: [B, T, S]` float32, 0 there.
         """
         memory, limit, ids = self._read(text)
-        found = beam_search(self.model, memory, limit, self._search, attention=True)
-        assert found.attention is not None
-        first = self._first(found)
+        hypotheses = beam_search(self.model, memory, limit, self._search, attention=True)
+        assert hypotheses.attention is not None
+        first = self._first(hypotheses)
         return {
             "translation": first["translation"],
             "score": first["score"],
             "source_pieces": _pieces(self.source, ids),
-            "target_pieces": _pieces(self.target, found.tokens[:, 0]),
-            "attention": found.attention[:, 0],
+            "target_pieces": _pieces(self.target, hypotheses.tokens[:, 0]),
+            "attention": hypotheses.attention[:, 0],
         }
 
     def _read(self, text: tf.Tensor) -> tuple[Memory, tf.Tensor, tf.Tensor]:
@@ -119,9 +119,13 @@ class TranslationServer:
         ids, lengths = tf.pad(ids, [[0, 0], [0, 1]]) + ends, lengths + 1
         return self.model.encode(ids, lengths), length_limit(lengths), ids
 
-    def _first(self, found: Hypotheses) -> dict[str, tf.Tensor]:
-        text = self.target.decode(found.tokens[:, 0], found.lengths[:, 0])
-        return {"translation": text, "score": found.scores[:, 0], "log_probability": found.log_probabilities[:, 0]}
+    def _first(self, hypotheses: Hypotheses) -> dict[str, tf.Tensor]:
+        text = self.target.decode(hypotheses.tokens[:, 0], hypotheses.lengths[:, 0])
+        return {
+            "translation": text,
+            "score": hypotheses.scores[:, 0],
+            "log_probability": hypotheses.log_probabilities[:, 0],
+        }
 
 
 def _pieces(tokenizer: GraphTokenizer, ids: tf.Tensor) -> tf.Tensor:

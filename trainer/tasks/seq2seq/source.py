@@ -72,8 +72,8 @@ class PairTexts:
     @property
     def characters(self) -> int:
         sources = self.stretch.sources
-        own = [sources[side] for side in self.sides] if len(sources) == 2 else sources
-        return sum(source.characters(self.first, self.end) for source in own)
+        sources_here = [sources[side] for side in self.sides] if len(sources) == 2 else sources
+        return sum(source.characters(self.first, self.end) for source in sources_here)
 
     def part(self, first: int, end: int) -> PairTexts:
         return replace(self, stretch=self.stretch.part(first, end))
@@ -127,21 +127,21 @@ def align(sources: Sequence[Indexed], flag: str, drop_surplus: bool) -> PairStre
     return PairStretch((source, target), 0, pairs, 0, surplus)
 
 
-def split_pairs(given: Mapping[str, PairStretch], splits: Sequence[str]) -> dict[str, PairStretch]:
+def split_pairs(stretches: Mapping[str, PairStretch], splits: Sequence[str]) -> dict[str, PairStretch]:
     """The pairs of each split, in the order of the files; splits without any are absent.
 
     Args:
-      given: split -> its pairs; those of `train` are split by `splits`, the others lie wholly in theirs.
+      stretches: split -> its pairs; those of `train` are split by `splits`, the others lie wholly in theirs.
       splits: sizes in pairs, as `split_borders` takes them.
 
     Raises:
       DataError: there are too few pairs for the splits.
     """
-    elsewhere = [split for split in ("validation", "test") if split in given]
-    found = {split: given[split] for split in elsewhere}
-    whole = given["train"]
+    elsewhere = [split for split in ("validation", "test") if split in stretches]
+    split_stretches = {split: stretches[split] for split in elsewhere}
+    whole = stretches["train"]
     for split, (first, end) in split_borders(whole.end, splits, whole.name, "pairs", elsewhere).items():
-        found[split] = replace(
+        split_stretches[split] = replace(
             whole, first=first, end=end, begin=first, surplus=whole.surplus if split == "train" else 0
         )
-    return {split: found[split] for split in SPLITS if split in found}
+    return {split: split_stretches[split] for split in SPLITS if split in split_stretches}

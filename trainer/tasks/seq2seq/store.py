@@ -74,11 +74,11 @@ def load(data_dir: str, manifest: Manifest, split: str) -> PairStore:
     features = {feature.name: feature for feature in manifest.features}
     source, source_lengths = _joined(records["source"][order], features["source"])
     target, target_lengths = _joined(records["target"][order], features["target"])
-    found = (len(order), len(source), len(target))
+    read = (len(order), len(source), len(target))
     complete = len(order) == expected.pairs and bool(np.all(np.diff(records["pair"][order]) > 0))
-    if not complete or found != (expected.pairs, expected.source_tokens, expected.target_tokens):
+    if not complete or read != (expected.pairs, expected.source_tokens, expected.target_tokens):
         raise DataError(
-            f"{paths[0]} and its siblings hold {found[0]} pairs of {found[1]} and {found[2]} tokens, not the"
+            f"{paths[0]} and its siblings hold {read[0]} pairs of {read[1]} and {read[2]} tokens, not the"
             f" {expected.pairs} of {expected.source_tokens} and {expected.target_tokens} that were written; prepare "
             "the dataset again"
         )

@@ -29,8 +29,8 @@ def built(task, seed=1):
     import keras
 
     keras.utils.set_random_seed(seed)
-    model = task.build_model("float32")
-    task.build_variables(model)
+    model = task.objective.build_model("float32")
+    task.objective.build_variables(model)
     return model
 
 
@@ -46,7 +46,7 @@ def test_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series):
     task = task_on(small_dataset, f"--series={series}")
     model = built(task)
     result = run(task, model, "--windows=5", "--stride=4").scores
-    group = task.groups("test")[0]
+    group = task.data.groups("test")[0]
     end = group.splits["test"][1]
     assert result["count"] == 5 and [row["origin"] for row in result["backtest"]["origins"]] == [
         str(np.datetime64(int(group.times[end - HORIZON - 4 * back]), "s")).replace("T", " ")
@@ -55,7 +55,7 @@ def test_scores_are_those_of_a_loop_over_origins(tf, small_dataset, series):
     squares, targets = 0.0, 0
     for back, row in zip((4, 3, 2, 1, 0), result["backtest"]["origins"]):
         first = end - HORIZON - 4 * back
-        windows = task.windows("test")
+        windows = task.data.windows("test")
         every = next(iter(windows.in_order(windows.count)))
         own = [
             number
@@ -97,7 +97,7 @@ def changed_after(task, split, before):
     from trainer.tasks.forecast.task import ForecastTask
 
     groups = []
-    for group in task.groups(split):
+    for group in task.data.groups(split):
         values = group.values.copy()
         end = group.splits[split][1]
         values[end - before : end] = 1e3 + np.arange(before)[:, None]
@@ -171,12 +171,14 @@ def test_refitting_takes_all_rows_before_the_origin(small_dataset):
     assert (
         group.splits == {"train": (0, 490), "validation": (490, 590)} and len(group.values) == len(group.times) == 590
     )
-    np.testing.assert_array_equal(group.values, task.groups("test")[0].values[:590])
+    np.testing.assert_array_equal(group.values, task.data.groups("test")[0].values[:590])
 
 
 def test_more_origins_than_fit_are_refused(small_dataset):
     task = task_on(small_dataset)
-    with pytest.raises(ConfigError, match=r"--windows=17 with --stride=6 goes beyond the split, which has room for 16"):
+    with pytest.raises(
+        ConfigError, match=r"--windows=17 with a stride of 6 steps goes beyond the split, .* room for 16"
+    ):
         run(task, None, "--windows=17")
     assert len(run(task, lambda batch: batch["past"][:, -HORIZON:], "--windows=16").scores["backtest"]["origins"]) == 16
 
@@ -214,15 +216,17 @@ def test_probabilistic_scores_are_those_of_a_loop_over_origins(tf, small_dataset
     """Weighted quantile loss and coverage of every origin added up target by target, and the empirical quantiles of the
     week before it.
     """
+    from trainer.tasks.forecast.calibration import predictor
+
     task = task_on(small_dataset, f"--series={series}", *QUANTILES)
     model = built(task)
     result = run(task, model, "--windows=6", "--stride=9", f"--conformal={conformal}").scores
-    group, found = task.groups("test")[0], result["backtest"]
+    group, found = task.data.groups("test")[0], result["backtest"]
     assert found["loss"] == "weighted_quantile_loss"
     end, inside, total, own, rival = group.splits["test"][1], 0, 0, [], []
-    generator, adjust = task.calibrated(model, conformal, "test")
-    every = next(iter(task.windows("test").in_order(task.windows("test").count)))
-    prediction = task.predictor(model, generator)(every)
+    generator, adjust = task.calibration(model).of_split(conformal, "test")
+    every = next(iter(task.data.windows("test").in_order(task.data.windows("test").count)))
+    prediction = predictor(model, generator)(every)
     quantiles = (
         prediction.quantiles if adjust is None else adjust(np.arange(len(prediction.median)), prediction).quantiles
     )
@@ -235,10 +239,10 @@ def test_probabilistic_scores_are_those_of_a_loop_over_origins(tf, small_dataset
                 first - 500 + (96 - 1) * column * (series == "global"),
                 column * (series == "multivariate"),
             )
-            y, raw = float(group.values[first + step, column]), task.std[column]
+            y, raw = float(group.values[first + step, column]), task.data.std[column]
             for level, q in zip((0.1, 0.5, 0.9), quantiles[number, step, channel]):
                 loss += 2 * max(level * (y - q), (level - 1) * (y - q)) * raw / 3
-            size += abs(y * raw + task.mean[column])
+            size += abs(y * raw + task.data.mean[column])
             held += quantiles[number, step, channel, 0] <= y <= quantiles[number, step, channel, 2]
             count += 1
             filled = group.values[first - 168 : first, column][group.observed[first - 168 : first, column]]
@@ -265,16 +269,18 @@ def test_intervals_know_nothing_after_their_origin(tf, small_dataset, conformal,
     """What follows the first of three origins is replaced: its scores are of other targets, its quantiles are the
     same.
     """
+    from trainer.tasks.forecast.calibration import predictor
+
     options = ["--output=normal", "--quantiles=0.1,0.5,0.9", f"--decoder={decoder}"]
     task = task_on(small_dataset, *options)
     model = built(task)
     other = changed_after(task, "test", HORIZON + 2 * 5)
     seen = []
     for one in (task, other):
-        _, adjust = one.calibrated(model, conformal, "test")
-        predict = one.predictor(model, one.generator)
+        _, adjust = one.calibration(model).of_split(conformal, "test")
+        predict = predictor(model, one.objective.generator)
         number = np.array([94 - 2 * 5])
-        found = predict(one.windows("test").batch(tf.constant(number), tf.ones(1)))
+        found = predict(one.data.windows("test").batch(tf.constant(number), tf.ones(1)))
         seen.append(found.quantiles if adjust is None else adjust(number, found).quantiles)
     np.testing.assert_array_equal(*seen)
     run(task, model, "--windows=3", "--stride=5", f"--conformal={conformal}")

@@ -190,7 +190,7 @@ def test_the_served_forecast_is_the_models(tf, trained, stores, tmp_path):
     assert promo.std() > 0 and np.corrcoef(promo, forecasts[0].values[:, 0])[0, 1] > 0.9
     forecast_predictor.write_csv(forecasts, str(tmp_path / "out.csv"), several=False)
     assert next(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))["date"][:10] == "2022-02-20"
-    window = task.windows("test").batch(tf.constant([5], tf.int64), tf.ones([1]))
+    window = task.data.windows("test").batch(tf.constant([5], tf.int64), tf.ones([1]))
     group = task.manifest.facts.groups[0]
     row = group.splits["test"][0] + 5 - LOOKBACK
     north = read_csv(str(stores.parent / "north.csv"), known_columns=("promo",), static_covariates=("store", "size"))

@@ -27,9 +27,9 @@ def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
         "--quantiles=0.1,0.3,0.5,0.7,0.9",
     )
     stepper = build(task, tf.distribute.OneDeviceStrategy("/cpu:0"))
-    batches = iter(task.training_batches(0, None))
+    batches = iter(task.data.training_batches(0, None))
     progress = (tf.constant(0, tf.int64), tf.constant(0.0), tf.constant(0.01))
-    split = task.evaluation_batches("validation", 64)
+    split = task.data.evaluation_batches("validation", 64)
     before = stepper.validate(split, 64)
     table, _ = stepper.inner_loop(batches, tf.constant(60), (), *progress)
     assert np.isfinite(table.numpy()[:, 0]).all()
@@ -42,7 +42,7 @@ def test_a_few_steps_and_every_score(tf, counts, tmp_path, output, series):
         "weighted_quantile_loss",
     ):  # the score that picks the best checkpoint is the reported one
         assert validation[name] == pytest.approx(result["metrics"][name], rel=1e-4)
-    assert task.score_name == "weighted_quantile_loss"
+    assert task.objective.score_name == "weighted_quantile_loss"
     assert {"naive", "seasonal_naive", "last_7_seasons", "last_7_seasons_by_step"} <= set(result["baselines"])
     assert (
         result["baselines"]["last_7_seasons_by_step"]["weighted_quantile_loss"]
@@ -55,7 +55,7 @@ def test_a_point_forecast_is_scored_as_ever(tf, counts, tmp_path):
     task, model = built(counts, tmp_path)
     result = evaluated(task, model, counts)
     assert (
-        task.score_name == "mse"
+        task.objective.score_name == "mse"
         and "crps" not in result["metrics"]
         and set(result["baselines"])
         == {
@@ -65,14 +65,17 @@ def test_a_point_forecast_is_scored_as_ever(tf, counts, tmp_path):
             "ridge",
         }
     )
-    assert task.validation_sums(model, next(iter(task.evaluation_batches("test", 8))), ())[0].keys() == {"mse", "mae"}
+    assert task.objective.validation_sums(model, next(iter(task.data.evaluation_batches("test", 8))), ())[0].keys() == {
+        "mse",
+        "mae",
+    }
 
 
 @pytest.mark.parametrize("options", [[], ["--segment_length=2", "--linear_skip=add"]])
 def test_a_shifted_window_gets_its_location_shifted_and_its_widths_as_they_were(tf, counts, tmp_path, options):
     """The unit of the widths is the mean absolute change of neighbours that are both observed, by a loop."""
     task, model = built(counts, tmp_path, "--output=quantiles", *options)
-    batch = next(iter(task.evaluation_batches("test", 8)))
+    batch = next(iter(task.data.evaluation_batches("test", 8)))
     numbers = model(batch).numpy()
     moved = model({**batch, "past": batch["past"] + 30}).numpy()
     np.testing.assert_allclose(moved[..., 0], numbers[..., 0] + 30, rtol=1e-4, atol=1e-3)
@@ -87,9 +90,9 @@ def test_a_shifted_window_gets_its_location_shifted_and_its_widths_as_they_were(
 def test_what_is_no_count_is_refused(tf, tmp_path, bad, said):
     data = prepare_csv(write_counts(tmp_path / "c.csv", bad=bad), tmp_path / "data", "--splits=400,100,100")
     task, _ = built(data, tmp_path, "--output=negative_binomial")
-    assert task.windows("train").count
+    assert task.data.windows("train").count
     with pytest.raises(DataError, match=f"series b has {bad:g} in row 451, which {said}"):
-        task.windows("validation")
+        task.data.windows("validation")
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -100,7 +103,7 @@ def test_signatures_give_raw_values_of_what_is_scored(tf, counts, tmp_path, outp
     serving = task.serving(model, config)
     group = task.manifest.facts.groups[0]
     mean, std = np.array(group.mean), np.array(group.std)
-    windows = task.windows("test")
+    windows = task.data.windows("test")
     batch = next(iter(windows.in_order(windows.count)))
     half = windows.count // 2
     raw = np.stack([batch["past"][:half, :, 0], batch["past"][half:, :, 0]], axis=-1) * std + mean
@@ -129,7 +132,7 @@ def test_calibration_reaches_the_promise_on_the_split_that_it_is_made_on(tf, cou
     task, model = built(counts, tmp_path, "--output=normal", "--quantiles=0.1,0.5,0.9")
     config = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", "--conformal=validation"])
     generator = task.serving(model, config).signatures["serving_default"].function.__self__.generator
-    batch = next(iter(task.evaluation_batches("validation", task.windows("validation").count)))
+    batch = next(iter(task.data.evaluation_batches("validation", task.data.windows("validation").count)))
     quantiles = generator.forecast(model, batch)["quantiles"].numpy()
     inside = (batch["target"].numpy() >= quantiles[..., 0]) & (batch["target"].numpy() <= quantiles[..., 2])
     assert 0.8 <= inside.mean() < 0.82

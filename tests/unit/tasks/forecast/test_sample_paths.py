@@ -25,14 +25,14 @@ def test_each_value_is_drawn_from_what_the_path_is_so_far(tf, counts, tmp_path, 
     task, model = built(
         counts, tmp_path, f"--output={output}", AUTOREGRESSIVE, f"--series={series}", "--linear_skip=add"
     )
-    batch = next(iter(task.evaluation_batches("test", 4)))
+    batch = next(iter(task.data.evaluation_batches("test", 4)))
     channels = batch["past"].shape[2]
     scores = tf.random.stateless_normal([5, 4, 6, channels], [1, 2])
     paths = model.paths(batch, scores)
     assert paths.shape == (5, 4, 6, channels)
     for path, score in zip(paths, scores):
         told = {**batch, "target": path, "target_weight": tf.ones_like(path)}
-        want = task.distribution.at_scores(model(told), batch["series"], score)
+        want = task.objective.distribution.at_scores(model(told), batch["series"], score)
         np.testing.assert_allclose(path, want, rtol=1e-3, atol=1e-3)
     blank = {**batch, "target": tf.fill(batch["target"].shape, np.float32(np.nan))}
     np.testing.assert_array_equal(model.paths(blank, scores), paths)  # nothing of the future is read
@@ -42,15 +42,15 @@ def test_each_value_is_drawn_from_what_the_path_is_so_far(tf, counts, tmp_path, 
 
 def test_an_autoregressive_forecast_is_what_its_paths_show(tf, counts, tmp_path):  # noqa: F811
     task, model = built(counts, tmp_path, "--output=normal", AUTOREGRESSIVE)
-    batch = next(iter(task.evaluation_batches("test", 8)))
-    found = task.generator.forecast(model, batch)
-    drawn = task.generator.draw(model, batch, tf.constant(4000), tf.constant(1, tf.int64)).numpy()
+    batch = next(iter(task.data.evaluation_batches("test", 8)))
+    found = task.objective.generator.forecast(model, batch)
+    drawn = task.objective.generator.draw(model, batch, tf.constant(4000), tf.constant(1, tf.int64)).numpy()
     width = drawn.std()
     np.testing.assert_allclose(found["mean"], drawn.mean(axis=0), atol=0.1 * width)
-    want = np.moveaxis(np.quantile(drawn, task.generator.levels, axis=0), 0, -1)
+    want = np.moveaxis(np.quantile(drawn, task.objective.generator.levels, axis=0), 0, -1)
     np.testing.assert_allclose(found["quantiles"], want, atol=0.35 * width)  # of 100 paths
     assert np.abs(found["quantiles"].numpy() - want).mean() < 0.1 * width
-    alone = task.generator.forecast(model, {name: value[5:6] for name, value in batch.items()})
+    alone = task.objective.generator.forecast(model, {name: value[5:6] for name, value in batch.items()})
     np.testing.assert_allclose(
         alone["quantiles"][0], found["quantiles"][5], rtol=1e-4, atol=1e-4
     )  # whatever its neighbours
@@ -78,10 +78,10 @@ def test_training_lowers_the_likelihood_and_scores_agree(tf, counts, tmp_path, o
     )
     stepper = build(task, tf.distribute.OneDeviceStrategy("/cpu:0"))
     progress = (tf.constant(0, tf.int64), tf.constant(0.0), tf.constant(0.02))
-    table, _ = stepper.inner_loop(iter(task.training_batches(0, None)), tf.constant(50), (), *progress)
+    table, _ = stepper.inner_loop(iter(task.data.training_batches(0, None)), tf.constant(50), (), *progress)
     losses = table.numpy()[:, 0]
     assert np.isfinite(losses).all() and losses[-10:].mean() < losses[:10].mean()
-    validation = stepper.validate(task.evaluation_batches("validation", 64), 64)
+    validation = stepper.validate(task.data.evaluation_batches("validation", 64), 64)
     result = evaluated(task, stepper.model, counts, "--split=validation")
     for name in ("mse", "mae", "weighted_quantile_loss"):
         assert validation[name] == pytest.approx(result["metrics"][name], rel=1e-3)
@@ -113,20 +113,22 @@ def walks(tmp_path_factory):
     return prepare_csv(directory / "w.csv", directory / "data", "--splits=2000,2000,2000")
 
 
-def test_sums_of_paths_have_their_true_spread_and_independent_steps_do_not(tf, walks, tmp_path):
+def test_sums_of_paths_have_their_true_spread_and_independent_steps_do_not(tf, walks, tmp_path, monkeypatch):
     """Correlations of a random walk's errors are known; the score of sums tells dependent paths from independent
     ones.
     """
+    from trainer.tasks.forecast.calibration import Calibration
+
     task, _ = built(walks, tmp_path, "--output=normal", "--lookback=4", "--horizon=12", "--time_features=false")
-    std = task.std.mean()
-    task.distribution._mean[:], task.distribution._std[:] = 0, 1
+    std = task.data.std.mean()
+    task.objective.distribution._mean[:], task.objective.distribution._std[:] = 0, 1
     model = lambda batch: Persistent()({**batch}) * tf.constant([1, 1, 1 / std], tf.float32)  # noqa: E731 - raw changes are of size 1
-    copula = task.copula(model)
+    copula = task.calibration(model).copula()
     place = np.arange(1, 13)
     want = np.sqrt(np.minimum.outer(place, place) / np.maximum.outer(place, place))
     np.testing.assert_allclose(copula.factor @ copula.factor.T, want, atol=0.12)
     together = evaluated(task, model, walks)["metrics"]
-    task.copula = lambda model: None
+    monkeypatch.setattr(Calibration, "copula", lambda self: None)
     apart = evaluated(task, model, walks)["metrics"]
     assert together["crps_paths"] == pytest.approx(apart["crps_paths"], rel=0.02)
     assert together["crps_paths"] == pytest.approx(together["crps"], rel=0.05)
@@ -148,7 +150,7 @@ def test_calibrated_paths_follow_the_calibrated_quantiles(tf, counts, tmp_path, 
         .function.__self__.generator
     )
     assert generator.conformal is not None and (generator.copula is None) == (decoder == "autoregressive")
-    batch = next(iter(task.evaluation_batches("test", 16)))
+    batch = next(iter(task.data.evaluation_batches("test", 16)))
     drawn = generator.draw(model, batch, tf.constant(500), tf.constant(1, tf.int64)).numpy()
     quantiles = generator.forecast(model, batch)["quantiles"].numpy()
     for index, level in enumerate((0.1, 0.5, 0.9)):

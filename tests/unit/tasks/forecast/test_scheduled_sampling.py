@@ -139,7 +139,7 @@ def test_a_run_that_goes_on_reads_what_it_would_have_read(tf, small_dataset):
     first = build(task_for(config, read(config.data_dir)), make_strategy(config.device, ONE))
     parts = []
     for begin in (0, 4):
-        batches = iter(first.task.training_batches(begin, None))
+        batches = iter(first.task.data.training_batches(begin, None))
         table, _ = first.inner_loop(batches, tf.constant(4), first.initial_state(16), *progress)
         parts.append(table.numpy()[:, 0])
     np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -52,11 +52,11 @@ def test_the_state_is_carried_from_step_to_step(tf, text_data):
 
     config = config_for(text_data, "unused", "--num_layers=2")
     task = task_for(config, read(config.data_dir))
-    model = task.build_model("float32")
-    task.build_variables(model)
+    model = task.objective.build_model("float32")
+    task.objective.build_variables(model)
     tokens = tf.constant(np.random.default_rng(0).integers(4, 20, (3, 16)), tf.int32)
     whole, last = model(tokens)
-    first, state = model(tokens[:, :8], state=task.initial_state(3))
+    first, state = model(tokens[:, :8], state=task.objective.initial_state(3))
     second, state = model(tokens[:, 8:], state=state)
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-5)
     for part, expected in zip(tf.nest.flatten(state), tf.nest.flatten(last)):
@@ -254,6 +254,6 @@ def test_a_short_validation_split_has_fewer_lanes(tf, tmp_path):
 
     config = config_for(text_dataset(tmp_path, "--splits=0.99,0.005"), tmp_path / "model")
     task = task_for(config, read(config.data_dir))
-    assert task.evaluation_batch_size == 1
-    [scored] = [sum(float(tf.reduce_sum(batch["weight"])) for batch in task.evaluation_batches("validation", 1))]
-    assert scored == task.facts.splits["validation"].tokens - 1
+    assert task.data.evaluation_batch_size == 1
+    [scored] = [sum(float(tf.reduce_sum(batch["weight"])) for batch in task.data.evaluation_batches("validation", 1))]
+    assert scored == task.data.facts.splits["validation"].tokens - 1

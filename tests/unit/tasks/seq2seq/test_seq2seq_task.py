@@ -42,13 +42,13 @@ def test_an_epoch_reads_every_pair_once_and_counts_no_padding(tf, pair_data, opt
 
     config = config_for(pair_data, "unused", *options, "--epochs=1", "--train_steps=")
     task = task_for(config, read(config.data_dir))
-    plan = RunLength.of(config, task.examples_per_epoch, task.steps_for)
-    batches = task.training_batches(0, None).take(plan.total_steps)
-    read_by = np.sum([[float(part) for part in task.read_by(batch)] for batch in batches], axis=0)
-    counts = task.facts.splits["train"]
-    assert plan.total_steps == plan.evaluate_every == task.batches("train").steps_per_epoch
+    plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)
+    batches = task.data.training_batches(0, None).take(plan.total_steps)
+    read_by = np.sum([[float(part) for part in task.data.read_by(batch)] for batch in batches], axis=0)
+    counts = task.data.facts.splits["train"]
+    assert plan.total_steps == plan.evaluate_every == task.data.batches("train").steps_per_epoch
     assert list(read_by) == [PAIRS, counts.source_tokens + counts.target_tokens + 2 * PAIRS]
-    assert task.nominal_weight == pytest.approx((counts.target_tokens + PAIRS) / plan.total_steps)
+    assert task.objective.nominal_weight == pytest.approx((counts.target_tokens + PAIRS) / plan.total_steps)
 
 
 @pytest.mark.parametrize("jit", [[], ["--jit_compile"]])
@@ -61,7 +61,7 @@ def test_the_loss_is_the_mean_over_target_tokens(tf, pair_data, jit):
     config = config_for(pair_data, "unused", "--label_smoothing=0.2", "--batch_size=7", *jit)
     first, *_ = losses_of(tf, config, ONE, 1)
     stepper = build(task_for(config, read(config.data_dir)), make_strategy(config.device, ONE))
-    batch = next(iter(stepper.task.training_batches(0, None)))
+    batch = next(iter(stepper.task.data.training_batches(0, None)))
     target = batch["target"].numpy()
     inputs = np.concatenate([np.full([len(target), 1], 2), target[:, :-1]], axis=1)  # 2 starts a text
     logits = stepper.model(batch["source"], batch["source_lengths"], tf.constant(inputs)).numpy().astype(np.float64)
@@ -76,7 +76,7 @@ def test_the_loss_is_the_mean_over_target_tokens(tf, pair_data, jit):
 
 def test_validation_does_not_depend_on_the_batch(tf, pair_data):
     *_, stepper = losses_of(tf, config_for(pair_data, "unused"), TWO, 2)
-    scores = [stepper.validate(stepper.task.evaluation_batches("validation", size), size) for size in (4, 30, 64)]
+    scores = [stepper.validate(stepper.task.data.evaluation_batches("validation", size), size) for size in (4, 30, 64)]
     assert {"nats_per_token", "token_accuracy"} == set(scores[0])
     for score in scores[1:]:
         assert score == pytest.approx(scores[0], rel=1e-5)

@@ -149,16 +149,16 @@ def _read(
 def _with_known(series: RawSeries, known_columns: Sequence[str]) -> RawSeries:
     """The series with those columns apart."""
     known = [_index(series.source, series.columns, name, "future_covariates") for name in known_columns]
-    own = [index for index in range(len(series.columns)) if index not in known]
-    if not own:
+    targets = [index for index in range(len(series.columns)) if index not in known]
+    if not targets:
         raise DataError(
             f"{series.source} has no column to forecast beside the known ones; leave one out of --future_covariates"
         )
-    columns = tuple(series.columns[index] for index in own)
+    columns = tuple(series.columns[index] for index in targets)
     return dataclasses.replace(
         series,
         columns=columns,
-        values=series.values[:, own],
+        values=series.values[:, targets],
         known=KnownValues(tuple(known_columns), series.values[:, known]),
     )
 
@@ -286,10 +286,10 @@ def _column(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarra
             return values.astype(np.float32)
     except ValueError:
         pass
-    found = np.empty(len(cells), np.float32)
+    parsed = np.empty(len(cells), np.float32)
     for row, cell in enumerate(cells):
         try:
-            found[row] = _number(cell)
+            parsed[row] = _number(cell)
         except ValueError:
             _fail(
                 path,
@@ -297,7 +297,7 @@ def _column(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarra
                 f"{_shown(cell)} is not a finite number; correct it, or write NA if it is missing",
                 name,
             )
-    return found
+    return parsed
 
 
 def _times(path: str, first: int, name: str, cells: Sequence[str]) -> np.ndarray:

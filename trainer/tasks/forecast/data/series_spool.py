@@ -60,24 +60,24 @@ class Group:
         return np.memmap(f"{self.spool}.times", np.int64, "r")[self.offset + first : self.offset + end]
 
 
-def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[str, Any]]:
+def spool(path: str, placed: Sequence[tuple[RawSeries, Borders]]) -> list[dict[str, Any]]:
     """Writes series of equal width, with the borders of their splits, to arrays; gives what `unspool` reads, JSON.
 
     Raises:
       OSError: the file system refused.
     """
     contents: tuple[list[np.ndarray], ...] = (
-        [series.values.astype(np.float32, copy=False) for series, _ in given],
-        [series.times.astype(np.int64, copy=False) for series, _ in given if series.times is not None],
-        [series.known.values for series, _ in given if series.known is not None],
+        [series.values.astype(np.float32, copy=False) for series, _ in placed],
+        [series.times.astype(np.int64, copy=False) for series, _ in placed if series.times is not None],
+        [series.known.values for series, _ in placed if series.known is not None],
     )
     for ending, arrays in zip(ENDINGS, contents):
         with atomic_file(f"{path}.{ending}") as temporary, temporary.open("wb") as file:
             for array in arrays:
                 file.write(np.ascontiguousarray(array).data)
-    found = []
+    groups = []
     offset = 0
-    for series, splits in given:
+    for series, splits in placed:
         rows = len(series.values)
         statistics = standardisation([series.values[slice(*splits["train"])]]) if "train" in splits else None
         first_time = None if series.times is None else int(series.times[0])
@@ -96,24 +96,24 @@ def spool(path: str, given: Sequence[tuple[RawSeries, Borders]]) -> list[dict[st
             known,
             dict(series.static),
         )
-        found.append(asdict(group))
+        groups.append(asdict(group))
         offset += rows
-    return found
+    return groups
 
 
-def spooled_files(found: list[dict[str, Any]]) -> list[str]:
+def spooled_files(groups: list[dict[str, Any]]) -> list[str]:
     """The files that `spool` wrote, by what it gave."""
-    return [f"{path}.{ending}" for path in sorted({group["spool"] for group in found}) for ending in ENDINGS]
+    return [f"{path}.{ending}" for path in sorted({group["spool"] for group in groups}) for ending in ENDINGS]
 
 
-def unspool(directory: Path, found: dict[str, Any]) -> Group:
+def unspool(directory: Path, described: dict[str, Any]) -> Group:
     """A group that `spool` gave, whose arrays are in `directory`."""
-    own = dict(found)
-    own["columns"], own["known_columns"] = tuple(own["columns"]), tuple(own["known_columns"])
-    own["interval"] = own["interval"] and Interval(**own["interval"])
-    own["splits"] = {split: (first, end) for split, (first, end) in own["splits"].items()}
-    own["spool"] = str(directory / own["spool"])
-    return Group(**own)
+    values = dict(described)
+    values["columns"], values["known_columns"] = tuple(values["columns"]), tuple(values["known_columns"])
+    values["interval"] = values["interval"] and Interval(**values["interval"])
+    values["splits"] = {split: (first, end) for split, (first, end) in values["splits"].items()}
+    values["spool"] = str(directory / values["spool"])
+    return Group(**values)
 
 
 def standardisation(parts: Iterable[np.ndarray]) -> Statistics:

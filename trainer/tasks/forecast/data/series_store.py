@@ -90,11 +90,11 @@ def load(data_dir: str, manifest: Manifest, split: str) -> list[GroupSeries]:
                 f"{paths[0]} and its siblings: {place} is marked as observed and no finite number; prepare the "
                 "dataset again"
             )
-        own_times = times[index] if times else None
-        own = GroupSeries(
-            group_facts.name, standard, observed[index], own_times, group_facts.splits, known[index], static[index]
+        times_here = times[index] if times else None
+        stored = GroupSeries(
+            group_facts.name, standard, observed[index], times_here, group_facts.splits, known[index], static[index]
         )
-        series.append(own)
+        series.append(stored)
     return series
 
 

@@ -41,5 +41,5 @@ class RowSlices:
         copies = self._copies
         block = first % copies * self._blocks_of_a_copy + first // copies
         count = -(-length // copies)
-        found = tf.gather(self._blocks, block[:, None] + tf.range(count, dtype=tf.int64))  # [B, count, copies * C]
-        return tf.reshape(found, [-1, count * copies, self._channels])[:, :length]
+        blocks = tf.gather(self._blocks, block[:, None] + tf.range(count, dtype=tf.int64))  # [B, count, copies * C]
+        return tf.reshape(blocks, [-1, count * copies, self._channels])[:, :length]

@@ -182,9 +182,9 @@ def _full(numbers: tf.Tensor, steps: int, columns: int, value: float) -> tf.Tens
     return tf.fill(size, value) if rows is None else tf.constant(np.full([rows, steps, columns], value, np.float32))
 
 
-def feature_count(facts: SeriesFacts, time_wanted: bool) -> int:
+def feature_count(facts: SeriesFacts, with_time: bool) -> int:
     """Features of a window: of the time where the data has dates and it is wanted, and all covariates of the
     dataset.
     """
-    of_time = NUM_TIME_FEATURES if facts.interval is not None and time_wanted else 0
+    of_time = NUM_TIME_FEATURES if facts.interval is not None and with_time else 0
     return of_time + len(facts.known) + static_features(facts).shape[1]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.errors import ConfigError, Problem
+from trainer.errors import UnfitError
 from trainer.reports.comparison import comparison
 from trainer.reports.parts import Figure, Section, Table
 from trainer.reports.svg_charts import Axes, Line, line_chart
@@ -65,30 +65,21 @@ def rolling_origins(
       stride: steps; None is the horizon, so that windows do not overlap.
 
     Raises:
-      ConfigError: so many do not fit into the shortest segment.
+      UnfitError: so many do not fit into the shortest segment.
     """
     step = stride or horizon
     most = min(-(-len(window_starts(segment, lookback, horizon)) // step) for segment in segments)
     if windows > most:
-        reason = f"with --stride={step} goes beyond the split, which has room for {most}"
-        raise ConfigError(
-            [
-                Problem(
-                    "windows",
-                    windows,
-                    reason,
-                    f"use {most} or fewer, or a smaller --stride" if most else "use more data",
-                )
-            ]
-        )
-    found = []
+        reason = f"with a stride of {step} steps goes beyond the split, which has room for {most}"
+        raise UnfitError(windows, reason, f"use {most} or fewer, or a smaller stride" if most else "use more data")
+    origins = []
     for number in reversed(range(windows)):
         before = horizon + number * step
         first = segments[0].last_target_end - before
         times = segments[0].times
         label = f"row {first:,}" if times is None else str(np.datetime64(int(times[first]), "s")).replace("T", " ")
-        found.append(Origin(label, before))
-    return found
+        origins.append(Origin(label, before))
+    return origins
 
 
 def numbers_of(segments: Sequence[SeriesSlice], lookback: int, horizon: int, origin: Origin) -> np.ndarray:
@@ -141,9 +132,13 @@ def backtest(
                     together[name] = Scores(horizon, scale, forecast.levels)
                 together[name].add(one, arrays, observed)
                 alone.setdefault(name, OriginScores(horizon, scale, forecast.levels)).add(one, arrays, observed)
-        found = {name: scores.results() for name, scores in alone.items()}
+        scores_of = {name: scores.results() for name, scores in alone.items()}
         rows.append(
-            {"origin": origin.label, "targets": alone[MODEL].targets, "scores": found if alone[MODEL].targets else {}}
+            {
+                "origin": origin.label,
+                "targets": alone[MODEL].targets,
+                "scores": scores_of if alone[MODEL].targets else {},
+            }
         )
     results = {name: scores.results() for name, scores in together.items()}
     step, loss = stride or horizon, QUANTILE_LOSS if QUANTILE_LOSS in results[MODEL] else "mse"
@@ -181,15 +176,15 @@ def _tests(
     for name in baselines:
         both = (row["scores"] for row in rows if row["scores"] and name in row["scores"])
         pairs = [(scores[MODEL][loss], scores[name][loss]) for scores in both if scores[MODEL][loss] is not None]
-        own, other = np.array(pairs, np.float64).reshape(-1, 2).T
-        tests[name] = dataclasses.asdict(diebold_mariano(own, other, steps))
+        losses, other = np.array(pairs, np.float64).reshape(-1, 2).T
+        tests[name] = dataclasses.asdict(diebold_mariano(losses, other, steps))
     return tests
 
 
 def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
     """The error from each origin, the coverage of intervals, and what the tests say."""
-    found = result["backtest"]
-    rows, loss = found["origins"], found["loss"]
+    scores = result["backtest"]
+    rows, loss = scores["origins"], scores["loss"]
     names = [MODEL, *result["baselines"]]
     styles = {name: "s0" if name == MODEL else f"s{1 + (index - 1) % 6}" for index, name in enumerate(names)}
     model, *others = (_line(rows, name, loss, name, styles[name]) for name in names)
@@ -199,7 +194,7 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
         else "One model forecast from all origins."
     )
     caption = (
-        f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {found['stride']:,} steps apart. "
+        f"{len(rows):,} origins from {rows[0]['origin']} to {rows[-1]['origin']}, {scores['stride']:,} steps apart. "
         f"{how} "
         "No forecast was shown a value after its origin."
     )
@@ -218,7 +213,7 @@ def backtest_section(result: Mapping[str, Any], refitted: bool) -> Section:
             test["p_value"],
             test["verdict"],
         )
-        for name, test in found["diebold_mariano"].items()
+        for name, test in scores["diebold_mariano"].items()
     )
     reason = (
         f"Diebold-Mariano test of each origin's {LOSS_NAMES[loss]} with Harvey, Leybourne and Newbold's correction, "

@@ -75,7 +75,7 @@ def scored_windows(
     """Scores all windows of a split, or evenly spaced ones where they are too many to hold.
 
     Args:
-      predict: as `ForecastTask.predictor` gives it.
+      predict: as `calibration.predictor` gives it.
       batches: as `WindowShape.signature` tells.
       levels: of the quantiles; some must have pairs.
       ends: [N] when the targets of each window end.
@@ -86,13 +86,13 @@ def scored_windows(
     for arrays, observed, forecast in forecast_windows(predict, batches):
         assert forecast.quantiles is not None
         every = every or -(-len(ends) * observed[0].size * len(pairs(levels)) // MOST_SCORES)
-        found = conformal_scores(forecast.quantiles, arrays["target"], levels)  # [B, H, C, K]
-        found[~observed] = np.nan
-        own = np.arange(first, min(first + len(found), len(ends)))
-        own = own[own % every == 0]
-        scores.append(found[own - first])
-        numbers.append(own)
-        first += len(found)
+        conformal = conformal_scores(forecast.quantiles, arrays["target"], levels)  # [B, H, C, K]
+        conformal[~observed] = np.nan
+        windows = np.arange(first, min(first + len(conformal), len(ends)))
+        windows = windows[windows % every == 0]
+        scores.append(conformal[windows - first])
+        numbers.append(windows)
+        first += len(conformal)
     return ScoredWindows(ends[np.concatenate(numbers)], np.concatenate(scores))
 
 

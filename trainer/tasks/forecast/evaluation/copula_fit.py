@@ -18,7 +18,7 @@ def fitted_copula(predict: Callable[[Any], Prediction], batches: Iterable[Any], 
     many to hold.
 
     Args:
-      predict: as `ForecastTask.predictor` gives it, with quantiles.
+      predict: as `calibration.predictor` gives it, with quantiles.
       batches: as `WindowShape.signature` tells; the last may be filled up with windows of target weight 0.
       count: windows in them.
     """

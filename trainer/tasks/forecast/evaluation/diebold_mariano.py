@@ -38,16 +38,16 @@ class Comparison:
     verdict: str
 
 
-def diebold_mariano(own: np.ndarray, other: np.ndarray, steps: int) -> Comparison:
+def diebold_mariano(losses: np.ndarray, other: np.ndarray, steps: int) -> Comparison:
     """Compares losses of two forecasters on the same windows.
 
     Args:
-      own: `[N]` losses in the order of time, finite.
+      losses: `[N]` losses in the order of time, finite.
       other: `[N]`, of the other forecaster.
       steps: how many windows in a row overlap, 1 where none do; the differences of `steps - 1` neighbours are taken as
         correlated.
     """
-    difference = np.asarray(own, np.float64) - np.asarray(other, np.float64)
+    difference = np.asarray(losses, np.float64) - np.asarray(other, np.float64)
     if difference.ndim != 1 or not np.isfinite(difference).all() or steps < 1:
         raise ValueError(f"losses of shape {difference.shape} must be finite and [N], steps {steps} at least 1")
     count, mean = len(difference), float(difference.mean()) if len(difference) else 0.0
@@ -60,7 +60,7 @@ def diebold_mariano(own: np.ndarray, other: np.ndarray, steps: int) -> Compariso
     kernel, variance = "rectangular", _variance(difference, np.ones(steps - 1))
     if variance <= 0:
         kernel, variance = "bartlett", _variance(difference, 1 - np.arange(1, steps) / steps)
-    if variance <= 1e-24 * float(np.abs(own).max() + np.abs(other).max()) ** 2:
+    if variance <= 1e-24 * float(np.abs(losses).max() + np.abs(other).max()) ** 2:
         return no_test("the differences do not vary")
     correction = (count + 1 - 2 * steps + steps * (steps - 1) / count) / count
     statistic = mean / np.sqrt(variance / count) * np.sqrt(correction)

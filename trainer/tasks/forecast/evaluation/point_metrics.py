@@ -220,13 +220,13 @@ class ForecastMetrics:
         }
 
     def _one_series(self, index: int, sums: _Sums) -> dict[str, Any]:
-        one, own = slice(index, index + 1), sums.of_series(index)
+        one, sums_here = slice(index, index + 1), sums.of_series(index)
         return {
             "series": index,
             **({"name": self._names[index]} if self._names else {}),
             "windows": int(self._windows[index]),
             "targets": int(sums.count[index]),
-            **_scores(own, self._std[one], self._scale[one]),
+            **_scores(sums_here, self._std[one], self._scale[one]),
         }
 
 

@@ -107,7 +107,7 @@ def forecast_windows(
     """Forecasts every window of `batches`, in order: what a report or a backtest goes through.
 
     Args:
-      predict: as `ForecastTask.predictor` gives it.
+      predict: as `calibration.predictor` gives it.
       batches: as `WindowShape.signature` tells, of one size; the last may be filled up with windows of target weight 0.
       adjust: changes forecasts afterwards, such as `RecentConformal.adjust`.
 
@@ -187,14 +187,14 @@ def score(
     Raises:
       TrainerError: a forecast is not a number; the text names the window.
     """
-    found: dict[str, Scores] = {}
+    scores_of: dict[str, Scores] = {}
     first = 0
     for arrays, observed, forecast in forecast_windows(predict, batches, adjust):
         numbers = np.arange(first, first + len(observed))
         for name, one in (("", forecast), *baselines.forecasts(arrays, numbers, forecast.levels)):
-            if name not in found:
-                found[name] = Scores(horizon, scale, forecast.levels, forecast.paths is not None)
-            found[name].add(one, arrays, observed)
+            if name not in scores_of:
+                scores_of[name] = Scores(horizon, scale, forecast.levels, forecast.paths is not None)
+            scores_of[name].add(one, arrays, observed)
         first += len(observed)
-    results = {name: scores.results() for name, scores in found.items()}
+    results = {name: scores.results() for name, scores in scores_of.items()}
     return results.pop(""), results

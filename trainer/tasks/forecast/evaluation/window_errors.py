@@ -48,15 +48,15 @@ class WindowErrors:
         the error of a single value tells of luck.
         """
         errors, counts, owners = (np.concatenate(each) for each in (self._errors, self._counts, self._series))  # [N, C]
-        own = (owners == series) & (counts > 0)
-        places = np.argwhere(own & (2 * counts >= counts.max(where=own, initial=0)))
+        of_series = (owners == series) & (counts > 0)
+        places = np.argwhere(of_series & (2 * counts >= counts.max(where=of_series, initial=0)))
         order = places[np.argsort(errors[tuple(places.T)], kind="stable")]
-        found = []
+        windows = []
         for rank, place in ranked_places(len(order)):
             number, channel = (int(index) for index in order[place])
-            found.append(
+            windows.append(
                 RankedWindow(
                     rank, number, channel, series, float(errors[number, channel]), int(counts[number, channel])
                 )
             )
-        return found
+        return windows

@@ -58,11 +58,11 @@ def conformal_scores(quantiles: np.ndarray, target: np.ndarray, levels: Sequence
     """How far targets lie outside each interval, in units of its width: `[..., Q]` and `[...]` -> `[..., K]`
     float32.
     """
-    found = []
+    scores = []
     for low, high in pairs(levels):
         width = np.maximum(quantiles[..., high] - quantiles[..., low], LEAST_WIDTH)
-        found.append(np.maximum(quantiles[..., low] - target, target - quantiles[..., high]) / width)
-    return np.stack(found, axis=-1).astype(np.float32)
+        scores.append(np.maximum(quantiles[..., low] - target, target - quantiles[..., high]) / width)
+    return np.stack(scores, axis=-1).astype(np.float32)
 
 
 def conformal_quantile(scores: np.ndarray, probability: float) -> float:

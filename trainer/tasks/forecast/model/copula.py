@@ -58,7 +58,7 @@ def _normal_ranks(column: np.ndarray) -> np.ndarray:
     known = np.isfinite(column)
     ordered = np.sort(column[known])
     places = np.searchsorted(ordered, column[known], "left") + np.searchsorted(ordered, column[known], "right")
-    found = np.full(column.shape, np.nan)
+    ranks = np.full(column.shape, np.nan)
     if len(ordered):
-        found[known] = tf.math.ndtri(tf.constant(places / (2 * len(ordered)), tf.float64)).numpy()
-    return found
+        ranks[known] = tf.math.ndtri(tf.constant(places / (2 * len(ordered)), tf.float64)).numpy()
+    return ranks

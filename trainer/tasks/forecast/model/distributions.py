@@ -180,10 +180,10 @@ class NegativeBinomial(Distribution):
 
     def quantiles(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
         mean, shape = self._mean_and_shape(numbers, series)
-        found = [
+        counts = [
             negative_binomial_quantile(tf.fill(tf.shape(mean), np.float64(level)), mean, shape) for level in self.levels
         ]
-        return tf.stack([self._standardised(count, series) for count in found], axis=-1)
+        return tf.stack([self._standardised(count, series) for count in counts], axis=-1)
 
     def at_scores(self, numbers: tf.Tensor, series: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         mean, shape = (tf.broadcast_to(part, tf.shape(scores)) for part in self._mean_and_shape(numbers, series))

@@ -85,8 +85,8 @@ class Forecaster(Model):
         self._networks: list[ParallelNetwork] = []
         if forecast.decoder == "parallel":
             names = [f"network_{member}" for member in range(forecast.ensemble_size)]
-            given = (shape, forecast.segment, num_series, model, dtype, kernel)
-            self._networks = [ParallelNetwork(*given, numbers=numbers, start=start, name=name) for name in names]
+            arguments = (shape, forecast.segment, num_series, model, dtype, kernel)
+            self._networks = [ParallelNetwork(*arguments, numbers=numbers, start=start, name=name) for name in names]
         else:
             self._encoder = Encoder(shape, forecast.segment, num_series, model, dtype, kernel, embeds=True)
             self._decoder = AutoregressiveDecoder(shape, forecast.segment, model, dtype, kernel, numbers, start)
@@ -152,8 +152,8 @@ class Forecaster(Model):
 
         parts = {name: dealt(batch[name]) for name in ("series", "future_features")}
         written = [
-            network(own, {name: part[member] for name, part in parts.items()}, context=context.inside(network.name))
-            for member, (network, own) in enumerate(zip(self._networks, dealt(x)))
+            network(part_x, {name: part[member] for name, part in parts.items()}, context=context.inside(network.name))
+            for member, (network, part_x) in enumerate(zip(self._networks, dealt(x)))
         ]
         return tf.reshape(tf.stack(written, axis=1), [-1, *written[0].shape[1:]])
 

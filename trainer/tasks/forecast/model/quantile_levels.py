@@ -30,8 +30,8 @@ def pairs(levels: Sequence[float]) -> list[tuple[int, int]]:
     """Indices of the levels `a` and `1 - a`, which bound a central interval of probability `1 - 2 a`; the widest
     first.
     """
-    found = []
+    symmetric = []
     for low, level in enumerate(levels):
         if level < MEDIAN:
-            found += [(low, high) for high, other in enumerate(levels) if abs(level + other - 1) < _SAME]
-    return found
+            symmetric += [(low, high) for high, other in enumerate(levels) if abs(level + other - 1) < _SAME]
+    return symmetric
