@@ -17,7 +17,7 @@ class Sides:
     on the other.
     """
 
-    own: list[str]
+    launchers: list[str]
     trainers: list[str]
     problems: list[Problem]
 
@@ -37,11 +37,13 @@ def check_separator(arguments: Sequence[str], launcher: str, example: str) -> No
         raise ConfigError([ArgumentProblem(SEPARATOR, None, reason, f"give them as in {example}")])
 
 
-def sides(own: Sequence[str], trainers: Sequence[str], own_class: type, trainers_class: type) -> Sides:
+def sides(launchers: Sequence[str], trainers: Sequence[str], launchers_class: type, trainers_class: type) -> Sides:
     """Moves every `--name=value` that only the flags of the other side have over there."""
-    own_names, trainers_names = ({spec.name for spec in flags.flag_specs(each)} for each in (own_class, trainers_class))
-    early = [argument for argument in own if _name(argument) in trainers_names - own_names]
-    late = [argument for argument in trainers if _name(argument) in own_names - trainers_names]
+    launchers_names, trainers_names = (
+        {spec.name for spec in flags.flag_specs(each)} for each in (launchers_class, trainers_class)
+    )
+    early = [argument for argument in launchers if _name(argument) in trainers_names - launchers_names]
+    late = [argument for argument in trainers if _name(argument) in launchers_names - trainers_names]
     problems = [
         _problem(argument, "stands before --", "give it behind --, with the trainer's flags") for argument in early
     ]
@@ -49,7 +51,7 @@ def sides(own: Sequence[str], trainers: Sequence[str], own_class: type, trainers
         _problem(argument, "stands behind --", "give it before --, with the launcher's flags") for argument in late
     ]
     return Sides(
-        [*(argument for argument in own if argument not in early), *late],
+        [*(argument for argument in launchers if argument not in early), *late],
         [*(argument for argument in trainers if argument not in late), *early],
         problems,
     )

@@ -164,14 +164,14 @@ class Client:
                 if event["type"] != "BOOKMARK":
                     yield event["type"], event["object"]
 
-    def apply(self, wanted: Object, *, dry_run: bool = False) -> dict[str, Any]:
-        """Server-side apply: makes the object or brings it to `wanted`, and gives it as the cluster holds it."""
-        metadata = wanted["metadata"]
+    def apply(self, content: Object, *, dry_run: bool = False) -> dict[str, Any]:
+        """Server-side apply: makes the object or brings it to `content`, and gives it as the cluster holds it."""
+        metadata = content["metadata"]
         return self._ask(
             "patch",
-            f"apply {wanted['kind']} {metadata['name']}",
-            self._path(wanted["apiVersion"], wanted["kind"], metadata.get("namespace"), metadata["name"]),
-            body=dict(wanted),
+            f"apply {content['kind']} {metadata['name']}",
+            self._path(content["apiVersion"], content["kind"], metadata.get("namespace"), metadata["name"]),
+            body=dict(content),
             content_type="application/apply-patch+yaml",
             field_manager=PROGRAM,
             dry_run="All" if dry_run else None,
@@ -209,11 +209,11 @@ class Client:
         with self._lock:
             if (api_version, kind) not in self._kinds:
                 self._kinds[api_version, kind] = self._look_up(api_version, kind)
-        found = self._kinds[api_version, kind]
-        if found is None:
+        resource = self._kinds[api_version, kind]
+        if resource is None:
             remedy = HOMES.get(api_version.partition("/")[0], "use a newer cluster")
             raise ClusterError(f"the cluster has no {kind} ({api_version}); {remedy} or choose another --overlay", 404)
-        return str(found.path(name=name, namespace=namespace))
+        return str(resource.path(name=name, namespace=namespace))
 
     def _look_up(self, api_version: str, kind: str) -> Resource | None:
         with self._failures(f"look up {kind}"):

@@ -132,7 +132,7 @@ class _Display:
     def __init__(self, run: Run):
         self._run = run
         self._progress: ProgressLine | None = None
-        self._told = ""
+        self._shown = ""
         self._terminal = sys.stderr.isatty()
         self.result: dict[str, Any] | None = None
 
@@ -149,10 +149,10 @@ class _Display:
         self._open.close()
 
     def show(self, logs: PodLogs, state: RunState) -> None:
-        while not logs.found.empty():
-            self._line(*logs.found.get())
-        if str(state) != self._told:
-            self._told = str(state)
+        while not logs.lines.empty():
+            self._line(*logs.lines.get())
+        if str(state) != self._shown:
+            self._shown = str(state)
             logger.info("%s: %s", self._run.name, state)
         self._bar.set_description_str(progress_text(self._run.name, state, self._progress))
 

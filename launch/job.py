@@ -155,9 +155,9 @@ class JobFlags:
             if not low <= getattr(self, field) <= (math.inf if high is None else high)
         ]
         if wrong:
-            given = " and ".join(f"--{field}={getattr(self, field)}" for field, _ in wrong)
+            flags_text = " and ".join(f"--{field}={getattr(self, field)}" for field, _ in wrong)
             requested = " and ".join(f"--{field}={low}" for field, low in wrong)
-            yield Problem("overlay", self.overlay, f"does not fit {given}", f"use {requested}, or --overlay=auto")
+            yield Problem("overlay", self.overlay, f"does not fit {flags_text}", f"use {requested}, or --overlay=auto")
 
     @property
     def layers(self) -> str:
@@ -200,25 +200,25 @@ def read(flags_class: type[Flags], arguments: Sequence[str]) -> tuple[Flags, Job
       ConfigError: all problems of both sides of `--` at once, and those between them.
     """
     check_separator(arguments, "launch.kubernetes", f"python -m launch.kubernetes submit {EXAMPLE}")
-    own, trainers = split(arguments)
-    before = flags.read(flags_class, own)
+    launchers, trainers = split(arguments)
+    before = flags.read(flags_class, launchers)
     if any(problem.flag == "command" for problem in before.problems):  # so nobody can tell what may stand behind --
         raise ConfigError(before.problems)
     command = COMMANDS[before.values["command"]]
-    parts = sides(own, trainers, flags_class, command)
-    settings = flags.read(flags_class, parts.own)
+    parts = sides(launchers, trainers, flags_class, command)
+    settings = flags.read(flags_class, parts.launchers)
     config: flags.Reading[Any] = flags.read(command, parts.trainers)
-    found = parts.problems + settings.problems + config.problems
+    problems = parts.problems + settings.problems + config.problems
     if settings.config is not None and config.config is not None:
         job = _job(settings.config, config.config)
         others = [_job(other, config.config) for other in settings.others] + [
             _job(settings.config, other) for other in config.others
         ]
-        named = {problem.flag for problem in found}
-        found += [problem for problem in flags.lasting(_joint_problems, job, others) if problem.flag not in named]
-        if not found:
+        named = {problem.flag for problem in problems}
+        problems += [problem for problem in flags.lasting(_joint_problems, job, others) if problem.flag not in named]
+        if not problems:
             return settings.config, job
-    raise ConfigError(found)
+    raise ConfigError(problems)
 
 
 def _job(settings: JobFlags, config: Any) -> Job:
@@ -238,8 +238,8 @@ def local_command(job: Job) -> list[str]:
     """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
     if job.command != "train":
         # One process tree does what the tasks of a preparation do: the dataset is the same.
-        own = [line for line in job.trainer_flags if not line.startswith("--num_tasks=")]
-        return ["-m", f"trainer.{job.command}", *own]
+        trainer_flags = [line for line in job.trainer_flags if not line.startswith("--num_tasks=")]
+        return ["-m", f"trainer.{job.command}", *trainer_flags]
     devices = job.config.device.devices_per_worker or max(job.gpus_per_worker, 1)
     settings = {"workers": job.workers, "devices_per_worker": devices, "restarts": job.retries}
     trainers = [

@@ -152,7 +152,7 @@ def _connect(name: str, namespace: str) -> tuple[Client, Run]:
     return connect(), Run(name, namespace)
 
 
-def _followed(client: Client, run: Run, told: Mapping[str, Any]) -> str:
+def _followed(client: Client, run: Run, result: Mapping[str, Any]) -> str:
     """Follows the run; prints the result and raises `RunFailedError` where the run did not end well."""
     from launch.follow import follow
 
@@ -162,7 +162,7 @@ def _followed(client: Client, run: Run, told: Mapping[str, Any]) -> str:
         again = f"python -m launch.kubernetes logs --follow --name={run.name} --namespace={run.namespace}"
         sys.stderr.write(f"the run goes on; follow it again with {again}\n")
         raise
-    text = json.dumps({**told, **_ending(outcome)})
+    text = json.dumps({**result, **_ending(outcome)})
     if outcome.exit_code == EXIT_DONE:
         return text
     sys.stdout.write(text + "\n")
@@ -200,8 +200,8 @@ def _no_such_run(run: Run) -> ConfigError:
 def main(arguments: Sequence[str]) -> str:
     """Runs the verb that comes first and gives the text for stdout."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    own, _ = split(rest)
-    if verb in VERBS and wants_help(own):
+    launchers, _ = split(rest)
+    if verb in VERBS and wants_help(launchers):
         body, flags_class = VERBS[verb]
         after = " -- <flags of the trainer's command>" if issubclass(flags_class, JobFlags) else ""
         return help_text(

@@ -42,13 +42,13 @@ def read(directory: Path) -> dict[str, Any]:
     Raises:
       ValueError: it uses what is not known here.
     """
-    found: dict[str, Any] = yaml.safe_load((directory / FILE).read_text(encoding="utf-8"))
-    for field in set(found) - KNOWN:
+    layer: dict[str, Any] = yaml.safe_load((directory / FILE).read_text(encoding="utf-8"))
+    for field in set(layer) - KNOWN:
         raise ValueError(
             f"{directory / FILE} uses {field}, which only kubectl kustomize knows; use one of "
             f"{', '.join(sorted(KNOWN))}"
         )
-    return found
+    return layer
 
 
 def build(directory: Path, components: Sequence[Path] | None = None) -> list[Object]:
@@ -58,10 +58,10 @@ def build(directory: Path, components: Sequence[Path] | None = None) -> list[Obj
       components: directories to use in place of the kustomization's own components.
     """
     layer = read(directory)
-    objects = [found for path in layer.get("resources", ()) for found in _load(directory / path)]
+    objects = [content for path in layer.get("resources", ()) for content in _load(directory / path)]
     objects = _changed(objects, layer, directory)
-    own = [(directory / path).resolve() for path in layer.get("components", ())]
-    for component in own if components is None else components:
+    requested = [(directory / path).resolve() for path in layer.get("components", ())]
+    for component in requested if components is None else components:
         objects = apply_component(objects, component)
     return objects
 
@@ -69,14 +69,14 @@ def build(directory: Path, components: Sequence[Path] | None = None) -> list[Obj
 def apply_component(objects: list[Object], directory: Path) -> list[Object]:
     """`objects` with a component's resources added and its patches and replacements done."""
     layer = read(directory)
-    added = [found for path in layer.get("resources", ()) for found in _load(directory / path)]
+    added = [content for path in layer.get("resources", ()) for content in _load(directory / path)]
     return _changed([*objects, *added], layer, directory)
 
 
 def _load(path: Path) -> list[Object]:
     if path.is_dir():
         return build(path.resolve())
-    return [found for found in yaml.safe_load_all(path.read_text(encoding="utf-8")) if found]
+    return [content for content in yaml.safe_load_all(path.read_text(encoding="utf-8")) if content]
 
 
 def _changed(objects: list[Object], layer: dict[str, Any], directory: Path) -> list[Object]:
@@ -86,14 +86,14 @@ def _changed(objects: list[Object], layer: dict[str, Any], directory: Path) -> l
             _patch(objects, change, directory / patch["path"])
     for replacement in layer.get("replacements", ()):
         _replace(objects, replacement)
-    return [found for found in objects if found["metadata"].get("annotations", {}).get(LOCAL) != "true"]
+    return [content for content in objects if content["metadata"].get("annotations", {}).get(LOCAL) != "true"]
 
 
 def _patch(objects: list[Object], change: Object, source: Path) -> None:
     requested = (change["kind"], change["metadata"]["name"])
-    for position, found in enumerate(objects):
-        if (found["kind"], found["metadata"]["name"]) == requested:
-            objects[position] = merge(found, change)
+    for position, content in enumerate(objects):
+        if (content["kind"], content["metadata"]["name"]) == requested:
+            objects[position] = merge(content, change)
             return
     raise ValueError(f"{source} changes {' '.join(requested)}, which there is none of; name an object of the resources")
 
@@ -118,15 +118,15 @@ def merge(base: Any, change: Any, field: str = "") -> Any:
 
 def _replace(objects: list[Object], replacement: dict[str, Any]) -> None:
     """Copies one field of the object of a kind to fields of another kind's."""
-    source = next(found for found in objects if found["kind"] == replacement["source"]["kind"])
+    source = next(content for content in objects if content["kind"] == replacement["source"]["kind"])
     value: Any = source
     for part in replacement["source"]["fieldPath"].split("."):
         value = value[part]
     for target in replacement["targets"]:
-        for found in (found for found in objects if found["kind"] == target["select"]["kind"]):
+        for content in (content for content in objects if content["kind"] == target["select"]["kind"]):
             for path in target["fieldPaths"]:
                 *parents, last = path.split(".")
-                place: Any = found
+                place: Any = content
                 for part in parents:
                     place = place[int(part) if isinstance(place, list) else part]
                 place[last] = copy.deepcopy(value)

@@ -48,16 +48,18 @@ def parse(arguments: Sequence[str]) -> tuple[LocalConfig, TrainConfig]:
     check_separator(arguments, "launch.local", EXAMPLE)
     parts = sides(*split(arguments), LocalConfig, TrainConfig)
     problems = list(parts.problems)
-    given = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in parts.trainers)
-    if given:
+    has_devices = any(argument.lstrip("-").partition("=")[0] == "devices_per_worker" for argument in parts.trainers)
+    if has_devices:
         problems.append(Problem("devices_per_worker", None, "stands behind --", "give it to launch.local, before --"))
-    own = flags.read(LocalConfig, parts.own)
-    devices = [] if given or own.config is None else [f"--devices_per_worker={own.config.devices_per_worker}"]
+    reading = flags.read(LocalConfig, parts.launchers)
+    devices = (
+        [] if has_devices or reading.config is None else [f"--devices_per_worker={reading.config.devices_per_worker}"]
+    )
     train = flags.read(TrainConfig, [*parts.trainers, *devices])
-    problems += own.problems + train.problems
-    if own.config is None or train.config is None or problems:
+    problems += reading.problems + train.problems
+    if reading.config is None or train.config is None or problems:
         raise ConfigError(problems)
-    return own.config, train.config
+    return reading.config, train.config
 
 
 def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> list[Worker]:

@@ -25,8 +25,8 @@ def objects(job: Job) -> list[Object]:
     All have the job's name and the labels `app.kubernetes.io/name` and `app.kubernetes.io/instance`, by which they can
     be deleted.
     """
-    found = [_filled(made, job) for made in _template(job)]
-    return sorted(found, key=lambda made: made["kind"] in ("Job", "JobSet"))
+    filled = [_filled(made, job) for made in _template(job)]
+    return sorted(filled, key=lambda made: made["kind"] in ("Job", "JobSet"))
 
 
 def to_yaml(made: list[Object]) -> str:
@@ -39,8 +39,8 @@ def _template(job: Job) -> list[Object]:
     files = kustomize.k8s_files()
     directory = files / ("base" if job.layers == "base" else f"overlays/{job.layers}")
     requested = {path.split("/")[-1] for path in kustomize.read(directory).get("components", ())}
-    asked = {"tasks": job.command == "prepare", "gke-spot": job.spot, "kueue": job.queue}
-    requested |= {name for name, value in asked.items() if value}
+    conditions = {"tasks": job.command == "prepare", "gke-spot": job.spot, "kueue": job.queue}
+    requested |= {name for name, value in conditions.items() if value}
     return kustomize.build(directory, [files / "components" / name for name in COMPONENTS if name in requested])
 
 
@@ -104,7 +104,9 @@ def _fill_placement(pod: dict[str, Any], job: Job) -> None:
         selector[label] = job.gpu_type
     if selector:
         pod["nodeSelector"] = pod.get("nodeSelector", {}) | selector
-    tolerations = [found for found in pod.pop("tolerations", []) if job.gpus_per_worker or found["key"] != GPU]
+    tolerations = [
+        toleration for toleration in pod.pop("tolerations", []) if job.gpus_per_worker or toleration["key"] != GPU
+    ]
     tolerations += [_toleration(text) for text in job.tolerations]
     if tolerations:
         pod["tolerations"] = tolerations

@@ -72,10 +72,10 @@ class Mirror:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _list_and_watch(self) -> None:
-        found, version = self._client.list(*self._what)
+        objects, version = self._client.list(*self._what)
         with self._lock:
-            self._objects = {each["metadata"]["uid"]: each for each in found}
-        self._told()
+            self._objects = {each["metadata"]["uid"]: each for each in objects}
+        self._announce()
         for kind, each in self._client.watch(*self._what, version):
             if self._stopped.is_set():
                 return
@@ -84,9 +84,9 @@ class Mirror:
                     self._objects.pop(each["metadata"]["uid"], None)
                 else:
                     self._objects[each["metadata"]["uid"]] = each
-            self._told()
+            self._announce()
 
-    def _told(self) -> None:
+    def _announce(self) -> None:
         self._answered = time.monotonic()
         self.ready.set()
         self._changed()

@@ -36,8 +36,8 @@ _FACTORS |= {f"{unit}i": Decimal(1024) ** (power + 1) for power, unit in enumera
 
 def quantity(text: str) -> Decimal | None:
     """The number that a Kubernetes quantity (`500m`, `16Gi`) stands for; None where it is none or 0."""
-    found = _QUANTITY.fullmatch(text)
-    return Decimal(found[1]) * _FACTORS[found[2]] or None if found else None
+    match = _QUANTITY.fullmatch(text)
+    return Decimal(match[1]) * _FACTORS[match[2]] or None if match else None
 
 
 def longest_name(workers: int, *, jobset: bool) -> int:

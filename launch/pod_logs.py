@@ -30,7 +30,7 @@ class PodLogs:
 
     def __init__(self, client: Client):
         self._client = client
-        self.found: queue.Queue[tuple[int, str]] = queue.Queue()
+        self.lines: queue.Queue[tuple[int, str]] = queue.Queue()
         self._ended: dict[str, threading.Event] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._stopped = threading.Event()
@@ -67,7 +67,7 @@ class PodLogs:
                     failures = 0
                     if time > known:  # `since` has whole seconds, so some lines come twice
                         last = time
-                        self.found.put((worker, text))
+                        self.lines.put((worker, text))
                 if was_ended:
                     return
                 ended.wait(PAUSE_SECONDS)  # the stream ends a moment before the pod's state does
@@ -83,5 +83,5 @@ class PodLogs:
 def _split(line: str) -> tuple[str, str]:
     """Time and text of a line. The API gives times with as many digits as they need; padded, they sort by time."""
     time, _, text = line.partition(" ")
-    found = _TIME.fullmatch(time)
-    return (f"{found[1]}.{found[2] or '':0<9}{found[3]}", text) if found else ("", line)
+    match = _TIME.fullmatch(time)
+    return (f"{match[1]}.{match[2] or '':0<9}{match[3]}", text) if match else ("", line)

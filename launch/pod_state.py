@@ -40,10 +40,10 @@ def worker_index(pod: Object) -> int:
 
 def attempts(pods: Sequence[Object]) -> dict[int, list[Object]]:
     """The pods of every worker, oldest first."""
-    found: dict[int, list[Object]] = {}
+    pods_of: dict[int, list[Object]] = {}
     for pod in sorted(pods, key=_age):
-        found.setdefault(worker_index(pod), []).append(pod)
-    return found
+        pods_of.setdefault(worker_index(pod), []).append(pod)
+    return pods_of
 
 
 def newest(pods: Sequence[Object]) -> dict[int, Object]:
@@ -146,14 +146,14 @@ def _containers(pod: Object) -> Sequence[Object]:
     return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
 
 
-def _condition(pod: Object, kind: str, wanted: str) -> Object | None:
+def _condition(pod: Object, kind: str, status: str) -> Object | None:
     conditions = pod.get("status", {}).get("conditions", ())
-    return next((each for each in conditions if each["type"] == kind and each.get("status") == wanted), None)
+    return next((each for each in conditions if each["type"] == kind and each.get("status") == status), None)
 
 
 def _is_volume_trouble(event: Object) -> bool:
     return event.get("reason") in ("FailedMount", "FailedAttachVolume")
 
 
-def _line(told: Object) -> str:
-    return " ".join((told.get("message") or "no message").split())
+def _line(state: Object) -> str:
+    return " ".join((state.get("message") or "no message").split())

@@ -40,12 +40,12 @@ def describe(client: Client, run: Run, last_lines: int) -> dict[str, Any] | None
 
 def _progress(client: Client, now: Snapshot) -> ProgressLine | None:
     chief = newest(now.pods).get(0)
-    found = None
+    progress = None
     if chief is not None and has_started(chief):
         with contextlib.suppress(ClusterError):
             for line in pod_logs.lines(client, chief, tail=LINES_WITH_PROGRESS):
-                found = progress_line.find(line) or found
-    return found
+                progress = progress_line.find(line) or progress
+    return progress
 
 
 def _last_lines(client: Client, now: Snapshot, count: int) -> list[str]:

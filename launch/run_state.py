@@ -51,12 +51,12 @@ class RunState:
         return self.state in ("pending", "restarting") and any(reason.kind in HOPELESS for reason in self.reasons)
 
     def __str__(self) -> str:
-        told = self.state
+        text = self.state
         if self.state in ("pending", "running", "restarting"):
-            told += f", {self.running} of {self.workers} workers run"
+            text += f", {self.running} of {self.workers} workers run"
         if self.restarts:
-            told += f", restarts: {self.restarts}"
-        return told + "".join(f"; {reason.text}" for reason in self.reasons)
+            text += f", restarts: {self.restarts}"
+        return text + "".join(f"; {reason.text}" for reason in self.reasons)
 
 
 def run_state(
@@ -134,7 +134,7 @@ def _finished(owner: Object) -> tuple[str, Object] | None:
 def _failed(condition: Object, pods: Sequence[Object], jobs: Sequence[Object], workers: int, restarts: int) -> RunState:
     inner = [finished[1] for job in jobs if (finished := _finished(job)) is not None and finished[0] == "failed"]
     failure = next(
-        (found for message in (condition, *inner) if (found := _FAILING_POD.search(message.get("message", "")))), None
+        (match for message in (condition, *inner) if (match := _FAILING_POD.search(message.get("message", "")))), None
     )
     ended = [pod for pod in pods if how_it_ended(pod)]
     failing: str | None = None
@@ -179,8 +179,8 @@ def _reasons(
     if len(now) >= workers:
         return
     if owner["spec"].get("suspend"):
-        told = [text for workload in workloads for text in _queue_messages(workload)]
-        yield Reason("queue", f"waits in its queue: {'; '.join(told) or 'not admitted yet, or suspended by hand'}")
+        messages = [text for workload in workloads for text in _queue_messages(workload)]
+        yield Reason("queue", f"waits in its queue: {'; '.join(messages) or 'not admitted yet, or suspended by hand'}")
         return
     refused = _creation_refused(jobs, events)
     if refused:

@@ -58,21 +58,21 @@ def submit(client: Client, run: Run, objects: Sequence[Object]) -> list[dict[str
     return done
 
 
-def _existing(client: Client, wanted: Object) -> dict[str, Any] | None:
-    metadata = wanted["metadata"]
-    found = client.get(wanted["apiVersion"], wanted["kind"], metadata.get("namespace"), metadata["name"])
-    if found is not None and found["metadata"].get("deletionTimestamp"):
+def _existing(client: Client, content: Object) -> dict[str, Any] | None:
+    metadata = content["metadata"]
+    existing = client.get(content["apiVersion"], content["kind"], metadata.get("namespace"), metadata["name"])
+    if existing is not None and existing["metadata"].get("deletionTimestamp"):
         raise ClusterError(
-            f"an older {wanted['kind']} {metadata['name']} is still being deleted; submit again when it is gone"
+            f"an older {content['kind']} {metadata['name']} is still being deleted; submit again when it is gone"
         )
-    return found
+    return existing
 
 
-def _as_queued(wanted: Object, old: Object | None) -> Object:
+def _as_queued(content: Object, old: Object | None) -> Object:
     """Leaves it to the queue, which starts and suspends the run, whether a run that exists is suspended."""
-    if old is None or "suspend" not in wanted.get("spec", {}):
-        return wanted
-    return {**wanted, "spec": {**wanted["spec"], "suspend": old["spec"].get("suspend", False)}}
+    if old is None or "suspend" not in content.get("spec", {}):
+        return content
+    return {**content, "spec": {**content["spec"], "suspend": old["spec"].get("suspend", False)}}
 
 
 def _rehearse(client: Client, objects: Sequence[Object]) -> None:
@@ -92,7 +92,7 @@ def _rehearse(client: Client, objects: Sequence[Object]) -> None:
 
 
 def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
-    namespace = _found(client, "v1", "Namespace", None, run.namespace)
+    namespace = _exists(client, "v1", "Namespace", None, run.namespace)
     if not namespace:
         raise ConfigError(
             [
@@ -104,12 +104,12 @@ def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
                 )
             ]
         )
-    own = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    made = {(each["kind"], each["metadata"]["name"]) for each in objects}
     problems = []
-    for kind, name in sorted(set(references(objects)) - own):
+    for kind, name in sorted(set(references(objects)) - made):
         version, flag, namespaced = NAMED[kind]
         version = version or client.newest(KUEUE_VERSIONS, kind) or KUEUE_VERSIONS[0]
-        if not _found(client, version, kind, run.namespace if namespaced else None, name):
+        if not _exists(client, version, kind, run.namespace if namespaced else None, name):
             where = f" in namespace {run.namespace}" if namespaced else ""
             problems.append(
                 Problem(
@@ -120,7 +120,7 @@ def _check_names(client: Client, run: Run, objects: Sequence[Object]) -> None:
         raise ConfigError(problems)
 
 
-def _found(client: Client, version: str, kind: str, namespace: str | None, name: str) -> bool:
+def _exists(client: Client, version: str, kind: str, namespace: str | None, name: str) -> bool:
     """Whether an object exists; taken for granted where we may not look."""
     try:
         return client.get(version, kind, namespace, name, only_metadata=True) is not None
@@ -190,12 +190,12 @@ def cancel(client: Client, run: Run) -> list[dict[str, str]]:
             if (version, kind) != JOBSET or error.status != 403:
                 raise
             continue  # who may not see JobSets has made none
-        for found in objects:
-            if any(owner.get("controller") for owner in found["metadata"].get("ownerReferences", ())):
+        for existing in objects:
+            if any(owner.get("controller") for owner in existing["metadata"].get("ownerReferences", ())):
                 continue  # goes with its owner
-            if client.delete(found):
-                deleted.append({"kind": kind, "name": found["metadata"]["name"]})
-                logger.info("%s %s deleted", kind, found["metadata"]["name"])
+            if client.delete(existing):
+                deleted.append({"kind": kind, "name": existing["metadata"]["name"]})
+                logger.info("%s %s deleted", kind, existing["metadata"]["name"])
     _wait_for_pods(client, run)
     return deleted
 

@@ -135,7 +135,7 @@ class _Watch:
     def __init__(self, group: ProcessGroup, relays: Sequence[Sequence[Relay]], signals: Signals, grace_seconds: float):
         self._group, self._relays, self._signals, self._grace_seconds = group, relays, signals, grace_seconds
         self._deadline: float | None = None
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._killed: set[int] = set()
 
     def until_all_left(self) -> None:
@@ -159,9 +159,9 @@ class _Watch:
     def _notice_departures(self) -> None:
         for index, process in enumerate(self._group.processes):
             code = process.returncode
-            if code is None or index in self._told:
+            if code is None or index in self._reported:
                 continue
-            self._told.add(index)
+            self._reported.add(index)
             if code == EXIT_DONE:
                 continue
             logger.warning(

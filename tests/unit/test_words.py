@@ -17,8 +17,10 @@ def given_up() -> list[str]:
 
 
 def names(path: Path) -> set[str]:
+    """Names of the file, and the words that they are made of."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-    return {token.string for token in tokens if token.type == tokenize.NAME}
+    whole = {token.string for token in tokens if token.type == tokenize.NAME}
+    return whole | {word for name in whole for word in name.split("_")}
 
 
 @pytest.mark.parametrize("word", given_up())

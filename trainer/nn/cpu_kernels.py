@@ -27,7 +27,7 @@ def lstm(
     recurrent_kernel: tf.Tensor,
     bias: tf.Tensor,
     *,
-    own_gradient: bool = True,
+    custom_gradient: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs an LSTM over `x`.
 
@@ -38,18 +38,18 @@ def lstm(
       kernel: [D, 4H], gates i, f, c, o.
       recurrent_kernel: [H, 4H].
       bias: [4H].
-      own_gradient: False leaves the gradient to TensorFlow (slower): a SavedModel cannot hold ours.
+      custom_gradient: False leaves the gradient to TensorFlow (slower): a SavedModel cannot hold ours.
 
     Returns:
       Outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid step, twice [B, H].
     """
-    plan = plan_for(x, recurrent_kernel.shape[0], own_gradient)
+    plan = plan_for(x, recurrent_kernel.shape[0], custom_gradient)
 
     def run(x: tf.Tensor, lengths: tf.Tensor | None, h0: tf.Tensor, c0: tf.Tensor) -> tuple[tf.Tensor, ...]:
         mask = _time_major_mask(x, lengths)
         arguments = (_project(x, mask, kernel, bias), h0, c0, recurrent_kernel)
         recurrence = _lstm_recurrence(lengths, mask, plan.compiled)
-        outputs, h, c = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
+        outputs, h, c = tf.custom_gradient(recurrence)(*arguments) if custom_gradient else recurrence(*arguments)[0]
         return tf.transpose(outputs, [1, 0, 2]), h, c
 
     outputs, h, c = _in_parts(run, plan.parts, x, lengths, h0, c0)
@@ -64,7 +64,7 @@ def gru(
     recurrent_kernel: tf.Tensor,
     bias: tf.Tensor,
     *,
-    own_gradient: bool = True,
+    custom_gradient: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs a GRU over `x`.
 
@@ -75,18 +75,18 @@ def gru(
       kernel: [D, 3H], gates z, r, h.
       recurrent_kernel: [H, 3H].
       bias: of the input products and of the recurrent ones, [2, 3H].
-      own_gradient: see `lstm`.
+      custom_gradient: see `lstm`.
 
     Returns:
       Outputs [B, T, H], 0 past the end of a row, and the state after each row's last valid step, [B, H].
     """
-    plan = plan_for(x, recurrent_kernel.shape[0], own_gradient)
+    plan = plan_for(x, recurrent_kernel.shape[0], custom_gradient)
 
     def run(x: tf.Tensor, lengths: tf.Tensor | None, h0: tf.Tensor) -> tuple[tf.Tensor, ...]:
         mask = _time_major_mask(x, lengths)
         arguments = (_project(x, mask, kernel, bias[0]), h0, recurrent_kernel, bias[1])
         recurrence = _gru_recurrence(lengths, mask, plan.compiled)
-        outputs, h = tf.custom_gradient(recurrence)(*arguments) if own_gradient else recurrence(*arguments)[0]
+        outputs, h = tf.custom_gradient(recurrence)(*arguments) if custom_gradient else recurrence(*arguments)[0]
         return tf.transpose(outputs, [1, 0, 2]), h
 
     outputs, h = _in_parts(run, plan.parts, x, lengths, h0)

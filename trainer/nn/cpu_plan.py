@@ -39,17 +39,17 @@ class KernelPlan(NamedTuple):
     compiled: bool
 
 
-def plan_for(x: tf.Tensor, units: int, own_gradient: bool) -> KernelPlan:
+def plan_for(x: tf.Tensor, units: int, custom_gradient: bool) -> KernelPlan:
     """Chooses by sizes.
 
     A step's product is too small to keep several cores busy, but rows don't depend on each other: loops over shares of
     the rows run side by side, as long as each has rows enough for the product to be efficient. XLA fuses what follows
     the product into one pass over memory. It wants sizes that are known and a graph that is not exported
-    (`own_gradient`). Where the number of steps differs between batches, XLA would compile a program for each: with B64
-    T17 H256 that saved a tenth of the processor time and took half a minute.
+    (`custom_gradient`). Where the number of steps differs between batches, XLA would compile a program for each: with
+    B64 T17 H256 that saved a tenth of the processor time and took half a minute.
     """
     batch, steps, _ = x.shape
-    if batch is None or steps == 1 or not own_gradient or tf.executing_eagerly():
+    if batch is None or steps == 1 or not custom_gradient or tf.executing_eagerly():
         return KernelPlan(1, False)
     known = steps is not None and units <= LARGEST_COMPILED and batch * steps * units >= SMALLEST_COMPILED
     compiled = known and x.dtype == tf.float32

@@ -61,13 +61,15 @@ class StepContext:
         """Uniform numbers `[rows, *shape]` in [0, 1) for the rows of this part: a row's are the same in whatever part
         it is.
         """
-        return self._own(tf.random.stateless_uniform, rows, shape, name)
+        return self._of_this_replica(tf.random.stateless_uniform, rows, shape, name)
 
     def normal_of_rows(self, rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
         """The same, standard normal."""
-        return self._own(tf.random.stateless_normal, rows, shape, name)
+        return self._of_this_replica(tf.random.stateless_normal, rows, shape, name)
 
-    def _own(self, draw: Callable[..., tf.Tensor], rows: tf.Tensor, shape: list[int], name: str) -> tf.Tensor:
+    def _of_this_replica(
+        self, draw: Callable[..., tf.Tensor], rows: tf.Tensor, shape: list[int], name: str
+    ) -> tf.Tensor:
         """This part's rows of the draws for the whole global batch, as a slice of known size, which XLA asks for."""
         every = draw([rows * self.parts, *shape], _named(self.step_key, name), alg=ALGORITHM)
         return tf.slice(every, [self.part * rows, *[0] * len(shape)], [rows, *shape])

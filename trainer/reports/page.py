@@ -56,8 +56,10 @@ def write_report(
 
 def summary(result: Mapping[str, Any], headline: Headline) -> str:
     """The headline score against the best baseline, in sentences."""
-    own = result["metrics"][headline.metric]
-    reason = f"{headline.name}: {cell(own)} over {result['count']:,} {headline.counted} of the {result['split']} split."
+    score = result["metrics"][headline.metric]
+    reason = (
+        f"{headline.name}: {cell(score)} over {result['count']:,} {headline.counted} of the {result['split']} split."
+    )
     others = {
         name: scores[headline.metric]
         for name, scores in result["baselines"].items()
@@ -67,12 +69,12 @@ def summary(result: Mapping[str, Any], headline: Headline) -> str:
         return f"{reason} There is no baseline to compare with."
     best = (max if headline.higher_is_better else min)(others, key=lambda name: others[name])
     reached = others[best]
-    if own == reached:
+    if score == reached:
         return f"{reason} The best baseline, {best}, has the same."
-    better = (own > reached) == headline.higher_is_better
+    better = (score > reached) == headline.higher_is_better
     reason += (
         f" The best baseline, {best}, has {cell(reached)}: the model is "
-        f"{'better' if better else 'worse'}{_compared(own, reached)}."
+        f"{'better' if better else 'worse'}{_compared(score, reached)}."
     )
     test = result.get("backtest", {}).get("diebold_mariano", {}).get(best)
     if test is not None:
@@ -81,13 +83,13 @@ def summary(result: Mapping[str, Any], headline: Headline) -> str:
     return reason
 
 
-def _compared(own: float, reached: float) -> str:
+def _compared(score: float, reached: float) -> str:
     """How far two scores are apart: a share up to 100% of the baseline's, else how many times it; nothing of a baseline
     of 0 or below.
     """
     if reached <= 0:
         return ""
-    ratio = own / reached
+    ratio = score / reached
     return f" by {abs(ratio - 1):.1%}" if ratio < 2 else f": {ratio:,.1f} times the baseline's"
 
 
@@ -111,7 +113,7 @@ def _explained(names: Sequence[str], meanings: Sequence[Meaning]) -> str:
     for meaning in meanings:
         fitting = [pattern for pattern in meaning.scores if fnmatch.filter(names, pattern)]
         if fitting:
-            meanings_of.append(f"{', '.join(pattern.replace('*', '…') for pattern in fitting)}: {meaning.told}")
+            meanings_of.append(f"{', '.join(pattern.replace('*', '…') for pattern in fitting)}: {meaning.text}")
     return "; ".join(meanings_of) + "." if meanings_of else ""
 
 

@@ -45,7 +45,7 @@ class Meaning:
     """What some scores are, their units: names, in which `*` stands for any characters, and the words."""
 
     scores: tuple[str, ...]
-    told: str
+    text: str
 
 
 @dataclass(frozen=True)

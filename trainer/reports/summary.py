@@ -43,8 +43,8 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
-def _backtest(found: Mapping[str, Any]) -> dict[str, Any]:
+def _backtest(backtest: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a backtest and the verdict against each baseline."""
-    summary = {name: value for name, value in found.items() if not isinstance(value, Mapping | list)}
-    summary["origins"] = len(found["origins"])
-    return summary | {"verdicts": {name: test["verdict"] for name, test in found["diebold_mariano"].items()}}
+    summary = {name: value for name, value in backtest.items() if not isinstance(value, Mapping | list)}
+    summary["origins"] = len(backtest["origins"])
+    return summary | {"verdicts": {name: test["verdict"] for name, test in backtest["diebold_mariano"].items()}}

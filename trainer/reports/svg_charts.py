@@ -230,12 +230,12 @@ class _Plot:
         return "".join(parts)
 
 
-def _svg(size: tuple[int, int], told: str, content: str) -> Markup:
+def _svg(size: tuple[int, int], label: str, content: str) -> Markup:
     """`content` is markup whose texts are escaped."""
     width, height = size
     style = f"max-width:{width}px;min-width:{round(LEAST_SCALE * width)}px"
     return Markup(
-        f'<svg viewBox="0 0 {width} {height}" style="{style}" role="img" aria-label="{escape(told)}">{content}</svg>'
+        f'<svg viewBox="0 0 {width} {height}" style="{style}" role="img" aria-label="{escape(label)}">{content}</svg>'
     )
 
 
@@ -258,11 +258,11 @@ def _ticks(low: float, high: float, count: int, whole: bool = False) -> tuple[li
     """At most `count` round (or whole) numbers from `low` to `high`, and how they are written."""
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    candidates = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
     slack = 1e-9 * (high - low)
-    ticks = [float(tick) for tick in found if low - slack <= tick <= high + slack and not (whole and tick % 1)]
+    ticks = [float(tick) for tick in candidates if low - slack <= tick <= high + slack and not (whole and tick % 1)]
     largest = max((abs(tick) for tick in ticks), default=0.0)
-    step = float(found[1] - found[0])
+    step = float(candidates[1] - candidates[0])
     if whole:
         return ticks, [f"{tick:,.0f}" if largest < 1e7 else f"{tick:.6g}" for tick in ticks]
     if largest >= 1e7 or step < 1e-5:
@@ -278,10 +278,10 @@ def _date_ticks(low: float, high: float, count: int) -> tuple[list[float], list[
     locator = dates.AutoDateLocator(maxticks=count)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it may find too many, of which some are left out
-        found = locator.tick_values(*(dates.num2date(second / 86_400) for second in (low, high)))
+        candidates = locator.tick_values(*(dates.num2date(second / 86_400) for second in (low, high)))
     formatter = dates.ConciseDateFormatter(locator)
-    texts = formatter.format_ticks(list(found))
-    seconds = [float(tick) * 86_400 for tick in found]
+    texts = formatter.format_ticks(list(candidates))
+    seconds = [float(tick) * 86_400 for tick in candidates]
     shown = [(second, text) for second, text in zip(seconds, texts) if low <= second <= high]
     return [second for second, _ in shown], [text for _, text in shown], formatter.get_offset()
 
@@ -295,13 +295,13 @@ def _overlap(places: Sequence[float], texts: Sequence[str]) -> bool:
 def _cut_off(line: Line, top: float) -> Line:
     """The line up to `top`: where it crosses that, it ends or begins; above there is nothing."""
     x, y = [], []
-    for index, (own_x, own_y) in enumerate(zip(line.x, line.y)):
-        if index and (line.y[index - 1] - top) * (own_y - top) < 0:
-            share = (top - line.y[index - 1]) / (own_y - line.y[index - 1])
-            x.append(line.x[index - 1] + share * (own_x - line.x[index - 1]))
+    for index, (x_here, y_here) in enumerate(zip(line.x, line.y)):
+        if index and (line.y[index - 1] - top) * (y_here - top) < 0:
+            share = (top - line.y[index - 1]) / (y_here - line.y[index - 1])
+            x.append(line.x[index - 1] + share * (x_here - line.x[index - 1]))
             y.append(top)
-        x.append(own_x)
-        y.append(own_y if own_y <= top else np.nan)
+        x.append(x_here)
+        y.append(y_here if y_here <= top else np.nan)
     return dataclasses.replace(line, x=np.array(x, np.float64), y=np.array(y, np.float64))
 
 

@@ -74,7 +74,7 @@ def _split(cell, values):
 def test_without_our_gradient_the_values_and_tensorflows_gradient_are_the_same(tf, cell):
     values = inputs(cell)
     results, slopes = tf.function(lambda: gradients(tf, cell, [5, 2, 0, 1], values))()
-    plain, plain_slopes = tf.function(lambda: gradients(tf, cell, [5, 2, 0, 1], values, own_gradient=False))()
+    plain, plain_slopes = tf.function(lambda: gradients(tf, cell, [5, 2, 0, 1], values, custom_gradient=False))()
     for one, other in zip([*results, *slopes], [*plain, *plain_slopes]):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
@@ -99,10 +99,12 @@ def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypat
 
     monkeypatch.setattr(cpu_plan, "_cores", lambda: 2)
 
-    def plan(batch, steps, units, dtype=tf.float32, own_gradient=True):
+    def plan(batch, steps, units, dtype=tf.float32, custom_gradient=True):
         spec = tf.TensorSpec([batch, steps, 8], dtype)
         chosen = []
-        tf.function(lambda x: chosen.append(cpu_plan.plan_for(x, units, own_gradient)) or x).get_concrete_function(spec)
+        tf.function(lambda x: chosen.append(cpu_plan.plan_for(x, units, custom_gradient)) or x).get_concrete_function(
+            spec
+        )
         return tuple(chosen[0])
 
     assert plan(256, 96, 64) == (2, True)
@@ -110,7 +112,7 @@ def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypat
     assert plan(65, 96, 512) == (1, True)
     assert plan(32, 64, 384) == (2, True)  # compiled loops do with 16 rows each
     assert plan(256, 96, 64, tf.bfloat16) == plan(256, None, 64) == (2, False)
-    assert plan(16, 24, 8) == plan(None, 96, 64) == plan(256, 96, 64, own_gradient=False) == (1, False)
+    assert plan(16, 24, 8) == plan(None, 96, 64) == plan(256, 96, 64, custom_gradient=False) == (1, False)
 
 
 @pytest.mark.parametrize("cell", KINDS)
