@@ -445,7 +445,7 @@ def test_what_killed_processes_left_is_removed(server, tmp_path):
         first.read_files(("gs://bucket/a",))
         assert not left.exists()
         with Workspace() as second:
-            second.read_files(("gs://bucket/a",), "input")
+            second.read_files(("gs://bucket/a",))
             assert len(list(left.parent.glob("[!.]*"))) == 2  # both live
 
 
