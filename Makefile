@@ -29,7 +29,8 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/mypy --config-file=tests/mypy.ini tests benchmarks
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=30 --cov --cov-report=term
 
 docs: $(INSTALLED)
 	$(BIN)/python -m docs.make_flags

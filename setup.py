@@ -78,6 +78,7 @@ setup(
         "test": [
             *(
                 "pytest>=8",
+                "pytest-cov>=7",
                 "pytest-xdist",
                 "hypothesis>=6",
                 "ruff==0.17.*",

@@ -155,7 +155,7 @@ def measure(work: Path, seconds: float, every_seconds: float, seed: int) -> tupl
     chaos = run_with_kills(work / "chaos", flags, total, every_seconds, seed, 300)
     equal = weights(work / "chaos") == weights(work / "quiet"), losses(work / "chaos") == losses(work / "quiet")
     training, chaos_step = seconds_of_steps(work / "chaos", chaos.resumed_from)
-    result = {
+    result: dict[str, Any] = {
         "steps": total,
         "kills": len(chaos.killed),
         "kills_of_the_chief": chaos.killed.count(0),
@@ -184,7 +184,7 @@ def measure(work: Path, seconds: float, every_seconds: float, seed: int) -> tupl
             " and ".join("yes" if same else "NO" for same in equal),
         ],
         ["time spent training, process starts not counted", f"{100 * result['share_of_time_training']:.1f}%"],
-        ["a process start (to the end of the first visit)", f"{result['process_start_seconds']:.1f} s"],
+        ["a process start (to the end of the first inner loop)", f"{result['process_start_seconds']:.1f} s"],
         ["all process starts together, of the wall time", f"{100 * result['process_starts_share_of_wall']:.1f}%"],
         ["from a kill to new processes", detection],
         ["a step, with kills and without", f"{1000 * chaos_step:.1f} ms, {1000 * result['quiet_step_seconds']:.1f} ms"],

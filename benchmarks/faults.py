@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -92,9 +93,8 @@ def run_with_faults(
             if fault in (NEVER_COMES, HANDSHAKE):  # while all start again after a kill
                 before = len(run.starts)
                 FAULTS["SIGKILL of worker 1"](run.starts[-1])
-                run.wait(
-                    lambda before=before: len(run.starts) > before and 1 in run.starts[-1].processes, timeout_seconds
-                )  # type: ignore[misc]
+                again = functools.partial(_has_started, run, before)
+                run.wait(again, timeout_seconds)
             if fault == HANDSHAKE:
                 run.wait(lambda: is_listening(run.starts[-1].addresses[1]), timeout_seconds)
             recoveries.append(_suffer(run, fault, timeout_seconds))
@@ -103,6 +103,11 @@ def run_with_faults(
     if code != 0:
         raise RuntimeError(f"the run ended with {code}:\n" + "\n".join(run.log[-60:]))
     return recoveries, result
+
+
+def _has_started(run: LaunchedRun, starts: int) -> bool:
+    """Whether worker 1 runs of a start after so many."""
+    return len(run.starts) > starts and 1 in run.starts[-1].processes
 
 
 def _suffer(run: LaunchedRun, fault: str, timeout_seconds: float) -> Recovery:

@@ -60,11 +60,12 @@ def baseline_errors(data: Path, lookback: int, horizon: int) -> dict[str, float]
     from trainer.tasks.forecast.data import series_store
     from trainer.tasks.forecast.data.windows import Windows, WindowShape
     from trainer.tasks.forecast.evaluation.scoring import baselines_for, season_of
+    from trainer.tasks.forecast.facts import SeriesFacts
 
     manifest = datasets.read(str(data))
     groups = series_store.load(str(data), manifest, "test")
     train, validation, test = (series_store.segments(groups, split, False) for split in ("train", "validation", "test"))
-    baselines = baselines_for(train, validation, lookback, horizon, season_of(manifest.facts.interval))
+    baselines = baselines_for(train, validation, lookback, horizon, season_of(SeriesFacts.of(manifest).interval))
     sums, count = dict.fromkeys(baselines, 0.0), 0.0
     for batch in Windows(test, WindowShape(lookback, horizon, 1, 0)).in_order(512):
         past, observed, target, weight = (

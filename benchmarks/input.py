@@ -89,7 +89,7 @@ def loading(config: Any, manifest: Any) -> dict[str, float]:
 
     split = manifest.splits["train"]
     paths = [Path(config.data_dir) / shard.file for shard in split.shards]
-    seconds = median_seconds(lambda: task_for(config, manifest).examples_per_epoch)
+    seconds = median_seconds(lambda: task_for(config, manifest).data.examples_per_epoch)
     plain = median_seconds(lambda: plain_read(paths))
     size = sum(shard.bytes for shard in split.shards)
     return {

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,12 @@ def our_refusal() -> str:
     raise AssertionError("three mistakes were not refused")
 
 
-CASES = {"import": import_cost, "chart": chart_cost, "read": read_cost, "refusal": refusal}
+CASES: dict[str, Callable[..., Any]] = {
+    "import": import_cost,
+    "chart": chart_cost,
+    "read": read_cost,
+    "refusal": refusal,
+}
 
 
 def ask(python: str, case: str, *arguments: str) -> Any:

@@ -188,10 +188,7 @@ def datasets(tasks: Sequence[str]) -> Iterator[BucketServer]:
         for task in tasks:
             directory = prepare(Path(made) / task, f"--task={task}", "--source=sample", "--num_processes=1")
             bucket.upload_all(
-                [
-                    (path, Address.of(f"gs://{BUCKET}/{task}/{path.name}", "output_dir"))
-                    for path in sorted(directory.iterdir())
-                ]
+                [(path, Address.of(f"gs://{BUCKET}/{task}/{path.name}")) for path in sorted(directory.iterdir())]
             )
             shutil.rmtree(directory)
         yield server

@@ -39,19 +39,22 @@ def prepare(data: Path) -> None:
 def check_search(export_dir: Path) -> dict[str, Any]:
     """Translates test 2016 in batches of several sizes and greedily, and times single greedy requests."""
     sys.path.insert(0, str(ROOT))
+    from trainer.cli import flags
     from trainer.saved_model.loaded import find_version, load, read_contract
     from trainer.tasks.configurations import PredictConfig
     from trainer.tasks.seq2seq.predict import translate
 
     path = find_version(str(export_dir))
-    model = load(str(path), read_contract(path))
+    contract = read_contract(path)
+    model = load(str(path), contract)
     sentences = (DATA / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()
 
     def run(decoding: str, batch_size: int) -> tuple[list[str], np.ndarray, float]:
-        config = PredictConfig(export_dir=str(export_dir), input=("-",), decoding=decoding, batch_size=batch_size)
-        translate(model, sentences[:1], config)  # the first call prepares the graph
+        choices = [f"--decoding={decoding}", f"--batch_size={batch_size}"]
+        config = flags.parse(PredictConfig, [f"--export_dir={export_dir}", "--input=-", *choices])
+        translate(model, contract, sentences[:1], config)  # the first call prepares the graph
         started = time.perf_counter()
-        best = [each[0] for each in translate(model, sentences, config)]
+        best = [each[0] for each in translate(model, contract, sentences, config)]
         return [one["text"] for one in best], np.array([one["score"] for one in best]), time.perf_counter() - started
 
     beams = {size: run("beam", size) for size in BATCH_SIZES}

@@ -77,6 +77,6 @@ def _fill(name: str, value: Any, shape: list[int], dtype: np.dtype, flat: list[A
     kinds: dict[str, tuple[type, ...]] = {"f": (int, float), "i": (int,)}
     if shape or isinstance(value, bool) or not isinstance(value, kinds.get(dtype.kind, (str,))):
         raise BodyError(f"{name}: {value!r} is not of expected type {dtype}")
-    if dtype.kind == "i" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+    if isinstance(value, int) and dtype.kind == "i" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         raise BodyError(f"{name}: {value!r} is not of expected type {dtype}")
     flat.append(value)

@@ -125,7 +125,8 @@ def _seconds(text: str) -> int:
     numbers = [int(number) for number in re.findall(r"\d+", date)] + [1]
     hour, minute, second, *fraction = [*(int(number) for number in re.findall(r"\d+", clock)), 0, 0, 0][:4]
     demand(not any(fraction), f"{text} has a fraction")
-    moment = datetime.datetime(*numbers[:3], hour, minute, second, tzinfo=datetime.timezone.utc)  # type: ignore[arg-type]
+    year, month, day = numbers[:3]
+    moment = datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc)
     offset = int(f"{zone[1]}1") * (int(zone[2]) * 3600 + int(zone[3] or 0) * 60) if zone else 0
     return int(moment.timestamp()) - offset
 
@@ -165,9 +166,11 @@ def check_npy(data: bytes, place: Path) -> None:
     demand(
         times is None and len(body) == values.size * dtype.itemsize, f"{len(body)} bytes became {values.shape} values"
     )
-    order = "F" if re.search(rb"['\"]fortran_order['\"]\s*:\s*True", data) and values.shape[1] > 1 else "C"
+    by_columns = re.search(rb"['\"]fortran_order['\"]\s*:\s*True", data) and values.shape[1] > 1
     with np.errstate(invalid="ignore"):
-        expected = np.frombuffer(body, dtype).reshape(values.shape, order=order).astype(np.float32)
+        flat = np.frombuffer(body, dtype)
+        table = flat.reshape(values.shape[::-1]).T if by_columns else flat.reshape(values.shape)
+        expected = table.astype(np.float32)
     demand(np.array_equal(values, expected, equal_nan=True), f"{expected} became {values}")
     _check_statistics(out, values)
 
@@ -238,9 +241,10 @@ def check_pairs(data: bytes, place: Path) -> None:
         if split == "train":
             training = ["".join(pair[side] for pair in part) for side in (0, 1)]
             training = ["".join(training)] * 2 if settings["joint_vocabulary"] else training
-        for side in (0, 1):
-            own = [pair[side] for pair in decoded]
-            _check_decoded(own, [pair[side] for pair in part], tokenizer, split == "train", training[side])
+        for column in (0, 1):
+            texts_of_side = [pair[column] for pair in decoded]
+            expected = [pair[column] for pair in part]
+            _check_decoded(texts_of_side, expected, tokenizer, split == "train", training[column])
 
 
 def _prepared_tokens(out: Path, tokenizer: str, choice: int, **settings: object) -> bool:

@@ -34,7 +34,7 @@ def server(tmp_path, monkeypatch):
 
 def fetched(address: str, directory: Path) -> Path:
     """A copy of everything at an address."""
-    found = bucket.list_objects(Address.of(address, "flag"))
+    found = bucket.list_objects(Address.of(address))
     bucket.download_all([(one, directory / one.address.name) for one in found])
     return directory / address.removeprefix(f"gs://{BUCKET}/")
 

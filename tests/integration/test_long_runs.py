@@ -129,7 +129,9 @@ def test_reports(tmp_path):
     report = Report(str(tmp_path), 0, 0.0, 1000000, None)
     numbers = np.random.default_rng(0).random([2000, 4, 1])
     stays_flat(
-        lambda number: report.steps(number, *numbers[number, :3], seconds=float(numbers[number, 3, 0])),
+        lambda number: report.steps(
+            number, numbers[number, 0], numbers[number, 1], numbers[number, 2], float(numbers[number, 3, 0])
+        ),
         1000,
         blocks=0.5,
     )

@@ -111,7 +111,7 @@ def below_the_commands(path: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "path", list(filter(below_the_commands, SOURCES)), ids=lambda path: str(path.relative_to(ROOT))
+    "path", [path for path in SOURCES if below_the_commands(path)], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_flags_are_named_by_commands(path: Path) -> None:
     """Errors below them tell the value, its fault and the remedy."""

@@ -9,6 +9,7 @@ from trainer.config.fields import from_dict, to_dict
 from trainer.config.inspect import InspectConfig
 from trainer.errors import ConfigError
 from trainer.tasks.configurations import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from trainer.tasks.forecast.flags import ForecastFlags
 
 REQUIRED = ["--data_dir=d", "--model_dir=m", "--train_steps=5"]
 
@@ -23,7 +24,7 @@ def test_values_reach_their_fields():
     config = flags.parse(TrainConfig, [*REQUIRED, "--units=7", "--jit_compile", "--dropout=0.5", "--profile_steps=3,9"])
     assert (config.model.units, config.device.jit_compile, config.model.dropout) == (7, True, 0.5)
     assert config.debug.profile_range() == (3, 9)
-    assert flags.parse(TrainConfig, [*REQUIRED, "--time_features"]).forecast.time_features is True
+    assert flags.parse(TrainConfig, [*REQUIRED, "--time_features"]).of(ForecastFlags).time_features is True
 
 
 def test_all_problems_are_told_at_once():
@@ -80,7 +81,9 @@ def test_segment_length_names_divisors():
     assert problems("--lookback=96", "--horizon=48", "--segment_length=32")["segment_length"].endswith("use 16 or 24")
     for lookback, horizon, segment in ((96, 24, 24), (96, 96, 24), (100, 30, 10), (7, 5, 1)):
         assert (
-            flags.parse(TrainConfig, [*REQUIRED, f"--lookback={lookback}", f"--horizon={horizon}"]).forecast.segment
+            flags.parse(TrainConfig, [*REQUIRED, f"--lookback={lookback}", f"--horizon={horizon}"])
+            .of(ForecastFlags)
+            .segment
             == segment
         )
 

@@ -182,6 +182,7 @@ def test_flag_files_are_read_too(place: Path) -> None:
 
 
 def test_every_flag_with_a_path_is_told() -> None:
+    config: Any
     for config in CONFIGS:
         names = {spec.name for spec in flags.flag_specs(config)}
         paths = {

@@ -120,7 +120,8 @@ def test_a_task_that_is_killed_at_any_shard_goes_on(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {**settings_of(inputs, "stream-byte"), "output_dir": str(tmp_path / "d"), "num_tasks": 2}
-    write, written = preparation.write_shard, []
+    write = preparation.write_shard
+    written: list[str | None] = []  # names, and None for a kill
 
     def dies(job: Any) -> Any:
         (job.path.parent / f".{job.path.name}.dead").write_bytes(b"half")  # what a kill leaves

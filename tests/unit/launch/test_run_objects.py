@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kubernetes_api import KubernetesApi
 
 from launch.run_objects import JOB, JOBSET, Run, look, owner_kind
@@ -24,7 +26,7 @@ def put_job(api: KubernetesApi, **spec: object) -> dict:
 
 def test_a_jobset_is_read_with_the_jobs_that_it_made(api, client) -> None:
     inner = {"name": "workers", "replicas": 1, "template": {"spec": {"completions": 2}}}
-    owner = {
+    owner: dict[str, Any] = {
         "metadata": {"name": "demo", "labels": LABELS},
         "spec": {"replicatedJobs": [inner]},
         "status": {"restarts": 1},

@@ -190,7 +190,7 @@ def test_ends_are_told_apart() -> None:
 
 def test_a_jobset_counts_its_own_restarts_and_fails_with_its_job() -> None:
     inner = {"name": "workers", "replicas": 1, "template": {"spec": {"completions": 2}}}
-    owner = {
+    owner: dict[str, Any] = {
         "kind": "JobSet",
         "metadata": {"name": "demo", "uid": "set"},
         "spec": {"replicatedJobs": [inner]},

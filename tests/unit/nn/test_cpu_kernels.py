@@ -102,9 +102,7 @@ def test_the_plan_goes_by_sizes_and_keeps_xla_out_of_what_has_none(tf, monkeypat
     def plan(batch, steps, units, dtype=tf.float32, custom_gradient=True):
         spec = tf.TensorSpec([batch, steps, 8], dtype)
         chosen = []
-        tf.function(lambda x: chosen.append(cpu_plan.plan_for(x, units, custom_gradient)) or x).get_concrete_function(
-            spec
-        )
+        tf.function(lambda x: chosen.append(cpu_plan.plan_for(x, units, custom_gradient))).get_concrete_function(spec)
         return tuple(chosen[0])
 
     assert plan(256, 96, 64) == (2, True)

@@ -35,7 +35,8 @@ def test_a_line_lies_where_its_axis_says():
     for axis, column, values in (("x", 0, x), ("y", 1, y)):
         known = sorted((value, place) for (own, value), place in ticks.items() if own == axis)
         assert len(known) >= 3
-        np.testing.assert_allclose(found[:, column], np.interp(values, *zip(*known)), atol=0.11)
+        shown, places = zip(*known)
+        np.testing.assert_allclose(found[:, column], np.interp(values, shown, places), atol=0.11)
 
 
 def test_gaps_break_a_line_and_a_lonely_point_is_a_dot():

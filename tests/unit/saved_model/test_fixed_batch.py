@@ -92,7 +92,7 @@ def _fetching(outputs: list[str], inputs: list[str]) -> Any:
 
 def test_predict_fills_up_the_last_batch(exports: dict[str, Path], groups: Path, tmp_path: Path) -> None:
     """Three files into a batch of four."""
-    rows = {}
+    rows: dict[str, list[list[str]]] = {}
     for name, path in exports.items():
         output = tmp_path / f"{name}.csv"
         predict.main(
@@ -100,8 +100,8 @@ def test_predict_fills_up_the_last_batch(exports: dict[str, Path], groups: Path,
         )
         rows[name] = list(csv.reader(output.open()))
     assert len(rows["fixed"]) == 1 + 3 * 6 and [row[:2] for row in rows["fixed"]] == [row[:2] for row in rows["free"]]
-    numbers = [np.array([row[2:] for row in part[1:]], float) for part in rows.values()]
-    np.testing.assert_allclose(*numbers, rtol=1e-5)
+    fixed, free = (np.array([row[2:] for row in rows[name][1:]], float) for name in ("fixed", "free"))
+    np.testing.assert_allclose(fixed, free, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

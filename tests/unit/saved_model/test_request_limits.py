@@ -231,7 +231,11 @@ def test_no_rows_give_no_rows(tf: Any, loaded: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("short", ["max_tokens", "temperature", "top_k", "top_p", "seed"])
 def test_inputs_of_unequal_rows_are_refused(tf: Any, loaded: dict[str, Any], short: str) -> None:
-    inputs = {"prompt": ["a", "b"], "max_tokens": [2, 2], **{name: [value] * 2 for name, value in SAMPLING.items()}}
+    inputs: dict[str, Any] = {
+        "prompt": ["a", "b"],
+        "max_tokens": [2, 2],
+        **{name: [value] * 2 for name, value in SAMPLING.items()},
+    }
     inputs[short] = inputs[short][:1]
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=rf"{short} must have as many rows as the other inputs; .*1 and 2"

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,14 +81,14 @@ def test_the_export_alone_gives_what_predict_gives(exported, tmp_path):
 
 def test_any_batch_size_and_raw_units(tf, exported, small_dataset):
     """The signature on raw windows equals the model on standardised ones, unstandardised by hand."""
-    from trainer.tasks.datasets import read
     from trainer.training import run_files
     from trainer.training.restore import restored_model
 
     config, manifest = run_files.read(str(exported / "model"))
+    task: Any
     task, model, _ = restored_model(config, manifest, config.model_dir, "best")
     function = tf.saved_model.load(str(exported / "export" / "1")).signatures["serving_default"]
-    group = read(str(small_dataset)).facts.groups[0]
+    group = task.data.facts.groups[0]
     windows = task.data.windows("test")
     batch = next(iter(windows.in_order(windows.count)))
     count = windows.count // 2

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from trainer.tasks.dataset_name import dataset_name
 from trainer.training.run_files import check_resumable, write
 
 
-def forecast(output_dir: Path, **settings: object) -> PrepareConfig:
-    given = {
+def forecast(output_dir: Path, **settings: Any) -> PrepareConfig:
+    given: dict[str, Any] = {
         "task": "forecast",
         "source": "csv",
         "output_dir": str(output_dir),

@@ -16,7 +16,9 @@ from trainer.tasks.tfds_features import TfdsFeature, choose, readable_features
 
 def chosen(task: str, *arguments: Any) -> tuple[str, ...]:
     """As `choose`, with what the task reads."""
-    return choose(task, registry.flags_of(task).tfds, *arguments)
+    request = registry.flags_of(task).tfds
+    assert request is not None
+    return choose(task, request, *arguments)
 
 
 def features(*entries: tuple[str, tuple[int | None, ...], str]) -> dict[str, TfdsFeature]:

@@ -19,7 +19,9 @@ from trainer.prepare import prepare
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data import series_store
+from trainer.tasks.forecast.facts import SeriesFacts
 from trainer.tasks.language_model import token_store
+from trainer.tasks.language_model.facts import TextFacts
 from trainer.tasks.seq2seq import store as pair_store
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -32,7 +34,7 @@ def _build(
 ) -> Path:
     """A dataset of TFDS on disk, made by a builder of its own; gives the directory of its version."""
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[name-defined, call-arg]
         VERSION = tfds.core.Version("1.0.0")
         name = class_name
 
@@ -99,7 +101,7 @@ def test_texts_become_documents(built: Path, tmp_path: Path) -> None:
     # The test split is TFDS's own, its share of --splits goes to train.
     assert result["documents"] == {"train": 18, "validation": 2, "test": 3}
     written = datasets.read(str(tmp_path / "d"))
-    assert written.facts is not None and written.facts.documents == "lines"
+    assert TextFacts.of(written).documents == "lines"
     store = token_store.load(str(tmp_path / "d"), written, "test")
     tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
     texts = [tokenizer.decode(part) for part in np.split(store.tokens, np.cumsum(store.lengths)[:-1])]
@@ -130,16 +132,21 @@ def test_records_of_numbers_become_groups(built: Path, tmp_path: Path) -> None:
     )
     assert result["rows"] == {"train": 28, "validation": 8, "test": 13}
     written = datasets.read(str(tmp_path / "d"))
-    assert written.facts is not None
-    assert written.facts.columns == ("values_0", "values_1")
-    assert [group.name for group in written.facts.groups] == ["train_0", "train_1", "validation_0", "test_0", "test_1"]
+    assert SeriesFacts.of(written).columns == ("values_0", "values_1")
+    assert [group.name for group in SeriesFacts.of(written).groups] == [
+        "train_0",
+        "train_1",
+        "validation_0",
+        "test_0",
+        "test_1",
+    ]
     groups = series_store.load(str(tmp_path / "d"), written, "test")
-    for facts, group in zip(written.facts.groups, groups):
+    for facts, group in zip(SeriesFacts.of(written).groups, groups):
         raw = group.values * np.array(facts.std) + np.array(facts.mean)
         np.testing.assert_allclose(raw, _series(facts.rows), rtol=1e-5)
     run(built, tmp_path / "e", "--task=forecast", "--tfds_name=power", "--feature_map=values=load", "--splits=1")
     written = datasets.read(str(tmp_path / "e"))
-    assert written.facts is not None and written.facts.columns == ("load",)
+    assert SeriesFacts.of(written).columns == ("load",)
 
 
 def test_the_directory_of_a_version_and_parts_of_splits(built: Path, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def test_as_in_python(tf: Any, kind: str) -> None:
     assert (graph.size, graph.pad, graph.unknown, graph.start, graph.end) == (tokenizer.size, 0, 1, 2, 3)
     encode = tf.function(graph.encode, input_signature=[tf.TensorSpec([None], tf.string)])
     for texts in (TEXTS, ["", ""], [""], [], ["a", "b"]):
-        check_encode(tokenizer, *encode(tf.constant(texts, tf.string)), texts)
+        ids, lengths = encode(tf.constant(texts, tf.string))
+        check_encode(tokenizer, ids, lengths, texts)
     random = np.random.default_rng(0)
     ids = random.integers(0, tokenizer.size, (20, 30)).astype(np.int32)
     ids[0, :4] = [0, 1, 2, 3]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import call
@@ -29,7 +30,7 @@ def test_every_recurrent_layer_gets_it(tf, small_dataset, text_data, pair_data, 
         "language": lambda: text_config(text_data, "m", *options),
         "pairs": lambda: pair_config(pair_data, "m", *options),
     }[task]()
-    model = task_for(config, read(config.data_dir)).build_model("float32")
+    model: Any = task_for(config, read(config.data_dir)).objective.build_model("float32")
     found = [layer for layer in model._flatten_layers() if isinstance(layer, Recurrent)]
     assert len(found) == layers
     assert {layer._kernel for layer in found} == {kernel}
@@ -78,5 +79,6 @@ def test_a_model_trained_with_cudnn_is_restored_without_a_gpu(tf, small_dataset,
     path.write_text(json.dumps(content))
     config, manifest = run_files.read(model_dir)
     assert config.device.kernel == "cudnn"
+    model: Any
     _, model, step = restored_model(config, manifest, model_dir, "last")
     assert step == 2 and model.built

@@ -42,11 +42,13 @@ class Script:
             text=True,
             start_new_session=True,
         )
-        self.child = int(self.process.stdout.readline())
+        assert self.process.stdout is not None
+        self._lines = self.process.stdout
+        self.child = int(self._lines.readline())
         self.started = time.monotonic()
 
     def wait_for(self, text: str) -> None:
-        assert self.process.stdout.readline().strip() == text
+        assert self._lines.readline().strip() == text
 
     def end(self) -> tuple[int, float, str, str]:
         """Exit code, seconds since the child began, stdout and stderr."""

@@ -1,6 +1,7 @@
 """A run traces each of its functions once, however many inner loops, validations and saves it has."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from pair_runs import config_for as pair_config
@@ -57,5 +58,6 @@ def test_pairs_of_many_shapes(tf, pair_data, tmp_path, monkeypatch):  # noqa: F8
     from trainer.tasks.registry import task_for
 
     config = pair_config(pair_data, tmp_path / "m", *RUN, "--best_metric=exact_match")
-    assert len(task_for(config, read(config.data_dir)).batches("train").shapes) > 1
+    task: Any = task_for(config, read(config.data_dir))
+    assert len(task.data.batches("train").shapes) > 1
     check(traces_of(config, monkeypatch))

@@ -17,6 +17,7 @@ from trainer.prepare import prepare
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data.array_series import array_series, read_npy
+from trainer.tasks.forecast.facts import SeriesFacts
 
 NAN = float("nan")
 
@@ -132,7 +133,7 @@ def test_files_are_groups_of_a_dataset(tmp_path: Path) -> None:
     result = prepare(flags.parse(PrepareConfig, [*arguments, "--num_shards=1", "--num_processes=1"]))
     assert (result["rows"], result["series"]) == ({"train": 15, "validation": 15}, 4)
     written = datasets.read(str(tmp_path / "out"))
-    assert written.facts is not None and [group.name for group in written.facts.groups] == ["one", "two"]
+    assert [group.name for group in SeriesFacts.of(written).groups] == ["one", "two"]
     records = list(tfrecord.scan(tmp_path / "out" / written.splits["train"].shards[0].file))
     assert one[:5].astype("<f4").tobytes() in records[0]
     assert np.nan_to_num(two[:10]).astype("<f4").tobytes() in records[1]

@@ -88,7 +88,8 @@ def test_recent_calibration_looks_at_windows_that_are_over_and_at_no_others():
     found = np.concatenate(
         [
             recent.adjust(
-                np.arange(first, first + 16), Prediction(*2 * [quantiles[:16, ..., 1]], quantiles[:16], levels)
+                np.arange(first, first + 16),
+                Prediction(quantiles[:16, ..., 1], quantiles[:16, ..., 1], quantiles[:16], levels),
             ).quantiles
             for first in range(0, 96, 16)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
 from trainer.tasks.forecast.data import covariates
 from trainer.tasks.forecast.data.csv_series import read_csv
+from trainer.tasks.forecast.facts import SeriesFacts
 
 LOOKBACK, HORIZON = 8, 4
 
@@ -96,7 +98,7 @@ def test_a_static_column_that_tells_nothing_is_refused(tmp_path):
 
 
 def test_the_manifest_describes_the_training_rows(stores):
-    facts = datasets.read(str(stores)).facts
+    facts = SeriesFacts.of(datasets.read(str(stores)))
     promo = np.concatenate(
         [
             read_csv(str(stores.parent / f"{name}.csv"), static_covariates=("store",)).values[:156, 1]
@@ -122,10 +124,11 @@ def test_windows_hold_the_covariates_of_their_rows(tf, stores):
 
     read = datasets.read(str(stores))
     config = train_config(stores, "unused", f"--lookback={LOOKBACK}", f"--horizon={HORIZON}")
-    windows = task_for(config, read).windows("train")
+    task: Any = task_for(config, read)
+    windows = task.data.windows("train")
     batch = next(iter(windows.in_order(windows.count)))
     features = np.concatenate([batch["past_features"], batch["future_features"]], axis=1)
-    known = read.facts.known[0]
+    known = SeriesFacts.of(read).known[0]
     expected = []
     for name, static in (("north", [1, 0, 1]), ("south", [0, 1, -1])):
         series = read_csv(

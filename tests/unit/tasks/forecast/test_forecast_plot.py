@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def figure(monkeypatch: pytest.MonkeyPatch):
     """What `plot` has closed last."""
     from matplotlib import pyplot
 
-    closed = []
+    closed: list[Any] = []
     monkeypatch.setattr(pyplot, "close", closed.append)
     yield lambda: closed[-1]
     monkeypatch.undo()

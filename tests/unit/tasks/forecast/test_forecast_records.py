@@ -135,9 +135,8 @@ def test_manifest_describes_the_files(tmp_path: Path) -> None:
         assert int(shard.crc32c, 16) == google_crc32c.value(files[shard.file])
         assert shard.records >= 1
     assert [shard.file for shard in written.splits["train"].shards][7] == "d-train.tfrecord-00007-of-00008"
-    assert written.facts is not None
-    assert written.facts.interval == HOUR
-    assert [group.first_time for group in written.facts.groups] == [1577836800] * 2
+    assert SeriesFacts.of(written).interval == HOUR
+    assert [group.first_time for group in SeriesFacts.of(written).groups] == [1577836800] * 2
 
 
 @pytest.mark.parametrize(("rows", "shards", "expected"), [(3, 8, 3), (8, 8, 8), (9, 8, 8), (20000, 2, 2)])
@@ -171,9 +170,8 @@ def test_groups_without_training_rows_take_the_pooled_statistics(tmp_path: Path)
     pooled = np.concatenate([group.series.values[slice(*group.splits["train"])] for group in groups[:2]]).astype(
         np.float64
     )
-    assert written.facts is not None
-    np.testing.assert_allclose(written.facts.groups[2].mean, np.nanmean(pooled, axis=0))
-    np.testing.assert_allclose(written.facts.groups[2].std, np.nanstd(pooled, axis=0))
+    np.testing.assert_allclose(SeriesFacts.of(written).groups[2].mean, np.nanmean(pooled, axis=0))
+    np.testing.assert_allclose(SeriesFacts.of(written).groups[2].std, np.nanstd(pooled, axis=0))
 
 
 def test_groups_that_do_not_fit_together(tmp_path: Path) -> None:

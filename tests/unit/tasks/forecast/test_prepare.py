@@ -22,6 +22,7 @@ from trainer.errors import LocationError
 from trainer.prepare import prepare
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
+from trainer.tasks.forecast.facts import SeriesFacts
 
 ROOT = Path(__file__).parents[4]
 ETTH1 = ROOT.parent / "shared" / "data" / "ETTh1.csv"
@@ -61,8 +62,7 @@ def test_the_sample_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ETTH1.exists(), reason=f"{ETTH1} is absent")
 def test_etth1_has_the_published_statistics(tmp_path: Path) -> None:
     prepare(config(tmp_path, input=(str(ETTH1),), splits=("8640", "2880", "2880")))
-    facts = datasets.read(str(tmp_path / "out")).facts
-    assert facts is not None
+    facts = SeriesFacts.of(datasets.read(str(tmp_path / "out")))
     (group,) = facts.groups
     raw = np.loadtxt(ETTH1, delimiter=",", skiprows=1, usecols=range(1, 8))[:8640]
     np.testing.assert_allclose(group.mean, raw.mean(axis=0), rtol=1e-6)
@@ -76,8 +76,7 @@ def test_files_of_their_own_for_validation_and_test(tmp_path: Path) -> None:
     last = write_csv(tmp_path / "w.csv", 20, offset=1e6)
     result = prepare(config(tmp_path, input=(train,), validation_input=(other,), test_input=(last,)))
     assert result["rows"] == {"train": 100, "validation": 30, "test": 20}
-    facts = datasets.read(str(tmp_path / "out")).facts
-    assert facts is not None
+    facts = SeriesFacts.of(datasets.read(str(tmp_path / "out")))
     assert [group.splits for group in facts.groups] == [{"train": (0, 100)}, {"validation": (0, 30)}, {"test": (0, 20)}]
     assert facts.groups[1].mean == facts.groups[0].mean == (495.0, 496.0)  # nothing of the other files leaks in
 
@@ -89,8 +88,7 @@ def test_several_files_read_by_processes_are_groups(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(prepare_command, "POOL_BYTES", 0)
     result = prepare(config(tmp_path, input=(f"{tmp_path}/*/load.csv",), num_processes=2))
     assert result["series"] == 4
-    facts = datasets.read(str(tmp_path / "out")).facts
-    assert facts is not None
+    facts = SeriesFacts.of(datasets.read(str(tmp_path / "out")))
     assert [group.name for group in facts.groups] == [f"{tmp_path}/north/load.csv", f"{tmp_path}/south/load.csv"]
 
 
@@ -111,8 +109,7 @@ def test_gaps_and_constant_columns_survive(tmp_path: Path) -> None:
     values = np.array([(day, 0.1) for day in range(1, 31)], np.float32) * observed
     assert observed.tobytes() in record
     assert values.astype("<f4").tobytes() in record
-    assert written.facts is not None
-    assert written.facts.groups[0].std[1] == 1.0
+    assert SeriesFacts.of(written).groups[0].std[1] == 1.0
 
 
 def test_exit_codes_and_one_line_each(tmp_path: Path) -> None:

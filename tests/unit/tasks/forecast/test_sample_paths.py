@@ -11,7 +11,11 @@ from trainer.errors import ConfigError
 from trainer.tasks.configurations import ExportConfig, PredictConfig, TrainConfig
 
 AUTOREGRESSIVE = "--decoder=autoregressive"
-RUNS = ([], ["--output=normal"], ["--output=normal", AUTOREGRESSIVE])  # of points, parallel, ancestral
+RUNS: tuple[list[str], ...] = (
+    [],
+    ["--output=normal"],
+    ["--output=normal", AUTOREGRESSIVE],
+)  # of points, parallel, ancestral
 
 
 def export_config(*more):

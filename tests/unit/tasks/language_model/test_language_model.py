@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def test_a_short_validation_split_has_fewer_lanes(tf, tmp_path):
     from trainer.tasks.registry import task_for
 
     config = config_for(text_dataset(tmp_path, "--splits=0.99,0.005"), tmp_path / "model")
-    task = task_for(config, read(config.data_dir))
+    task: Any = task_for(config, read(config.data_dir))
     assert task.data.evaluation_batch_size == 1
     [scored] = [sum(float(tf.reduce_sum(batch["weight"])) for batch in task.data.evaluation_batches("validation", 1))]
     assert scored == task.data.facts.splits["validation"].tokens - 1

@@ -16,6 +16,7 @@ from trainer.errors import ConfigError
 from trainer.prepare import prepare
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
+from trainer.tasks.language_model.facts import TextFacts
 
 ROOT = Path(__file__).parents[4]
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
@@ -92,8 +93,7 @@ def test_lines_of_several_files(tmp_path: Path, tokenizer: str) -> None:
     }
     result = prepare(config(tmp_path, input=(f"{tmp_path}/*.txt",), **settings))
     assert result["documents"] == {"train": 80, "validation": 20}
-    facts = datasets.read(str(tmp_path / "out")).facts
-    assert facts is not None
+    facts = TextFacts.of(datasets.read(str(tmp_path / "out")))
     assert (facts.tokenizer, facts.documents, facts.vocabulary_size) == (tokenizer, "lines", result["vocabulary_size"])
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {facts.vocabulary_file} <= files | {None}

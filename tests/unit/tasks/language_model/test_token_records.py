@@ -144,9 +144,9 @@ def test_the_store_tells_what_is_wrong(tf: Any, tmp_path: Path) -> None:
 
 def test_the_manifest_counts(tmp_path: Path) -> None:
     written = dataset(tmp_path / "d", {"train": ["aab", "b"], "validation": ["abc", "xé"]}, shards=8)
-    assert written.facts.splits["train"] == TextCounts(4, 4, 2, 0)
-    assert written.facts.splits["validation"] == TextCounts(5, 5, 2, 3)
-    facts = written.facts
+    assert TextFacts.of(written).splits["train"] == TextCounts(4, 4, 2, 0)
+    assert TextFacts.of(written).splits["validation"] == TextCounts(5, 5, 2, 3)
+    facts = TextFacts.of(written)
     assert (facts.tokenizer, facts.vocabulary_file, facts.vocabulary_size, facts.documents) == (
         "char",
         "vocabulary.txt",
@@ -194,7 +194,7 @@ def test_cuts_of_streams_encode_as_the_whole(
         store = token_store.load(str(tmp_path / "d"), written, split)
         assert store.lengths.tolist() == [len(document) for document in expected]
         assert store.tokens.tolist() == list(chain.from_iterable(expected))
-        assert written.facts is not None and written.facts.splits[split].characters == sum(map(len, own))
+        assert TextFacts.of(written).splits[split].characters == sum(map(len, own))
         assert len(written.splits[split].shards) == (5 if split == "train" or kind in ("char", "byte") else 1)
 
 
@@ -206,7 +206,7 @@ def test_a_word_without_end_is_cut_and_nothing_is_lost(tf: Any, tmp_path: Path, 
     written = dataset(tmp_path / "d", {"train": [text]}, kind, "stream", 5, vocab_size=20)
     tokenizer = token_store.load_tokenizer(str(tmp_path / "d"), written)
     store = token_store.load(str(tmp_path / "d"), written, "train")
-    assert written.facts is not None and written.facts.splits["train"].characters == len(text)
+    assert TextFacts.of(written).splits["train"].characters == len(text)
     assert tokenizer.decode(store.tokens[:4000]) == text[: len(tokenizer.decode(store.tokens[:4000]))]
     assert kind == "word" or tokenizer.decode(store.tokens) == text
 

@@ -14,7 +14,8 @@ Row = tuple[list[int], list[int]]
 
 def rows(dataset: Any) -> tuple[list[Row], list[Row]]:
     """(tokens, targets) of the rows that count, and of those that do not; checks what is outside the weight."""
-    counting, filling = [], []
+    counting: list[Row] = []
+    filling: list[Row] = []
     for batch in dataset:
         assert (batch["reset"].numpy() == 1).all()
         for tokens, targets, weight in zip(batch["tokens"].numpy(), batch["targets"].numpy(), batch["weight"].numpy()):

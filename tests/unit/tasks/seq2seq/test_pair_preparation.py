@@ -17,6 +17,7 @@ from trainer.errors import ConfigError, DataError
 from trainer.prepare import prepare
 from trainer.tasks import datasets
 from trainer.tasks.configurations import PrepareConfig
+from trainer.tasks.seq2seq.facts import PairFacts
 from trainer.text import tokenizers
 
 ROOT = Path(__file__).parents[4]
@@ -106,7 +107,7 @@ def test_rules_leave_out_what_they_name_and_count_it(tmp_path: Path, caplog: pyt
     assert result["empty"] == {"train": 2, "test": 1} and result["over_long"] == {"train": 2, "test": 1}
     dropped = {"train": {"empty": 2, "surplus": 1, "over_long": 2}, "test": {"empty": 1, "surplus": 0, "over_long": 0}}
     assert result["dropped"] == dropped
-    facts = datasets.read(str(tmp_path / "out")).facts
+    facts = PairFacts.of(datasets.read(str(tmp_path / "out")))
     assert facts is not None and {split: counts.dropped for split, counts in facts.splits.items()} == dropped
     assert (facts.splits["train"].source_tokens, facts.splits["train"].target_tokens) == (3, 1)
     told = "\n".join(record.message for record in caplog.records)

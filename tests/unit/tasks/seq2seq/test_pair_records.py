@@ -92,7 +92,7 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
     source, target = tokenizers.build("char", ["aab", "b"]), tokenizers.build("char", ["xy"])
     pairs = {"train": [("aab", "xy"), ("", "xx"), ("b", "x")], "test": [("abc", "éü")]}
     written = written_pairs(tmp_path / "d", pairs, drop_pairs=("empty",), num_shards=8)
-    facts = written.facts
+    facts = PairFacts.of(written)
     assert facts is not None and (facts.tokenizer, facts.joint) == ("char", False)
     assert facts.source == VocabularyFacts("source_vocabulary.txt", 6, source.sha256)
     assert facts.target == VocabularyFacts("target_vocabulary.txt", 6, target.sha256)

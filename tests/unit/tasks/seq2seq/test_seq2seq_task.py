@@ -5,6 +5,7 @@ evaluation.
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_an_epoch_reads_every_pair_once_and_counts_no_padding(tf, pair_data, opt
     from trainer.training.loop import RunLength
 
     config = config_for(pair_data, "unused", *options, "--epochs=1", "--train_steps=")
-    task = task_for(config, read(config.data_dir))
+    task: Any = task_for(config, read(config.data_dir))
     plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)
     batches = task.data.training_batches(0, None).take(plan.total_steps)
     read_by = np.sum([[float(part) for part in task.data.read_by(batch)] for batch in batches], axis=0)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_a_process_without_our_code_gives_what_the_model_gives_in_memory(tf, exp
     """Strings through the SavedModel against tokens through the restored model."""
     from trainer.tasks.seq2seq.beam_search import beam_search
     from trainer.tasks.seq2seq.decoding import length_limit
+    from trainer.tasks.seq2seq.flags import SearchFlags
     from trainer.tasks.seq2seq.store import load_tokenizers
     from trainer.training import run_files
     from trainer.training.restore import restored_model
@@ -109,10 +111,10 @@ def test_a_process_without_our_code_gives_what_the_model_gives_in_memory(tf, exp
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     config, manifest = run_files.read(str(exported / "model"))
-    _, model, _ = restored_model(config, manifest, config.model_dir, "best")
+    model: Any = restored_model(config, manifest, config.model_dir, "best")[1]
     source, target = load_tokenizers(str(exported / "model"), manifest)
     options = ["--n_best=3", "--beam_size=4", "--length_penalty=0.8", "--coverage_penalty=0.1"]
-    search = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", *options]).search
+    search = flags.parse(ExportConfig, ["--model_dir=m", "--export_dir=e", *options]).of(SearchFlags)
     assert (search.beam_size, search.coverage_penalty) == (4, 0.1)
     for row, text in enumerate(texts):  # one by one: no padding, no neighbours
         ids = [*source.encode(text).tolist(), 3]
