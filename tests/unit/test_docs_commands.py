@@ -127,7 +127,7 @@ class Shell:
         assert f"ruff {' '.join(arguments)}" in (ROOT / "Makefile").read_text()
 
     def _mypy(self, arguments: list[str]) -> None:
-        assert not arguments
+        assert f"/{' '.join(['mypy', *arguments])}\n" in (ROOT / "Makefile").read_text()
 
     def _docker(self, arguments: list[str]) -> None:
         if arguments[0] == "build":
