@@ -15,7 +15,7 @@ import recurrent_trainer
 from launch.arguments import check_separator, sides, split
 from launch.gpus import gpu_environment, visible_gpus
 from launch.supervision import Worker, supervise
-from trainer.cli import flags
+from trainer.cli import flags, streams
 from trainer.cli.flag_help import help_text, wants_help
 from trainer.config.fields import at_least, flag
 from trainer.errors import EXIT_DONE, ConfigError, Problem
@@ -94,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         text = help_text("launch.local", __doc__ or "", LocalConfig)
         sys.stdout.write(f"{text}\n\nBehind --: the flags of python -m trainer.train.\n")
         return EXIT_DONE
+    streams.protect()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )

@@ -15,9 +15,9 @@ from types import FrameType
 from launch.ports import HOST, reserved_ports
 from launch.prefixed_output import Relay
 from launch.process_group import ProcessGroup, is_stopped
-from trainer.cli.command import EXIT_INTERRUPTED
-from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_RESTART
 from trainer.training.exit_status import describe, died_by_itself, signal_of
+from trainer.training.preemption import heeded_signals
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +63,14 @@ def supervise(workers: Sequence[Worker], restarts: int, grace_seconds: float) ->
 
 
 class Signals:
-    """A context in which SIGINT and SIGTERM are put down to be forwarded; `last` is the newest, None before any."""
+    """A context in which requests to stop are kept to be forwarded; `last` is the newest signal, None before any."""
 
     def __init__(self) -> None:
         self.last: int | None = None
         self._waiting: list[int] = []
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._on_signal) for number in heeded_signals()}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -107,7 +107,7 @@ def verdict(codes: Sequence[int]) -> int:
 
 def is_failure(code: int) -> bool:
     """Whether an exit code is one that starting again would not mend."""
-    return code not in (EXIT_DONE, EXIT_RESTART) and signal_of(code) not in LOST
+    return code not in (EXIT_DONE, EXIT_RESTART, EXIT_INTERRUPTED) and signal_of(code) not in LOST
 
 
 def _run_once(workers: Sequence[Worker], signals: Signals, grace_seconds: float) -> int:

@@ -10,6 +10,7 @@ EXIT_DEFECT = 1
 EXIT_CONFIG = 64
 EXIT_DATA = 65
 EXIT_RESTART = 75
+EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class RestartError(TrainerError):
     """The run was preempted or lost a peer: state is saved or unchanged, start the same command again."""
 
     exit_code = EXIT_RESTART
+
+
+class InterruptError(TrainerError):
+    """Somebody pressed Ctrl-C: state is saved, the same command goes on."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 class DivergedError(TrainerError):

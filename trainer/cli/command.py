@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from recurrent_trainer import check_packages, mixed_packages
-from trainer.cli import flags, recipe
+from trainer.cli import flags, recipe, streams
 from trainer.cli.flag_help import help_text, wants_help
 from trainer.cli.flag_of_value import problem_of
-from trainer.errors import EXIT_DEFECT, EXIT_DONE, ConfigError, StorageError, TrainerError, UnfitError
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, ConfigError, StorageError, TrainerError, UnfitError
 
 check_packages(
     "trainer"
 )  # at the import: with a foreign `trainer/__init__.py`, modules that commands import later fail in obscure ways
-
-EXIT_INTERRUPTED = 130
 
 Config = TypeVar("Config")
 
@@ -79,6 +77,7 @@ def finish(body: Callable[[], str]) -> NoReturn:
     """Ends the process with the text that `body` gives on stdout, or with what went wrong on stderr and its exit
     code.
     """
+    streams.protect()
     _log_to_stderr()
     for text in mixed_packages():
         _log.warning(text)

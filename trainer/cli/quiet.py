@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
+import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_BANNER = re.compile(
-    r"WARNING: All log messages before absl::InitializeLog|"
-    r"[IWE]\d{4} .*(oneDNN custom operations|cudart_stub|cuda_platform|cpu_feature_guard)|"
-    r"To enable the following instructions"
-)
 GPU_DEVICE = Path("/dev/nvidiactl")
+# A process of its own, so that the last words of one that is aborted or killed in an import are passed on too.
+_FILTER = r"""
+import os, re, signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+banner = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog|"
+    rb"[IWE]\d{4} .*(oneDNN custom operations|cudart_stub|cuda_platform|cpu_feature_guard)|"
+    rb"To enable the following instructions"
+)
+for line in open(0, "rb"):
+    if not banner.match(line):
+        os.write(2, line)
+"""
 
 
 @contextlib.contextmanager
 def banner_hidden() -> Iterator[None]:
-    """Holds stderr back while TensorFlow is imported and looks for devices, then passes on all but the banner.
+    """Keeps the banner out of stderr while TensorFlow is imported and looks for devices; all else is passed on.
 
-    Where a GPU is there everything is passed on: then the banner may tell why it cannot be used.
+    Where a GPU is there everything is: then the banner may tell why it cannot be used.
     """
+    if GPU_DEVICE.exists():
+        yield
+        return
     sys.stderr.flush()
-    real = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", _FILTER], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        real = os.dup(2)
+        os.dup2(process.stdin.fileno(), 2)
+        process.stdin.close()
         try:
             yield
             _look_for_devices()
@@ -35,11 +48,6 @@ def banner_hidden() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(real, 2)
             os.close(real)
-            held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines(keepends=True):
-                if GPU_DEVICE.exists() or not _BANNER.match(line):
-                    sys.stderr.write(line)
-            sys.stderr.flush()
 
 
 def _look_for_devices() -> None:

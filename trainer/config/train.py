@@ -150,7 +150,7 @@ class DeviceFlags(FlagGroup):
     deterministic: bool = flag(
         "use deterministic kernels on GPUs, slower (CPU runs repeat bit for bit anyway)", default=False
     )
-    grace_seconds: float = flag("longest time from SIGTERM to the exit with 75, in which the run saves", default=25.0)
+    grace_seconds: float = flag("longest time from SIGTERM, SIGHUP or Ctrl-C to the exit, for saving", default=25.0)
     peer_timeout_seconds: float = flag(
         "many workers: longest time without a step, a validation batch or a save", default=300.0
     )

@@ -16,6 +16,7 @@ from trainer.config.splits import SPLITS
 from trainer.config.storage import StorageFlags
 from trainer.config.train import TrainConfig
 from trainer.errors import Problem
+from trainer.storage.plain_path import PATTERN_CHARACTERS, is_pattern_to_tensorflow
 
 LARGEST_SEED = 2**43  # each line gets a seed of its own, 64 bits wide
 MODEL_FILE = "saved_model.pb"  # in each version of an export
@@ -139,6 +140,9 @@ class ExportConfig(TrainedModelConfig):
     def command_problems(self) -> Iterator[Problem]:
         yield from at_least(self, 0, "average_checkpoints")
         yield from within(self, 0, 2**31, "batch_size")
+        if is_pattern_to_tensorflow(self.export_dir):
+            reason = f"has one of {' '.join(PATTERN_CHARACTERS)}, with which TensorFlow cannot load a model from there"
+            yield Problem("export_dir", self.export_dir, reason, "name another directory")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from trainer.cli.quiet import banner_hidden
 from trainer.errors import DataError
 from trainer.saved_model.versions import CONTRACT_FILE, EXTRA_DIRECTORY, versions
+from trainer.storage.plain_path import plain_path
 
 
 def find_version(export_dir: str) -> Path:
@@ -49,6 +50,7 @@ def load(path: str, contract: dict[str, Any]) -> Any:
         for module in contract["op_modules"]:
             importlib.import_module(module)
     try:
-        return tf.saved_model.load(path)
+        with plain_path(Path(path)) as plain:
+            return tf.saved_model.load(plain)
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); export the model again") from None

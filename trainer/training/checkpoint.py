@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from trainer.errors import DataError
 from trainer.nn.model import SequenceModel
+from trainer.storage.plain_path import plain_path
 from trainer.training import checkpoint_files as files
 from trainer.training.optimizer import Optimizer
 
@@ -108,13 +109,14 @@ class Checkpoints:
         Raises:
           DataError: the checkpoint does not fit the model, or is not there.
         """
-        path = str(files.path_of(self.directory, step))
+        path = files.path_of(self.directory, step)
         loop, carried = _SavedText(), _SavedArrays()
         whole = tf.train.Checkpoint(
             model=_by_path(self._model), optimizer=self._optimizer.state(), loop=loop, carried=carried
         )
         try:
-            whole.read(path).assert_consumed()
+            with plain_path(path) as plain:
+                whole.read(plain).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise DataError(
                 f"{path} cannot be restored ({str(error).splitlines()[0]}); "
@@ -194,7 +196,12 @@ def restore_weights(model_dir: str, model: SequenceModel, which: str, average: i
         return _load_mean(directory, model, average)
     if which == BEST and files.steps_of(directory / BEST):
         directory /= BEST
-    step = files.newest_whole(directory)
+    try:
+        step = files.newest_whole(directory)
+    except DataError as error:
+        if directory.name != BEST:
+            raise
+        raise DataError(f"{str(error).partition(';')[0]}; take another with --checkpoint=last") from None
     if step is None:
         raise DataError(f"{model_dir} has no checkpoint; train it with python -m trainer.train --model_dir={model_dir}")
     _load(files.path_of(directory, step), model)
@@ -227,7 +234,8 @@ def _load_mean(directory: Path, model: SequenceModel, count: int) -> int:
 def _load(path: Path, model: SequenceModel) -> None:
     """Loads the weights of one checkpoint; DataError where they do not fit."""
     try:
-        tf.train.Checkpoint(model=_by_path(model)).read(str(path)).expect_partial().assert_existing_objects_matched()
+        with plain_path(path) as plain:
+            tf.train.Checkpoint(model=_by_path(model)).read(plain).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise DataError(
             f"{path} does not fit the model ({str(error).splitlines()[0]}); evaluate with the version that wrote it"

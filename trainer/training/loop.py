@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config.train import TrainConfig
-from trainer.errors import DivergedError, RestartError
+from trainer.errors import DivergedError
 from trainer.tasks.task import CarriedState, Task
 from trainer.training import process_age
 from trainer.training.checkpoint import Checkpoints, LoopState
@@ -114,7 +114,7 @@ class Loop:
           carried: what the steps before handed on, as the checkpoint has it; empty at the beginning.
 
         Raises:
-          RestartError: the scheduler asked for the machine; everything is saved.
+          RestartError, InterruptError: the run was asked to stop; everything is saved.
           DivergedError: the loss is not a number any more; nothing was saved since.
         """
         step = self.checkpoints.step
@@ -134,7 +134,7 @@ class Loop:
             yield step
             if self._stopping and not self._ended(step):
                 self._finish_saving()
-                raise RestartError(f"asked to stop: step {step} is saved; run the same command again to go on")
+                raise self.preemption.stop(step)
         self._finish_saving()
 
     def _ended(self, step: int) -> bool:

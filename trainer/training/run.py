@@ -141,8 +141,13 @@ def _run(
     state = LoopState()
     keep = config.budget.keep_checkpoints
     chief = workers.is_chief
+
+    def published() -> None:
+        run_files.check_there(config.model_dir)
+        space.publish()
+
     checkpoints = Checkpoints(
-        config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=space.publish
+        config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=published
     )
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync

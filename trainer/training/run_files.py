@@ -20,7 +20,7 @@ from trainer.config.fields import from_dict, to_dict
 from trainer.config.splits import SPLITS
 from trainer.config.trained_model import TrainedModelConfig
 from trainer.dataset.schema import Manifest
-from trainer.errors import ConfigError, DataError, Problem
+from trainer.errors import ConfigError, DataError, Problem, StorageError
 from trainer.storage.atomic_file import atomic_file
 from trainer.tasks import datasets
 from trainer.tasks.configurations import TrainConfig
@@ -106,6 +106,16 @@ def read_for(config: TrainedModelConfig) -> tuple[TrainConfig, Manifest]:
     if problems := [*config.foreign_problems(manifest.task, reason), *config.problems_with(run)]:
         raise ConfigError(problems)
     return run, manifest
+
+
+def check_there(model_dir: str) -> None:
+    """Raises StorageError where somebody removed the files of a run while it went on."""
+    missing = [name for name in (CONFIG_FILE, METRICS_FILE) if not (Path(model_dir) / name).is_file()]
+    if missing:
+        raise StorageError(
+            f"{model_dir} was removed or emptied while the run went on ({' and '.join(missing)} lost); what is saved "
+            "now cannot be used without them: start anew, and keep the directory until the end"
+        )
 
 
 def read_versions(model_dir: str) -> dict[str, str]:

@@ -19,17 +19,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 
 from trainer.errors import EXIT_RESTART
 from trainer.training.exit_status import describe, died_by_itself
+from trainer.training.preemption import exit_code, heeded_signals
 
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 POLL_SECONDS = 0.5
 MARGIN_SECONDS = 2.0  # after the grace period, for a child that is leaving by itself
-EXIT_INTERRUPTED = 130
 ALIVE, BEGUN = b".", b"L"
 
 
@@ -44,7 +44,7 @@ class Heartbeat:
         self._tell(ALIVE)
 
     def begin(self) -> None:
-        """Tells that training begins: from now on SIGTERM is answered by saving."""
+        """Tells that training begins: from now on a request to stop is answered by saving."""
         self._tell(BEGUN)
 
     def _tell(self, sign: bytes) -> None:
@@ -57,7 +57,8 @@ def supervise(peer_timeout_seconds: float, grace_seconds: float) -> Heartbeat:
     """Forks. Returns in the child; the parent watches it and ends with its exit code.
 
     Call it before threads are started. A child killed by a signal gives 128 plus the signal's number; one that was
-    silent for `peer_timeout_seconds`, or had not left `grace_seconds` after SIGTERM, is killed and gives 75.
+    silent for `peer_timeout_seconds`, or had not left `grace_seconds` after being asked to stop, is killed and gives 75
+    (130 after Ctrl-C).
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -65,35 +66,43 @@ def supervise(peer_timeout_seconds: float, grace_seconds: float) -> Heartbeat:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     parent = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signals = (*heeded_signals(), signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _become_child(parent)
+        _become_child(parent, signals)
         return Heartbeat(writer)
     os.close(writer)
-    code = _Watch(child, reader, peer_timeout_seconds, grace_seconds).run()
+    code = _Watch(child, reader, signals, peer_timeout_seconds, grace_seconds).run()
     os._exit(code)
 
 
-def _become_child(parent: int) -> None:
+def _become_child(parent: int, signals: Collection[signal.Signals]) -> None:
     os.setpgid(0, 0)  # signals to the whole group (Ctrl-C) come from the parent alone, and so once
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_RESTART)
     faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)  # works while the interpreter's lock is held
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 class _Watch:
     """The parent's loop."""
 
-    def __init__(self, child: int, reader: int, peer_timeout_seconds: float, grace_seconds: float):
-        self._child, self._reader = child, reader
+    def __init__(
+        self,
+        child: int,
+        reader: int,
+        signals: Collection[signal.Signals],
+        peer_timeout_seconds: float,
+        grace_seconds: float,
+    ):
+        self._child, self._reader, self._signals = child, reader, signals
         self._timeout, self._grace = peer_timeout_seconds, grace_seconds
         self._begun = False
         self._stop_by: float | None = None  # when the grace period ends
-        self._interrupted = False
+        self._stopped_by: int | None = None  # the signal
         self._last_sign = time.monotonic()
 
     def run(self) -> int:
@@ -101,24 +110,19 @@ class _Watch:
             code = self._ended()
             if code is not None:
                 return code
-            info = signal.sigtimedwait(SIGNALS, POLL_SECONDS)
+            info = signal.sigtimedwait(self._signals, POLL_SECONDS)
             self._read_signs()
-            if info is not None and info.si_signo == signal.SIGTERM:
+            if info is not None and info.si_signo != signal.SIGCHLD:
                 if not self._begun or self._stop_by is not None:
-                    return self._kill(
-                        "asked to stop, and nothing to save" if not self._begun else "asked to stop a second time"
-                    )
+                    why = "asked to stop a second time" if self._begun else "asked to stop, and nothing to save"
+                    return self._kill(why, exit_code(info.si_signo))
                 self._stop_by = time.monotonic() + self._grace + MARGIN_SECONDS
-                os.kill(self._child, signal.SIGTERM)
-            elif info is not None and info.si_signo == signal.SIGINT:
-                if self._interrupted:
-                    self._kill("interrupted a second time")
-                    return EXIT_INTERRUPTED
-                self._interrupted = True
-                os.kill(self._child, signal.SIGINT)
+                self._stopped_by = info.si_signo
+                os.kill(self._child, info.si_signo)
             now = time.monotonic()
             if self._stop_by is not None and now > self._stop_by:
-                return self._kill(f"not saved {self._grace:g} s (--grace_seconds) after being asked to stop")
+                why = f"not saved {self._grace:g} s (--grace_seconds) after being asked to stop"
+                return self._kill(why, exit_code(self._stopped_by))
             if now - self._last_sign > self._timeout:
                 return self._silent()
 
@@ -146,9 +150,9 @@ class _Watch:
             "this one does"
         )
 
-    def _kill(self, why: str) -> int:
+    def _kill(self, why: str, code: int = EXIT_RESTART) -> int:
         logger.error("worker stopped: %s; start the group again", why)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
-        return EXIT_RESTART
+        return code

@@ -1,12 +1,15 @@
 """Damaged checkpoints are found and passed over, and no good one goes before the next is known to be good."""
 
+import errno
 import logging
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainer.errors import DataError, StorageError
+from trainer.errors import DataError, LocationError, RestartError, StorageError
 
 
 @pytest.fixture
@@ -109,3 +112,78 @@ def test_a_run_that_went_back_replaces_the_damaged_ones_it_passed_over(three, sa
     flip(data_of(three, 30))
     write(saver, three, 25, keep=3)
     assert steps_of(three) == [10, 20, 25] and newest_whole(three) == 25
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EIO, RestartError),
+        (errno.ESTALE, RestartError),
+        (errno.EMFILE, RestartError),
+        (errno.EACCES, LocationError),
+    ],
+)
+@pytest.mark.parametrize("of", ["file", "directory"])
+def test_what_cannot_be_read_is_not_called_damaged(three, monkeypatch, number, kind, of):
+    """The storage fails under TensorFlow and Python alike, as a network's does."""
+    from trainer.training import checkpoint_files
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number), str(three))
+
+    if of == "file":
+        monkeypatch.setattr(checkpoint_files, "_wrong", lambda path: "any words of TensorFlow")
+        monkeypatch.setattr(Path, "open", fails)
+    else:
+        monkeypatch.setattr(Path, "iterdir", fails)
+    before = sorted(three.glob("*"))
+    with pytest.raises(kind, match=re.escape(os.strerror(number))):
+        checkpoint_files.newest_whole(three)
+    assert sorted(three.glob("*")) == before
+
+
+def test_a_file_without_permission_stops_the_run(three):
+    """The system's own refusal, where it refuses: root may read everything."""
+    from trainer.training.checkpoint_files import newest_whole
+
+    path = data_of(three, 30)
+    path.chmod(0)
+    try:
+        path.read_bytes()
+    except PermissionError:
+        with pytest.raises(LocationError, match="may not be read"):
+            newest_whole(three)
+    else:
+        assert newest_whole(three) == 30
+
+
+def test_newer_checkpoints_that_were_passed_over_are_set_aside(three, saver):
+    from trainer.training.checkpoint_files import newest_whole, steps_of, write
+
+    flip(data_of(three, 30))
+    assert newest_whole(three) == 20
+    content = data_of(three, 30).read_bytes()
+    write(saver, three, 25, keep=2)
+    assert steps_of(three) == [20, 25]
+    assert data_of(three / "set_aside", 30).read_bytes() == content and steps_of(three / "set_aside") == [30]
+    flip(data_of(three, 25))
+    write(saver, three, 25, keep=2)  # a second attempt at the step
+    assert steps_of(three) == [20, 25] and newest_whole(three) == 25 and steps_of(three / "set_aside") == [25, 30]
+
+
+@pytest.mark.parametrize("name", ["run[1]", "lr=[0.1,0.2]", "a?b", "a*b", "back\\slash", "100%", "a b", "{x}", "ü"])
+def test_any_directory_holds_checkpoints(tf, saver, tmp_path, name):
+    """Another directory that its name would fit as a pattern has other values."""
+    from trainer.storage.plain_path import plain_path
+    from trainer.training.checkpoint_files import newest_whole, path_of, write
+
+    for other in ("run1", "axb", "a-b"):
+        write(
+            tf.train.Checkpoint(values=tf.Variable(np.ones([128, 128], np.float32))).write, tmp_path / other, 7, keep=1
+        )
+    write(saver, tmp_path / name, 7, keep=1)
+    assert newest_whole(tmp_path / name) == 7
+    values = tf.Variable(np.zeros([128, 128], np.float32))
+    with plain_path(path_of(tmp_path / name, 7)) as path:
+        tf.train.Checkpoint(values=values).read(path).assert_consumed()
+    np.testing.assert_array_equal(values.numpy()[0, :2], np.random.default_rng(0).normal(size=2).astype(np.float32))

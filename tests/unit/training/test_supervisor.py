@@ -126,15 +126,14 @@ def test_the_grace_period_ends_the_worker(body):
     assert code == EXIT_RESTART and seconds < 15 and "not saved 1 s (--grace_seconds)" in errors
 
 
-def test_ctrl_c_reaches_the_child_once():
-    script = Script(
-        BEGIN + "    try: time.sleep(60)\n    except KeyboardInterrupt: tell('interrupted'); sys.exit(130)\n"
-    )
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, EXIT_RESTART)])
+def test_ctrl_c_and_a_closed_terminal_reach_the_child_once(number, code):
+    script = Script(BEGIN + SAVE_WHEN_ASKED.replace("75", "preemption.stop(1).exit_code"))
     script.wait_for("begun")
     time.sleep(0.5)
-    os.killpg(script.process.pid, signal.SIGINT)
-    code, _, out, _ = script.end()
-    assert (code, out.strip()) == (130, "interrupted")
+    os.killpg(script.process.pid, number)
+    ended, _, out, errors = script.end()
+    assert (ended, out.strip()) == (code, "saved"), errors
 
 
 def test_the_child_dies_with_its_supervisor():
