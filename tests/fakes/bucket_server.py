@@ -12,11 +12,13 @@ import contextlib
 import http.client
 import json
 import logging
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import trustme
 from gcp_storage_emulator.server import create_server
@@ -39,6 +41,7 @@ class BucketServer:
         self.requests: list[tuple[str, str]] = []  # method and path of all that came
         self.faults = 0
         self._lock = threading.Lock()
+        self.one_by_one = threading.Lock()  # conditions hold until the request is done
         logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
         logging.getLogger("api.object").setLevel(logging.CRITICAL)
         self._emulator = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
@@ -91,6 +94,39 @@ class _Proxy(BaseHTTPRequestHandler):
         if fault is not None and fault.isdigit():
             self._answer(int(fault), {"Content-Type": "application/json"}, _error(int(fault)))
             return
+        if (wanted := self._precondition()) is not None:
+            with self.owner.one_by_one:
+                if self._generation(body) != wanted:
+                    self._answer(412, {"Content-Type": "application/json"}, _error(412))
+                    return
+                self._pass_on(body, fault)
+            return
+        self._pass_on(body, fault)
+
+    def _precondition(self) -> int | None:
+        """The generation that the object must have, 0 for none; None where the request does not say."""
+        values = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")
+        return int(values[0]) if values else None
+
+    def _generation(self, body: bytes) -> int:
+        """That of the object which the request writes or deletes; 0 where there is none. The emulator knows no
+        conditions.
+        """
+        parts = urlsplit(self.path)
+        if parts.path.startswith("/upload/"):
+            match = re.search(rb'"name": *"([^"]+)"', body)
+            assert match is not None, "a condition is known of uploads in one request only"
+            bucket, name = parts.path.split("/")[5], quote(match[1].decode(), safe="")
+        else:
+            bucket, _, name = parts.path.partition("/b/")[2].partition("/o/")
+        connection = http.client.HTTPConnection("127.0.0.1", self.owner.emulator_port, timeout=30)
+        connection.request("GET", f"/storage/v1/b/{bucket}/o/{name}")
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return int(json.loads(content)["generation"]) if answer.status == 200 else 0
+
+    def _pass_on(self, body: bytes, fault: Fault | None) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.owner.emulator_port, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
         connection.request(self.command, self.path, body, headers)
@@ -141,5 +177,6 @@ def _error(status: int) -> bytes:
         403: "tester@example.com does not have storage.objects.get access to the object.",
         503: "Backend Error",
         404: "Not Found",
+        412: "At least one of the pre-conditions you specified did not hold.",
     }
     return json.dumps({"error": {"code": status, "message": told.get(status, "")}}).encode()

@@ -14,7 +14,7 @@ from runs import losses, start_and_stop
 from series_runs import train_config
 
 from trainer.cli import flags
-from trainer.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RESTART
+from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_RESTART
 
 OPTIONS = ["--train_steps=60", "--save_every_steps=20", "--evaluate_every_steps=10"]
 
@@ -106,3 +106,19 @@ def test_the_last_words_of_an_abort_in_the_import_are_told():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGABRT and "This CPU lacks AVX" in done.stderr
+
+
+def test_a_second_run_on_the_directory_ends_and_the_first_goes_on(small_dataset, tmp_path):
+    config = train_config(small_dataset, tmp_path / "m", "--train_steps=1500", "--save_every_steps=100")
+    first = subprocess.Popen(command(config), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "m" / "config.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = subprocess.run(command(config), cwd=ROOT, capture_output=True, text=True)
+    last = second.stderr.splitlines()[-1]
+    assert second.returncode == EXIT_CONFIG, second.stderr
+    assert last.startswith(f"error: --model_dir={tmp_path}/m is written by another run (process {first.pid} on "), last
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == EXIT_DONE, errors
+    assert list(losses(tmp_path / "m")) == list(range(1, 1501))
+    assert not list((tmp_path / "m").glob(".*"))

@@ -126,19 +126,47 @@ def write(address: Address, content: bytes) -> None:
 
 def read(address: Address) -> bytes | None:
     """The content of a small object; None where there is none. Errors as `failures.translate_errors`."""
-    for attempt in range(1, ATTEMPTS + 1):
-        stored = find_object(address)
-        if stored is None:
-            return None
+    there = read_version(address)
+    return None if there is None else there[0]
+
+
+def read_version(address: Address) -> tuple[bytes, int] | None:
+    """As `read`, with the object's generation."""
+    attempt = 1
+    while (stored := find_object(address)) is not None:
         content = io.BytesIO()
         try:
             download(stored, content)
         except DataError:  # somebody has written it anew since it was found
             if attempt == ATTEMPTS:
                 raise
+            attempt += 1
         else:
-            break
-    return content.getvalue()
+            return content.getvalue(), stored.generation
+    return None
+
+
+def write_version(address: Address, content: bytes, generation: int | None) -> int | None:
+    """Writes a small object where it still has that generation, or is still absent for None; gives its new generation,
+    None where nothing was written. Errors as `failures.translate_errors`.
+    """
+    from google.api_core.exceptions import PreconditionFailed
+
+    blob = _blob(address)
+    with translate_errors(address, writing=True):
+        try:
+            blob.upload_from_string(content, checksum="crc32c", if_generation_match=generation or 0, retry=_retry())
+        except PreconditionFailed:
+            return None
+    return int(blob.generation)
+
+
+def delete_version(address: Address, generation: int) -> None:
+    """Deletes an object if it still has that generation; errors as `failures.translate_errors`."""
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
+    with translate_errors(address, writing=True), contextlib.suppress(NotFound, PreconditionFailed):
+        _blob(address).delete(if_generation_match=generation, retry=_retry())
 
 
 def delete_all(addresses: Sequence[Address]) -> None:

@@ -75,7 +75,7 @@ class Checkpoints:
 
     Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and
     write nothing: all hold the same state (`WeightCheck`). After each checkpoint the thread calls `publish`; a
-    checkpoint is saved when that has returned.
+    checkpoint is saved when that has returned. `check_writer` raises where another run writes the directory by now.
     """
 
     def __init__(
@@ -87,9 +87,10 @@ class Checkpoints:
         keep: int,
         writes: bool = True,
         publish: Callable[[], None] = lambda: None,
+        check_writer: Callable[[], None] = lambda: None,
     ):
         self.directory = Path(model_dir) / DIRECTORY
-        self._publish = publish
+        self._publish, self._check_writer = publish, check_writer
         self._model, self._optimizer, self._state, self._keep = model, optimizer, state, keep
         self._writes = writes
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -161,6 +162,7 @@ class Checkpoints:
         self._thread.shutdown()
 
     def _write(self, checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> None:
+        self._check_writer()
         logger.info("saved %s", files.write(checkpoint.write, directory, step, keep))
         self._publish()
 

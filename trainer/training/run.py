@@ -55,10 +55,12 @@ def train(
     heartbeat: Heartbeat,
     make_task: Callable[[TrainConfig, Manifest], Task] = task_for,
     space: Workspace | None = None,
+    check_writer: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Trains, or goes on training, and gives the keys of the command's last line.
 
-    The paths in `config` are those that `space` gave; checkpoints are published through it.
+    The paths in `config` are those that `space` gave; checkpoints are published through it. `check_writer` raises where
+    another run writes the model directory by now.
 
     Raises:
       ConfigError: devices or batch do not fit, or the workers of a cluster were started differently.
@@ -82,7 +84,7 @@ def train(
         heartbeat.beat()
         if config.debug.dry_run:
             return _dry_run(task, stepper)
-        return _run(task, stepper, workers, preemption, heartbeat, space or Workspace())
+        return _run(task, stepper, workers, preemption, heartbeat, space or Workspace(), check_writer)
     except tf.errors.InvalidArgumentError as error:
         if not config.debug.check_numerics:
             raise
@@ -135,7 +137,13 @@ def build(task: Task, strategy: tf.distribute.Strategy, goes_on: bool = False) -
 
 
 def _run(
-    task: Task, stepper: Stepper, workers: Workers, preemption: Preemption, heartbeat: Heartbeat, space: Workspace
+    task: Task,
+    stepper: Stepper,
+    workers: Workers,
+    preemption: Preemption,
+    heartbeat: Heartbeat,
+    space: Workspace,
+    check_writer: Callable[[], None],
 ) -> dict[str, Any]:
     config = task.config
     state = LoopState()
@@ -147,7 +155,7 @@ def _run(
         space.publish()
 
     checkpoints = Checkpoints(
-        config.model_dir, stepper.model, stepper.optimizer, state, keep, writes=chief, publish=published
+        config.model_dir, stepper.model, stepper.optimizer, state, keep, chief, published, check_writer
     )
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync

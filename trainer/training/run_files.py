@@ -47,7 +47,7 @@ def needed(names: list[str]) -> list[str]:
     return [
         name
         for name in names
-        if name.startswith("checkpoints/") or ("/" not in name and not name.startswith("events.out."))
+        if name.startswith("checkpoints/") or ("/" not in name and not name.startswith(("events.out.", ".")))
     ]
 
 

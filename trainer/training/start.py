@@ -4,10 +4,12 @@ takes seconds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from trainer.cli.command import answer, line_of
@@ -16,6 +18,7 @@ from trainer.cli.quiet import banner_hidden
 from trainer.config.splits import splits_through
 from trainer.config.train import TrainConfig
 from trainer.errors import EXIT_DONE, ConfigError, TrainerError
+from trainer.storage.lease import Lease, acquire
 from trainer.storage.workspace import Workspace
 from trainer.tasks import datasets
 from trainer.training import process_age, run_files  # noqa: F401 (the start is noted at the import, before the fork)
@@ -30,8 +33,8 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     """
     cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
     try:
-        with Workspace() as space:
-            result = _start(_local(config, cluster, space), cluster, preemption, space)
+        with _writer(config, cluster) as lease, Workspace() as space:
+            result = _start(_local(config, cluster, space), cluster, preemption, space, lease)
     except TrainerError as error:
         if cluster is None:
             raise
@@ -41,6 +44,19 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
         answer(line_of(result))
         _leave_at_once(EXIT_DONE)
     return result
+
+
+@contextlib.contextmanager
+def _writer(config: TrainConfig, cluster: Cluster | None) -> Iterator[Lease | None]:
+    """The right to write the model directory, which the chief holds for its group; None for the others and dry runs."""
+    if config.debug.dry_run or (cluster is not None and cluster.index):
+        yield None
+        return
+    lease = acquire(config.model_dir)
+    try:
+        yield lease
+    finally:
+        lease.release()
 
 
 def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
@@ -55,7 +71,9 @@ def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> Tr
     return dataclasses.replace(config, data_dir=data_dir, model_dir=model_dir)
 
 
-def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption, space: Workspace) -> dict[str, Any]:
+def _start(
+    config: TrainConfig, cluster: Cluster | None, preemption: Preemption, space: Workspace, lease: Lease | None
+) -> dict[str, Any]:
     manifest = datasets.read(config.data_dir)
     if problems := list(
         config.foreign_problems(manifest.task, f"has no effect on {config.data_dir}, a {manifest.task} dataset")
@@ -67,10 +85,14 @@ def _start(config: TrainConfig, cluster: Cluster | None, preemption: Preemption,
     if cluster is not None:
         heartbeat = supervise(config.device.peer_timeout_seconds, config.device.grace_seconds)
     space.begin()
+    if lease is not None:
+        lease.renew()  # fetching the run may have taken long
+        lease.keep()
     with banner_hidden(), without_matplotlib():
         from trainer.training.run import train
 
-    return train(config, manifest, cluster, preemption, heartbeat, space=space)
+    check_writer = (lambda: None) if lease is None else lease.check
+    return train(config, manifest, cluster, preemption, heartbeat, space=space, check_writer=check_writer)
 
 
 def _leave_at_once(code: int) -> NoReturn:
