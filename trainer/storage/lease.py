@@ -185,7 +185,10 @@ class Lease:
                 self._holder, self._version = holder, version
                 return
             other = self._store.read()
-            self._lost_to = "its directory is gone" if other is None else _described(other[0])
+            if other is not None:
+                self._lost_to = _described(other[0])
+            elif (version := self._store.write(_content(holder), None)) is not None:  # somebody has removed the file
+                self._holder, self._version = holder, version
 
     def release(self) -> None:
         """Ends the lease; the next run need not wait."""

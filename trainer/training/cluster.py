@@ -6,6 +6,7 @@ host. Workers are equal but for the first, the chief, which keeps checkpoints an
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -18,6 +19,12 @@ from trainer.config.train import TrainConfig
 from trainer.errors import ConfigError, Problem
 
 DEFAULT_PORT = 12345
+SIZES = {  # number of workers -> who sets it, without their addresses
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "Open MPI",
+    "PMI_SIZE": "MPI",
+}
+ALONE = "or use --strategy=mirrored for a worker that trains alone"
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
     elif "SLURM_PROCID" in environ and "SLURM_NTASKS" in environ:
         source, cluster = "SLURM_PROCID", _from_slurm(environ)
     else:
+        if problems := list(_unread_problems(environ)):
+            raise ConfigError(problems)
         return None
     if cluster is None or (len(cluster.addresses) == 1 and cluster.index == 0):
         return None
@@ -69,7 +78,8 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     Raises:
       ConfigError: the environment's cluster is wrong, or the flags do not fit it.
     """
-    cluster = cluster_from(environ)
+    alone = strategy not in ("auto", "multi_worker")  # on purpose, whatever is not read
+    cluster = cluster_from({} if alone and _is_unread(environ) else environ)
     problems = []
     if strategy == "multi_worker" and cluster is None:
         remedy = "set TF_CONFIG for every worker, or start with python -m launch.local --workers=2"
@@ -86,6 +96,33 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     if problems:
         raise ConfigError(problems)
     return cluster
+
+
+def _is_unread(environ: Mapping[str, str]) -> bool:
+    """Whether the environment looks like a cluster's in a way that is not read."""
+    if environ.get("TF_CONFIG", "").strip():
+        with contextlib.suppress(ValueError):
+            content = json.loads(environ["TF_CONFIG"])
+            return isinstance(content, dict) and not content.get("cluster")
+        return False
+    known = ("JOB_COMPLETION_INDEX", "TRAINER_WORKERS"), ("SLURM_PROCID", "SLURM_NTASKS")
+    return not any(all(name in environ for name in names) for names in known)
+
+
+def _unread_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yields what tells of several workers and does not tell who they are: each would take itself for the only one."""
+    if "JOB_COMPLETION_INDEX" in environ:
+        reason = "is that of an Indexed Job, whose number of pods is unknown: TRAINER_WORKERS is missing"
+        remedy = f"set it for every worker, 1 where there is one, {ALONE}"
+        yield Problem("JOB_COMPLETION_INDEX", environ["JOB_COMPLETION_INDEX"], reason, remedy)
+    for name, source in SIZES.items():
+        text = environ.get(name, "").strip()
+        if text.isdigit() and int(text) > 1:
+            reason = f"tells of {text} workers of {source}, which does not tell their addresses"
+            yield Problem(name, text, reason, f"set TF_CONFIG for every worker, {ALONE}")
+    if environ.get("SLURM_NTASKS", "").strip() not in ("", "0", "1"):
+        reason = "tells of several tasks, but SLURM_PROCID, which srun sets for each, is missing"
+        yield Problem("SLURM_NTASKS", environ["SLURM_NTASKS"], reason, f"start with srun, {ALONE}")
 
 
 def batch_shares(config: TrainConfig, replicas: int) -> tuple[int, str]:
@@ -135,6 +172,8 @@ def _from_tf_config(text: str) -> Cluster | None:
     if not isinstance(content, dict):
         raise ConfigError([Problem("TF_CONFIG", None, "is not a JSON object", "see TensorFlow's guide on TF_CONFIG")])
     jobs, task = content.get("cluster") or {}, content.get("task") or {}
+    if problems := list(_shape_problems(content, jobs, task)):
+        raise ConfigError(problems)
     if not jobs:
         return None
     problems = [
@@ -157,6 +196,22 @@ def _from_tf_config(text: str) -> Cluster | None:
         raise ConfigError(problems)
     place = int(str(index)) + (len(chiefs) if kind == "worker" else 0)
     return Cluster(tuple(str(address) for address in chiefs + workers), place)
+
+
+def _shape_problems(content: dict[str, Any], jobs: Any, task: Any) -> Iterator[Problem]:
+    """Yields what is no description of a cluster, or one that is not read."""
+    remedy = "see TensorFlow's guide on TF_CONFIG"
+    for name, part in (("cluster", jobs), ("task", task)):
+        if not isinstance(part, dict):
+            yield Problem("TF_CONFIG", None, f"has a {name} that is not a JSON object", remedy)
+            return
+    for name, addresses in jobs.items():
+        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            yield Problem("TF_CONFIG", None, f"lists under {name} what is not a list of addresses", remedy)
+    if not jobs and ("sparseCluster" in content or task.get("index") not in (None, 0, "0")):
+        what = "a sparseCluster" if "sparseCluster" in content else f"a task with the index {task['index']!r}"
+        reason = f"has {what} and no cluster, so the other workers are unknown"
+        yield Problem("TF_CONFIG", None, reason, f"list all workers under cluster, {ALONE}")
 
 
 def _numbers(environ: Mapping[str, str], **defaults: int | None) -> dict[str, int]:
@@ -206,7 +261,11 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster | None:
     if tasks <= 1:
         return None
     text = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")
-    nodes = list(expand_hosts(text))
+    try:
+        nodes = list(expand_hosts(text))
+    except ValueError as error:
+        problem = Problem("SLURM_JOB_NODELIST", text, f"cannot be read ({error})", "start with srun, or set TF_CONFIG")
+        raise ConfigError([problem]) from None
     if not nodes:
         raise ConfigError(
             [Problem("SLURM_JOB_NODELIST", text or None, "names no nodes", "start with srun, or set TF_CONFIG")]
@@ -245,5 +304,7 @@ def expand_hosts(text: str) -> Iterator[str]:
 def _range(text: str) -> Iterator[str]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise ValueError(f"[{text}] is not a list of numbers")
         for number in range(int(first), int(last or first) + 1):
             yield str(number).zfill(len(first))

@@ -65,7 +65,6 @@ def test_clusters(environ, addresses, index):
         {"TF_CONFIG": "{}"},
         tf_config({"type": "worker", "index": 0}, worker=["a:1"]),
         tf_config({"type": "chief", "index": 0}, chief=["a:1"]),
-        {"JOB_COMPLETION_INDEX": "3"},  # an Indexed Job that is not ours
         {**JOB, "JOB_COMPLETION_INDEX": "0", "TRAINER_WORKERS": "1"},
         {**JOBSET, "JOB_COMPLETION_INDEX": "0", "TRAINER_WORKERS": "1"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NODELIST": "a"},
@@ -138,3 +137,75 @@ def test_a_batch_of_sentences_is_split_evenly_and_one_of_tokens_by_its_rows():
     with pytest.raises(ConfigError, match="--batch_size=64 cannot be split over 3 workers; use 63 or 66"):
         cluster_for("auto", 64, JOB)
     assert len(cluster_for("auto", None, JOB).addresses) == 3
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        (
+            {"TF_CONFIG": json.dumps({"sparseCluster": {"worker": {"1": "a:1"}}, "task": WORKER_1})},
+            "TF_CONFIG has a sparseCluster and no cluster, so the other workers are unknown; list all workers",
+        ),
+        ({"TF_CONFIG": json.dumps({"task": WORKER_1})}, "TF_CONFIG has a task with the index 1 and no cluster"),
+        (
+            {"JOB_COMPLETION_INDEX": "0"},
+            "JOB_COMPLETION_INDEX=0 is that of an Indexed .* TRAINER_WORKERS is missing",
+        ),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "WORLD_SIZE=2 tells of 2 workers of torchrun, .*; set TF_CONFIG"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "OMPI_COMM_WORLD_SIZE=4 tells of 4 workers of Open MPI"),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, "PMI_SIZE=4 tells of 4 workers of MPI"),
+        (
+            {"SLURM_NTASKS": "2"},
+            "SLURM_NTASKS=2 .*, but SLURM_PROCID.* is missing; start with srun",
+        ),
+    ],
+)
+def test_what_looks_like_a_cluster_and_is_not_read_is_refused(environ, text):
+    """Each worker would take itself for the only one, and all would write one model directory."""
+    for strategy in ("auto", "multi_worker"):
+        with pytest.raises(ConfigError, match=text):
+            cluster_for(strategy, 32, environ)
+    for strategy in ("one_device", "mirrored"):
+        assert cluster_for(strategy, 32, environ) is None
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TF_CONFIG": "{}"},
+        {"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'},
+        {"WORLD_SIZE": "1"},
+        {"SLURM_NTASKS": "1"},
+    ],
+)
+def test_one_worker_is_alone(environ):
+    assert cluster_for("auto", 32, environ) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"TF_CONFIG": '{"cluster": ["a:1"], "task": {}}'}, "has a cluster that is not a JSON object"),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:1"]}, "task": "worker"}'},
+            "has a task that is not",
+        ),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": null}, "task": {}}'},
+            "lists under worker what is not a list",
+        ),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": "a:1"}, "task": {}}'},
+            "lists under worker what is not a list",
+        ),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": [["a"]]}, "task": {}}'},
+            "lists under worker what is not a list",
+        ),
+        ({**SLURM, "SLURM_JOB_NODELIST": "node[a-b]"}, r"SLURM_JOB_NODELIST=node\[a-b\] cannot be read"),
+        ({**SLURM, "SLURM_JOB_NODELIST": "node[]"}, r"SLURM_JOB_NODELIST=node\[\] cannot be read"),
+    ],
+)
+def test_descriptions_of_another_shape_are_told(environ, text):
+    with pytest.raises(ConfigError, match=text):
+        cluster_from(environ)
