@@ -16,12 +16,14 @@ FROM ${BASE}
 ARG DEVICE=gpu
 # Everything that a run writes beside its data goes to /tmp and /cache; the rest of the file system can be read-only. So bytecode is made
 # here, of Python's library too, which its image has no bytecode of; never compared with the sources, whose times a build may change.
+# GKE mounts the driver's libraries in /usr/local/nvidia.
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/cache \
     XDG_CACHE_HOME=/cache \
     MPLCONFIGDIR=/cache/matplotlib \
-    CUDA_CACHE_PATH=/cache/cuda
+    CUDA_CACHE_PATH=/cache/cuda \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 RUN useradd --uid 10001 --no-create-home --home-dir /cache --shell /usr/sbin/nologin trainer \
     && install --directory --owner=trainer --group=trainer /cache
 # The large layer: it changes with the pinned packages only, not with the code.

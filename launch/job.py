@@ -234,6 +234,12 @@ def problems(job: Job) -> Iterator[Problem]:
     yield from _joint_problems(job)
 
 
+def pod_flags(job: Job) -> list[str]:
+    """The trainer's flags in a pod: with GPUs it must not train on CPUs instead, which would take days unnoticed."""
+    with_gpus = job.command == "train" and job.gpus_per_worker and not job.config.device.require_gpus
+    return [*job.trainer_flags, *([f"--require_gpus={job.gpus_per_worker}"] if with_gpus else [])]
+
+
 def local_command(job: Job) -> list[str]:
     """The arguments of `python` that run the job as processes of this host, with the same flags of the trainer."""
     if job.command != "train":

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from launch import kustomize
-from launch.job import Job
+from launch.job import Job, pod_flags
 from launch.kustomize import Object
 from launch.names import INSTANCE_LABEL, NAME_LABEL, PROGRAM, QUEUE_LABEL
 
@@ -48,7 +48,7 @@ def _filled(made: Object, job: Job) -> Object:
     kind = made["kind"]
     _name(made["metadata"], job)
     if kind == "ConfigMap":
-        made["data"] = {name: "".join(f"{line}\n" for line in job.trainer_flags) for name in made["data"]}
+        made["data"] = {name: "".join(f"{line}\n" for line in pod_flags(job)) for name in made["data"]}
     elif kind == "Service":
         made["spec"]["selector"][INSTANCE_LABEL] = job.name
     elif kind == "NetworkPolicy":

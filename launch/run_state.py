@@ -19,11 +19,11 @@ from launch.pod_state import (
     not_running_reason,
     worker_index,
 )
-from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE, EXIT_RESTART
+from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART
 
 Object = Mapping[str, Any]
 
-PASSED_ON = (EXIT_CONFIG, EXIT_DATA, EXIT_RESTART)
+PASSED_ON = (EXIT_CONFIG, EXIT_DATA, EXIT_DIVERGED, EXIT_RESTART)
 # Reasons that do not go away by themselves.
 HOPELESS = ("image", "configuration", "refused")
 _FAILING_POD = re.compile(r"for pod \S*?/(\S+) failed with exit code (\d+)")

@@ -9,6 +9,7 @@ EXIT_DONE = 0
 EXIT_DEFECT = 1
 EXIT_CONFIG = 64
 EXIT_DATA = 65
+EXIT_DIVERGED = 70
 EXIT_RESTART = 75
 EXIT_INTERRUPTED = 130
 
@@ -124,7 +125,9 @@ class InterruptError(TrainerError):
 
 
 class DivergedError(TrainerError):
-    """The loss became NaN or infinite; nothing was saved after it did."""
+    """The loss became NaN or infinite; nothing was saved after it did. Another try would repeat it to the bit."""
+
+    exit_code = EXIT_DIVERGED
 
 
 class ReplicaError(TrainerError):

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT
+from commands import ROOT, call
 from runs import losses, start_and_stop
 from series_runs import train_config
 
 from trainer.cli import flags
-from trainer.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_RESTART
+from trainer.errors import EXIT_CONFIG, EXIT_DIVERGED, EXIT_DONE, EXIT_INTERRUPTED, EXIT_RESTART
 
 OPTIONS = ["--train_steps=60", "--save_every_steps=20", "--evaluate_every_steps=10"]
 
@@ -122,3 +122,23 @@ def test_a_second_run_on_the_directory_ends_and_the_first_goes_on(small_dataset,
     assert first.returncode == EXIT_DONE, errors
     assert list(losses(tmp_path / "m")) == list(range(1, 1501))
     assert not list((tmp_path / "m").glob(".*"))
+
+
+def test_a_run_that_diverged_goes_on_with_another_rate(small_dataset, tmp_path):
+    """Its advice can be followed: optimizer flags may change on resume, what the optimizer keeps may not."""
+    options = ["--optimizer=sgd", "--clip_norm=0", "--save_every_steps=10", "--train_steps=40", "--schedule=constant"]
+    sound = train_config(small_dataset, tmp_path / "m", *options, "--train_steps=20", "--learning_rate=0.01")
+    assert call("trainer.train", *flags.to_arguments(sound)).returncode == EXIT_DONE
+    wild = train_config(small_dataset, tmp_path / "m", *options, "--learning_rate=1e30")
+    done = call("trainer.train", *flags.to_arguments(wild))
+    assert done.returncode == EXIT_DIVERGED, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "the loss of step 2" in last and "lower --learning_rate, set --clip_norm" in last, last
+    assert "--learning_rate=1e+30 from here on, instead of 0.01" in done.stderr
+    tamed = train_config(small_dataset, tmp_path / "m", *options, "--learning_rate=0.001", "--clip_norm=1")
+    done = call("trainer.train", *flags.to_arguments(tamed))
+    assert done.returncode == EXIT_DONE, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["resumed_from"] == 20
+    other = train_config(small_dataset, tmp_path / "m", *options, "--momentum=0.9")
+    done = call("trainer.train", *flags.to_arguments(other))
+    assert done.returncode == EXIT_CONFIG and "--momentum=0.9 differs from the run" in done.stderr

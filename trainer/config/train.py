@@ -140,6 +140,9 @@ class DeviceFlags(FlagGroup):
         "how devices share the work", default="auto", choices=("auto", "one_device", "mirrored", "multi_worker")
     )
     devices_per_worker: int = flag("devices of this host to use; 0 is every GPU, or one CPU device", default=0)
+    require_gpus: int = flag(
+        "GPUs that this host must have, else the run ends with 64; 0 takes what there is", default=0
+    )
     precision: str = flag(
         "number format of the products", default="float32", choices=("float32", "bfloat16", "float16")
     )
@@ -156,7 +159,7 @@ class DeviceFlags(FlagGroup):
     )
 
     def problems(self) -> Iterator[Problem]:
-        yield from at_least(self, 0, "devices_per_worker")
+        yield from at_least(self, 0, "devices_per_worker", "require_gpus")
         for name in ("grace_seconds", "peer_timeout_seconds"):
             value = getattr(self, name)
             if not 0 < value < math.inf:

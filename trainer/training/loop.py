@@ -214,10 +214,12 @@ class Loop:
     def _check_losses(self, step: int, losses: np.ndarray, rates: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            first = int(bad[0])
+            first, clipped = int(bad[0]), self.task.config.optimization.clip_norm
+            clipping = f"lower --clip_norm={clipped:g}" if clipped else "set --clip_norm"
             raise DivergedError(
                 f"the loss of step {step + first + 1} is {losses[first]} at learning rate {rates[first]:.3g}; "
-                "lower --learning_rate or --clip_norm, raise --warmup_steps, or find the op with --check_numerics"
+                f"to go on from the last checkpoint lower --learning_rate, {clipping} or raise --warmup_steps; "
+                "--check_numerics finds the op"
             )
 
     def _validate(self, step: int) -> None:

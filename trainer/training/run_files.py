@@ -35,8 +35,13 @@ BACKTEST_FILE = "backtest-{}.json"
 FORMAT_VERSION = 1
 # What a resumed run may have otherwise: where things lie, how long it runs, which devices do the work, what is looked
 # at.
-FREE = ("data_dir", "model_dir", "budget", "device", "storage", "debug")
-FIXED_WITHIN_FREE = ("budget.batch_size", "device.precision", "device.jit_compile")
+FREE = ("data_dir", "model_dir", "budget", "device", "storage", "debug", "optimization")
+FIXED_WITHIN_FREE = (
+    "budget.batch_size",
+    "device.precision",
+    "device.jit_compile",
+    *("optimization.optimizer", "optimization.momentum"),  # by which the optimizer keeps other values
+)
 
 
 PUBLISHED_LAST = ("*.data-*", "*.index", "*/checkpoint")  # in a bucket: so no checkpoint is there that is not whole
@@ -185,7 +190,7 @@ def _content(model_dir: str) -> dict[str, Any]:
 
 
 def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
-    """Whether `model_dir` holds a run to go on with.
+    """Whether `model_dir` holds a run to go on with; changes of the optimizer's flags are logged.
 
     Raises:
       ConfigError: it holds one of a different configuration; every difference is named.
@@ -202,6 +207,9 @@ def check_resumable(config: TrainConfig, manifest: Manifest) -> bool:
         problems.append(Problem("data_dir", config.data_dir, "holds other data than the run was started with", remedy))
     if problems:
         raise ConfigError(problems)
+    for flag, value in dataclasses.asdict(config.optimization).items():
+        if (old := getattr(before.optimization, flag)) != value:
+            logger.warning("--%s=%s from here on, instead of %s", flag, value, old)
     return True
 
 

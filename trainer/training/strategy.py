@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 
 import tensorflow as tf
 
+from trainer.cli.quiet import GPU_DEVICE
 from trainer.config.train import DeviceFlags, TrainConfig
 from trainer.errors import ConfigError, Problem
 from trainer.nn.compat import number_collectives_once, worker_cpus
@@ -18,12 +21,15 @@ def configure_devices(config: DeviceFlags) -> list[str]:
     GPUs where there are any (their memory grows as needed); else `devices_per_worker` logical devices on the CPU.
 
     Raises:
-      ConfigError: more GPUs are asked for than there are, or cuDNN without any.
+      ConfigError: there are fewer GPUs than are required or requested, or cuDNN without any.
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     requested = config.devices_per_worker
+    if config.require_gpus > len(gpus):
+        reason = f"is more than the {len(gpus)} GPUs that TensorFlow finds" if gpus else f"finds none: {_no_gpu()}"
+        raise ConfigError([Problem("require_gpus", config.require_gpus, reason, "mend the host, or leave it out")])
     if gpus:
         if requested > len(gpus):
             raise ConfigError(
@@ -59,6 +65,19 @@ def configure_devices(config: DeviceFlags) -> list[str]:
                 [Problem("devices_per_worker", requested, f"came too late ({error})", "set it before TensorFlow runs")]
             ) from None
     return [f"/cpu:{i}" for i in range(count)]
+
+
+def _no_gpu() -> str:
+    """Why TensorFlow finds no GPU, as far as the system tells."""
+    if not GPU_DEVICE.exists():
+        return f"{GPU_DEVICE} is not there, so this container or host has no GPU or no driver"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return f"{error} (LD_LIBRARY_PATH={os.environ.get('LD_LIBRARY_PATH', '')})"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r} hides them"
+    return "the driver is there, and CUDA's libraries are not: install recurrent-trainer[gpu]"
 
 
 def make_strategy(config: DeviceFlags, devices: list[str], cluster: Cluster | None = None) -> tf.distribute.Strategy:

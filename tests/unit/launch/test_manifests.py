@@ -249,7 +249,8 @@ def test_exit_codes_and_disruptions():
 
     rules = spec_of(made())["podFailurePolicy"]["rules"]
     by_code = {code: rule["action"] for rule in rules for code in rule.get("onExitCodes", {}).get("values", ())}
-    assert by_code == {errors.EXIT_CONFIG: "FailJob", errors.EXIT_DATA: "FailJob", errors.EXIT_RESTART: "Ignore"}
+    hopeless = (errors.EXIT_CONFIG, errors.EXIT_DATA, errors.EXIT_DIVERGED)
+    assert by_code == {**dict.fromkeys(hopeless, "FailJob"), errors.EXIT_RESTART: "Ignore"}
     assert [rule["action"] for rule in rules if "onPodConditions" in rule] == ["Ignore"]
 
 
@@ -265,7 +266,12 @@ def test_the_trainer_reads_the_flags_of_the_config_map():
         volume for volume in spec_of(objects)["template"]["spec"]["volumes"] if volume["name"] == mount["name"]
     )
     assert volume["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
-    assert flags.parse(TrainConfig, text.splitlines()) == job.config
+    assert flags.parse(TrainConfig, text.splitlines()) == flags.parse(
+        TrainConfig, [*job.trainer_flags, "--require_gpus=8"]
+    ), "a pod with GPUs trains on them or not at all"
+    on_cpus = job_of("--workers=4", "--gpus_per_worker=0")
+    text = next(found for found in manifests.objects(on_cpus) if found["kind"] == "ConfigMap")["data"]["trainer.flags"]
+    assert flags.parse(TrainConfig, text.splitlines()) == on_cpus.config
 
 
 @pytest.mark.parametrize(

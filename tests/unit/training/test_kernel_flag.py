@@ -82,3 +82,14 @@ def test_a_model_trained_with_cudnn_is_restored_without_a_gpu(tf, small_dataset,
     model: Any
     _, model, step = restored_model(config, manifest, model_dir, "last")
     assert step == 2 and model.built
+
+
+def test_gpus_that_are_required_and_absent_are_told_before_training(tf, small_dataset, tmp_path):
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this host has a GPU")
+    config = train_config(small_dataset, tmp_path / "m", "--require_gpus=2")
+    done = call("trainer.train", *flags.to_arguments(config))
+    assert done.returncode == EXIT_CONFIG, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: --require_gpus=2 finds none: /dev/nvidiactl is not there"), last
+    assert not (tmp_path / "m").exists()
