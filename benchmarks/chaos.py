@@ -8,8 +8,8 @@ the same weights, to the bit.
 
 Share of time spent training: the seconds of all steps that counted (a step taken again after a restart counts once),
 over the wall time without process starts. A start is everything from the launch of the processes to the end of the
-first visit, its two steps and the compilation included; detection of a death, the way to the restart, saves and lost
-steps all count against the share. Last line on stdout: one JSON object.
+first inner loop, its two steps and the compilation included; detection of a death, the way to the restart, saves and
+lost steps all count against the share. Last line on stdout: one JSON object.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FLAGS = [
 ]
 FLAGS += ["--evaluate_every_steps=1000000"]
 CALIBRATION_STEPS = 300
-STEPS_OF_FIRST_VISIT = 1  # trainer/training/loop.py
+STEPS_OF_FIRST_INNER_LOOP = 1  # trainer/training/loop.py
 SECONDS_BETWEEN_SAVES = 3.0  # about sqrt(2 x cost of a save x seconds between kills), which loses least (Young 1974)
 START_TIMEOUT_SECONDS = 600.0  # seconds are enough on a quiet machine
 
@@ -119,9 +119,9 @@ def quiet(model_dir: Path, flags: list[str], timeout_seconds: float) -> dict[str
     return result
 
 
-def seconds_of_steps(model_dir: Path, first_visits: list[int]) -> tuple[float, float]:
-    """Seconds of all steps without those of first visits (which start after the given steps), and of the middle one."""
-    apart = {first + offset for first in first_visits for offset in range(1, STEPS_OF_FIRST_VISIT + 1)}
+def seconds_of_steps(model_dir: Path, first_inner_loops: list[int]) -> tuple[float, float]:
+    """Seconds of all steps without those of first inner loops (which start after these steps), and of the middle one."""
+    apart = {first + offset for first in first_inner_loops for offset in range(1, STEPS_OF_FIRST_INNER_LOOP + 1)}
     seconds = [float(line["seconds"]) for line in steps(model_dir) if line["step"] not in apart]
     return sum(seconds), statistics.median(seconds)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/input.py [--quick] [--rounds=160] [--work_dir=DIR]
 
-Waiting: short visits in pairs, in random order, one with the real pipeline and one with the same batches kept in
+Waiting: short inner loops in pairs, in random order, one with the real pipeline and one with the same batches kept in
 memory. A pair's share is 1 - kept / real; the share of a step spent waiting is the median pair's, with a 95% interval
 from order statistics (it may begin below 0, and its end is what the measurement rules out). Models and batches are
 those of the recipes etth1_96, tinyshakespeare_3min and multi30k_en_de, the data what they are for.
@@ -44,7 +44,7 @@ MISSED = 0.05  # how often an interval may lie beside the true median
 
 class Case(NamedTuple):
     recipe: str
-    steps: int  # of a visit: about half a second
+    steps: int  # of an inner loop: about half a second
 
 
 CASES = {
@@ -211,7 +211,7 @@ def section(rows: list[dict[str, Any]], load: list[float], rounds: int, quick: b
     head = (
         f"`python benchmarks/input.py{' --quick' if quick else ''} --rounds={rounds}`, {time.strftime('%Y-%m-%d')}, "
         f"on {machine()}.\n"
-        f"Load before and after: {load}. Medians of {rounds} interleaved pairs of visits, in random order."
+        f"Load before and after: {load}. Medians of {rounds} interleaved pairs of inner loops, in random order."
     )
     first = table(["task", "ms a step", "ms a step, batches kept in memory", "waiting", "95% interval"], waits)
     second = table(
@@ -223,7 +223,7 @@ def section(rows: list[dict[str, Any]], load: list[float], rounds: int, quick: b
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few pairs, to see that it works")
-    parser.add_argument("--rounds", type=int, default=0, help="pairs of visits; 0 is 160, or 6 with --quick")
+    parser.add_argument("--rounds", type=int, default=0, help="pairs of inner loops; 0 is 160, or 6 with --quick")
     parser.add_argument("--work_dir", type=Path, help="where the datasets are made, or lie from an earlier run")
     options = parser.parse_args()
     rounds = options.rounds or (6 if options.quick else 160)

@@ -6,7 +6,7 @@ from side_by_side import Meter
 
 
 def run(meter: Meter, arguments: list[str]) -> None:
-    """Trains with train flags; the meter ticks after every visit."""
+    """Trains with train flags; the meter ticks after every inner loop."""
     from trainer.cli import flags
     from trainer.cli.lean_imports import without_matplotlib
     from trainer.tasks.configurations import TrainConfig

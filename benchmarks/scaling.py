@@ -41,7 +41,7 @@ FLAGS = [
     "--learning_rate=0.001",
 ]
 FLAGS += ["--evaluate_every_steps=1000000", "--save_every_steps=1000000"]
-STEPS_OF_START = 10  # compilation, the first visits
+STEPS_OF_START = 10  # compilation, the first inner loops
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 

@@ -62,7 +62,7 @@ def run_all(tf, place: str, csv: str, stopped: bool) -> dict[str, dict]:
     config = train_config(data, model, *STEPS)
     if stopped:
         preemption = Preemption()
-        preemption.requested = True  # as by SIGTERM: the run saves, publishes and leaves after its first visit
+        preemption.requested = True  # as by SIGTERM: the run saves, publishes and leaves after its first inner loop
         with pytest.raises(RestartError, match="step 1 is saved"):
             start(config, preemption)
     results["train"] = start(config, Preemption())

@@ -1,4 +1,4 @@
-"""The training loop on the host: visits of many steps on the devices, with validation, saving and stopping between
+"""The training loop on the host: inner loops of many steps on the devices, with validation, saving and stopping between
 them.
 """
 
@@ -27,9 +27,9 @@ from trainer.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-SECONDS_PER_VISIT = 1.0
-STEPS_OF_FIRST_VISIT = 1  # it is mostly tracing, and tells when the first step was done
-LARGEST_VISIT = 1000
+SECONDS_PER_INNER_LOOP = 1.0
+STEPS_OF_FIRST_INNER_LOOP = 1  # it is mostly tracing, and tells when the first step was done
+LONGEST_INNER_LOOP = 1000
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Loop:
         self._validation: tf.data.Dataset | None = None
 
     def run(self, carried: list[np.ndarray]) -> Iterator[int]:
-        """Yields the step after every visit.
+        """Yields the step after every inner loop.
 
         Args:
           carried: what the steps before handed on, as the checkpoint has it; empty at the beginning.
@@ -166,12 +166,12 @@ class Loop:
         self.workers.exchange(0.0)
 
     def _inner_loop_steps(self, step: int) -> int:
-        length = STEPS_OF_FIRST_VISIT
+        length = STEPS_OF_FIRST_INNER_LOOP
         if self._step_seconds:
-            seconds = SECONDS_PER_VISIT
+            seconds = SECONDS_PER_INNER_LOOP
             if self.plan.train_seconds is not None:
                 seconds = min(seconds, self.plan.train_seconds - self.state.train_seconds)
-            length = int(np.clip(round(seconds / self._step_seconds), 1, LARGEST_VISIT))
+            length = int(np.clip(round(seconds / self._step_seconds), 1, LONGEST_INNER_LOOP))
         profile = (self._profile[0] - 1, self._profile[1]) if self._profile else ()
         return min(step + length, self.plan.next_stop(step, profile)) - step
 
@@ -197,8 +197,8 @@ class Loop:
             self._step_seconds = seconds / length
         else:
             self._step_seconds = min(
-                seconds / length, SECONDS_PER_VISIT / 8
-            )  # the first visit's time is mostly tracing
+                seconds / length, SECONDS_PER_INNER_LOOP / 8
+            )  # the first inner loop's time is mostly tracing
         self.state.train_seconds += seconds
         self.read += np.sum(read, axis=1, dtype=np.float64)
         self._check_losses(step, losses, rates)

@@ -79,7 +79,7 @@ class Report:
         self._bar.set_postfix(shown, refresh=False)
         self._seconds += seconds
         self._bar.update(round(self._seconds) - self._bar.n if self._by_clock else len(losses))
-        if self._reported_at is None:  # the first visit's time is mostly tracing: its rate tells nothing
+        if self._reported_at is None:  # the first inner loop's time is mostly tracing: its rate tells nothing
             self._reported_at = time.monotonic()
         if self._bar.disable and time.monotonic() - self._reported_at >= PROGRESS_SECONDS:
             self._reported_at = time.monotonic()

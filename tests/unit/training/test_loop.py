@@ -1,4 +1,4 @@
-"""When a run visits the host, validates, saves and ends."""
+"""When a run comes back to the host, validates, saves and ends."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_epochs_become_steps_and_count_every_example():
     assert not made.is_over(15, 0.0) and made.is_over(16, 0.0)
 
 
-def test_the_host_is_visited_where_there_is_something_to_do():
+def test_the_host_is_asked_where_there_is_something_to_do():
     made = plan("--train_steps=100", "--evaluate_every_steps=30", "--save_every_steps=20")
     stops, step = [], 0
     while step < 100:
@@ -29,7 +29,7 @@ def test_the_host_is_visited_where_there_is_something_to_do():
     assert stops == [9, 12, 20, 30, 40, 60, 80, 90, 100]
 
 
-def test_progress_by_steps_does_not_depend_on_the_visits():
+def test_progress_by_steps_does_not_depend_on_the_inner_loops():
     made = plan("--train_steps=50")
     assert made.progress(10, 3.0, 0.1) == made.progress(40, 9.0, 0.2)
 
