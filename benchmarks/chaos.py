@@ -120,7 +120,7 @@ def quiet(model_dir: Path, flags: list[str], timeout_seconds: float) -> dict[str
 
 
 def seconds_of_steps(model_dir: Path, first_inner_loops: list[int]) -> tuple[float, float]:
-    """Seconds of all steps without those of first inner loops (which start after these steps), and of the middle one."""
+    """Seconds of all steps without those of first inner loops (which start after these), and of the middle one."""
     apart = {first + offset for first in first_inner_loops for offset in range(1, STEPS_OF_FIRST_INNER_LOOP + 1)}
     seconds = [float(line["seconds"]) for line in steps(model_dir) if line["step"] not in apart]
     return sum(seconds), statistics.median(seconds)

@@ -8,6 +8,7 @@ import functools
 import io
 import logging
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -206,12 +207,21 @@ def _client() -> Any:
 @functools.lru_cache(maxsize=1)
 def _connected(emulator: str | None) -> Any:
     """Google's client with application default credentials, or without any where it talks to an emulator."""
+    from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import storage
 
     logging.getLogger("urllib3.connectionpool").setLevel(
         logging.ERROR
     )  # tells of every retry, and of full pools, which do no harm
-    return storage.Client(project=None)  # objects are found without one
+    deadline, pause = time.monotonic() + failures.RETRY_SECONDS, 0.5
+    while True:
+        try:
+            return storage.Client(project=None)  # objects are found without one
+        except DefaultCredentialsError:
+            if not failures.metadata_may_come() or time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, 16.0)
 
 
 def _retry() -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from trainer.errors import DataError, LocationError, RestartError, StorageError, TrainerError
@@ -12,10 +14,7 @@ from trainer.storage.addresses import Address
 
 RETRY_SECONDS = 120.0  # an answer that may become better (503, a cut connection) is asked for again so long
 
-_LOG_IN = (
-    "run `gcloud auth application-default login`, let GOOGLE_APPLICATION_CREDENTIALS name a key file, or use "
-    "Workload Identity"
-)
+MACHINE = Path("/sys/class/dmi/id/product_name")  # "Google Compute Engine" on Google's machines
 
 
 class ChecksumError(Exception):
@@ -59,9 +58,11 @@ def translate_errors(address: Address, *, writing: bool = False) -> Iterator[Non
     except ConnectionError as error:
         raise _no_answer(address, error) from None
     except auth.GoogleAuthError as error:
-        raise LocationError(str(address), f"needs credentials ({_reason(error)})", _LOG_IN) from None
+        if error.retryable or metadata_may_come():
+            raise _no_answer(address, error) from None
+        raise LocationError(str(address), f"needs credentials ({_reason(error)})", _log_in()) from None
     except api.Unauthorized as error:
-        raise LocationError(str(address), f"refuses the credentials ({_reason(error)})", _LOG_IN) from None
+        raise LocationError(str(address), f"refuses the credentials ({_reason(error)})", _log_in()) from None
     except api.Forbidden as error:
         role = "roles/storage.objectUser" if writing else "roles/storage.objectViewer"
         raise LocationError(
@@ -77,6 +78,28 @@ def translate_errors(address: Address, *, writing: bool = False) -> Iterator[Non
         raise StorageError(
             f"{address} cannot be {'written' if writing else 'read'} ({_reason(error)}); see the reason"
         ) from None
+
+
+def metadata_may_come() -> bool:
+    """Whether credentials come from the metadata server of Google's machines, which answers only some time after a pod
+    has started.
+    """
+    with contextlib.suppress(OSError):
+        by_key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        return not by_key and MACHINE.read_text(encoding="utf-8").startswith("Google")
+    return False
+
+
+def _log_in() -> str:
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return (
+            "give the pod's service account the right by Workload Identity, or mount a key and let "
+            "GOOGLE_APPLICATION_CREDENTIALS name it"
+        )
+    return (
+        "run `gcloud auth application-default login`, let GOOGLE_APPLICATION_CREDENTIALS name a key file, or use "
+        "Workload Identity"
+    )
 
 
 def _missing(address: Address, error: Any, writing: bool) -> TrainerError:

@@ -323,6 +323,49 @@ def test_missing_credentials_are_told(monkeypatch, tmp_path):
         space.read_files(("gs://bucket/a",))
 
 
+def test_advice_fits_the_machine(monkeypatch, tmp_path):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    bucket._connected.cache_clear()
+    with pytest.raises(LocationError, match="service account the right by Workload Identity"), Workspace() as space:
+        space.read("gs://bucket/a")
+
+
+def test_a_metadata_server_that_is_late_is_waited_for(monkeypatch, tmp_path, server):
+    """A pod's may need seconds after its start, a known race; 64 would fail the Job for good."""
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import storage
+
+    put("a", b"content")
+    machine = tmp_path / "product_name"
+    machine.write_text("Google Compute Engine\n")
+    monkeypatch.setattr(failures, "MACHINE", machine)
+    client, tries = storage.Client, []
+
+    def late(**options):
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise DefaultCredentialsError("Your default credentials were not found.")
+        return client(**options)
+
+    monkeypatch.setattr(storage, "Client", late)
+    bucket._connected.cache_clear()
+    assert bucket.read(Address.of("gs://bucket/a")) == b"content" and len(tries) == 3
+    monkeypatch.setattr(failures, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(storage, "Client", lambda **options: _raise(DefaultCredentialsError))
+    bucket._connected.cache_clear()
+    with pytest.raises(RestartError, match=r"gave no answer for 1 s .*run the same command again"):
+        bucket.read(Address.of("gs://bucket/a"))
+    bucket._connected.cache_clear()
+
+
+def _raise(kind):
+    raise kind("Your default credentials were not found.")
+
+
 def shards(count: int, size: int = 1000, splits: tuple[str, ...] = ("train",)) -> list[str]:
     names = [f"x-{split}.tfrecord-{index:05d}-of-{count:05d}" for split in splits for index in range(count)]
     for name in names:
