@@ -118,7 +118,7 @@ def test_checkpoints(stepper, tmp_path):
         checkpoints.save([np.full([4, 5], number, np.float32)])
         checkpoints.wait()
 
-    stays_flat(save, 200, blocks=8.0)  # garbage of the writing thread comes and goes: some 400 blocks either way
+    stays_flat(save, 300, blocks=8.0)  # garbage of the writing thread comes and goes: some 800 blocks either way
     checkpoints.close()
 
 
