@@ -30,7 +30,7 @@ def run(meter: Meter, arguments: list[str]) -> None:
     plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)  # reads the training split
     meter.ready()
     stepper, state = build(task, strategy), LoopState()
-    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, 1, writes=True)
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep=1)
     run_files.write(config, task.manifest)
     report = Report(config.model_dir, 0, 0.0, plan.total_steps, None)
     loop = Loop(task, stepper, plan, checkpoints, state, report, Workers(strategy, None), Preemption(), Heartbeat())

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 from recurrent_trainer import check_packages, mixed_packages
 from trainer.cli import flags, recipe, streams
 from trainer.cli.flag_help import help_text, wants_help
-from trainer.cli.flag_of_value import problem_of
-from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, ConfigError, StorageError, TrainerError, UnfitError
+from trainer.cli.flag_of_value import named
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, StorageError, TrainerError, UnfitError
 
 check_packages(
     "trainer"
@@ -55,8 +55,7 @@ def run_command(
         try:
             return line_of(body(config))
         except UnfitError as error:
-            problem = problem_of(error, config)
-            raise error if problem is None else ConfigError([problem]) from error
+            raise named(error, config) from error
 
     finish(text)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.cli import flags
-from trainer.errors import CacheSizeError, LocationError, Problem, UnfitError, VocabularySizeError
+from trainer.errors import (
+    CacheSizeError,
+    ConfigError,
+    LocationError,
+    Problem,
+    TrainerError,
+    UnfitError,
+    VocabularySizeError,
+)
 
 _FLAGS: dict[type[UnfitError], str] = {CacheSizeError: "cache_gigabytes", VocabularySizeError: "vocab_size"}
 
@@ -25,6 +33,12 @@ def problem_of(error: UnfitError, config: Any) -> Problem | None:
         if path and location.startswith(f"{path.rstrip('/')}/"):
             return Problem(flag, path, f"cannot be used: {location} {error.reason}", error.remedy)
     return None
+
+
+def named(error: TrainerError, config: Any) -> TrainerError:
+    """The error with the flag of `config` that gave the value, where it is one of a value."""
+    problem = problem_of(error, config) if isinstance(error, UnfitError) else None
+    return error if problem is None else ConfigError([problem])
 
 
 def _texts(config: Any) -> list[tuple[str, str]]:

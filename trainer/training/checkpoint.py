@@ -70,12 +70,27 @@ class _SavedArrays(tf.train.experimental.PythonState):
             self.parts = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
 
 
+@dataclass(frozen=True)
+class Writer:
+    """What is done around each checkpoint.
+
+    Attributes:
+        check: called before; raises where another run writes the directory by now.
+        publish: called after it; a checkpoint is saved when that has returned.
+    """
+
+    check: Callable[[], None]
+    publish: Callable[[], None]
+
+
+ALONE = Writer(lambda: None, lambda: None)  # in a directory that nobody else knows
+
+
 class Checkpoints:
     """The last checkpoints of a run in `MODEL_DIR/checkpoints`, and the best in `best/` beside them.
 
-    Training waits only while the state is copied; a thread writes the copy. Workers other than the chief read, and
-    write nothing: all hold the same state (`WeightCheck`). After each checkpoint the thread calls `publish`; a
-    checkpoint is saved when that has returned. `check_writer` raises where another run writes the directory by now.
+    Training waits only while the state is copied; a thread writes the copy. Workers other than the chief, which have no
+    `writer`, read and write nothing: all hold the same state (`WeightCheck`).
     """
 
     def __init__(
@@ -85,14 +100,11 @@ class Checkpoints:
         optimizer: Optimizer,
         state: LoopState,
         keep: int,
-        writes: bool = True,
-        publish: Callable[[], None] = lambda: None,
-        check_writer: Callable[[], None] = lambda: None,
+        writer: Writer | None = ALONE,
     ):
         self.directory = Path(model_dir) / DIRECTORY
-        self._publish, self._check_writer = publish, check_writer
         self._model, self._optimizer, self._state, self._keep = model, optimizer, state, keep
-        self._writes = writes
+        self._writer = writer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: list[Future[None]] = []
 
@@ -133,7 +145,7 @@ class Checkpoints:
         Raises:
           StorageError: the disk refused this or an earlier one (checkpoints saved before stay as they are).
         """
-        if not self._writes:
+        if self._writer is None:
             return
         while len(self._pending) > 1:  # the best of the same step may be on its way, no more
             self._pending.pop(0).result()
@@ -147,7 +159,7 @@ class Checkpoints:
 
     def save_best(self) -> None:
         """Copies the weights and has them written as the best ones so far."""
-        if self._writes:
+        if self._writer is not None:
             weights = tf.train.Checkpoint(model=_copies(_by_path(self._model)))
             self._pending.append(self._thread.submit(self._write, weights, self.directory / BEST, self.step, 1))
 
@@ -162,9 +174,10 @@ class Checkpoints:
         self._thread.shutdown()
 
     def _write(self, checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> None:
-        self._check_writer()
+        assert self._writer is not None
+        self._writer.check()
         logger.info("saved %s", files.write(checkpoint.write, directory, step, keep))
-        self._publish()
+        self._writer.publish()
 
 
 def _by_path(model: SequenceModel) -> dict[str, tf.Variable]:

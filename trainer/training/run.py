@@ -26,7 +26,7 @@ from trainer.storage.workspace import Workspace
 from trainer.tasks.registry import task_for
 from trainer.tasks.task import Task
 from trainer.training import checkpoint_files, run_files
-from trainer.training.checkpoint import DIRECTORY, Checkpoints, LoopState
+from trainer.training.checkpoint import DIRECTORY, Checkpoints, LoopState, Writer
 from trainer.training.cluster import Cluster
 from trainer.training.loop import Loop, RunLength
 from trainer.training.optimizer import Optimizer
@@ -148,15 +148,13 @@ def _run(
     config = task.config
     state = LoopState()
     keep = config.budget.keep_checkpoints
-    chief = workers.is_chief
 
     def published() -> None:
         run_files.check_there(config.model_dir)
         space.publish()
 
-    checkpoints = Checkpoints(
-        config.model_dir, stepper.model, stepper.optimizer, state, keep, chief, published, check_writer
-    )
+    writer = Writer(check_writer, published) if workers.is_chief else None
+    checkpoints = Checkpoints(config.model_dir, stepper.model, stepper.optimizer, state, keep, writer)
     resumed_from, carried = _resume(checkpoints, workers)
     replicas = stepper.strategy.num_replicas_in_sync
     if resumed_from is not None:
@@ -169,7 +167,7 @@ def _run(
         logger.info("a step sums %d bytes over %d replicas, in one all-reduce", stepper.reduced_bytes, replicas)
     plan = RunLength.of(config, task.data.examples_per_epoch, task.data.steps_for)
     report: Report = SilentReport()
-    if chief:
+    if workers.is_chief:
         run_files.write(config, task.manifest, space.to_addresses)
         report = Report(config.model_dir, resumed_from or 0, state.train_seconds, plan.total_steps, plan.train_seconds)
     loop = Loop(task, stepper, plan, checkpoints, state, report, workers, preemption, heartbeat)
@@ -184,16 +182,20 @@ def _run(
     finally:
         checkpoints.close()
         report.close()
-    steps, seconds = checkpoints.step - first, state.train_seconds - seconds_before
-    examples, timesteps = loop.read / seconds if steps else (0.0, 0.0)
+    result = _result(loop, checkpoints.step - first, state.train_seconds - seconds_before)
+    return result | {"resumed_from": resumed_from}
+
+
+def _result(loop: Loop, steps: int, seconds: float) -> dict[str, Any]:
+    """The keys of the last line, of a process that has taken so many steps in so many seconds."""
+    state, (examples, timesteps) = loop.state, loop.read / seconds if steps else (0.0, 0.0)
     return {
-        "step": checkpoints.step,
+        "step": loop.checkpoints.step,
         "loss": loop.last_loss if steps else None,
         "train_seconds": round(state.train_seconds, 3),
         "examples_per_second": round(examples, 1),
         "tokens_per_second": round(timesteps, 1),
         "startup_seconds": None if loop.startup_seconds is None else round(loop.startup_seconds, 3),
-        "resumed_from": resumed_from,
         "best": {"step": state.best_step, "score": state.best_score} if state.best_step is not None else None,
         "finished": state.finished or "budget spent",
     }

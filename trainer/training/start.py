@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from trainer.cli.command import answer, line_of
+from trainer.cli.flag_of_value import named
 from trainer.cli.lean_imports import without_matplotlib
 from trainer.cli.quiet import banner_hidden
 from trainer.config.splits import splits_through
@@ -38,7 +39,7 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     except TrainerError as error:
         if cluster is None:
             raise
-        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(named(error, config)).splitlines()))
         _leave_at_once(error.exit_code)
     if cluster is not None:
         answer(line_of(result))

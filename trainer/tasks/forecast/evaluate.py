@@ -31,6 +31,7 @@ from trainer.tasks.forecast.evaluation.report import calibration_section, headli
 from trainer.tasks.forecast.evaluation.scoring import season_facts
 from trainer.tasks.forecast.flags import BacktestFlags, CalibrationFlags
 from trainer.tasks.forecast.task import ForecastTask
+from trainer.tasks.forecast.task_data import ForecastData
 from trainer.tasks.task import Batch, Refit
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,16 @@ def run(task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: R
     return backtest_evaluation(task, model, config, refit if flags.refit else None)
 
 
+def _origins(data: ForecastData, split: str, rolling: BacktestFlags) -> list[Origin]:
+    """Raises ConfigError where so many do not fit into the split."""
+    assert rolling.windows is not None
+    segments, shape = data.segments(split, True), data.shape
+    try:
+        return rolling_origins(segments, shape.lookback, shape.horizon, rolling.windows, rolling.stride)
+    except UnfitError as error:
+        raise ConfigError([Problem("windows", error.value, error.reason, error.remedy)]) from None
+
+
 def backtest_evaluation(
     task: ForecastTask, model: keras.Model, config: EvaluateConfig, refit: Refit | None
 ) -> Evaluation:
@@ -89,17 +100,10 @@ def backtest_evaluation(
     """
     data, objective = task.data, task.objective
     facts, rolling, conformal = data.facts, config.of(BacktestFlags), config.of(CalibrationFlags).conformal
-    assert rolling.windows is not None
     shape, split = data.shape, config.split
     segments, windows = data.segments(split, data.multivariate), data.windows(split)
     scale = references.scale(data)
-    try:
-        origins = rolling_origins(
-            data.segments(split, True), shape.lookback, shape.horizon, rolling.windows, rolling.stride
-        )
-    except UnfitError as error:
-        raise ConfigError([Problem("windows", error.value, error.reason, error.remedy)]) from None
-
+    origins = _origins(data, split, rolling)
     generator, adjust = objective.generator, None
     baselines = references.baselines(data, split, generator.levels)
     if refit is None:
