@@ -71,7 +71,7 @@ def _outcome(state: RunState, display: _Display) -> Outcome:
 
 
 class _Sight:
-    """What is known of a run: its objects by watches, its logs, and explanations where it does not run."""
+    """All that is known of a run: its objects by watches, its logs, and explanations where it does not run."""
 
     def __init__(self, client: Client, run: Run):
         self._client, self._run = client, run

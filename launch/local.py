@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str]) -> tuple[LocalConfig, TrainConfig]:
 
 
 def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> list[Worker]:
-    """What each worker runs, and the GPUs that it sees.
+    """Each worker's command, and the GPUs that it sees.
 
     Raises:
       ConfigError: this host has GPUs, but not enough for all workers.
@@ -83,7 +83,7 @@ def workers_of(local: LocalConfig, config: TrainConfig, gpus: Sequence[str]) -> 
 
 
 def command(config: TrainConfig) -> list[str]:
-    """What every worker runs: this very code, whatever lies in the working directory; which worker it is stands in its
+    """Every worker's command: this very code, whatever lies in the working directory; which worker it is stands in its
     environment.
     """
     return [sys.executable, recurrent_trainer.__file__, "trainer.train", *flags.to_arguments(config)]

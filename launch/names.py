@@ -1,4 +1,4 @@
-"""What Kubernetes takes as names, labels, quantities and image references, and how long a name may be."""
+"""Rules of Kubernetes for names, labels, quantities and image references, and how long a name may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a single pod of a run tells: which worker it is, whether it runs, what it waits for, how it ended."""
+"""The state of a single pod of a run: which worker it is, whether it runs, what it waits for, how it ended."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def how_it_ended(pod: Object) -> str:
 
 
 def not_running_reason(pod: Object, events: Sequence[Object]) -> Reason | None:
-    """What a pod that does not run waits for; None where it runs or ended."""
+    """The condition that a pod waits for which does not run; None where it runs or ended."""
     if is_running(pod) or has_ended(pod):
         return None
     if pod["metadata"].get("deletionTimestamp"):

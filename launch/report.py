@@ -1,4 +1,4 @@
-"""What `status` and `logs` tell of a run."""
+"""The output of `status` and `logs`."""
 
 from __future__ import annotations
 

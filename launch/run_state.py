@@ -1,5 +1,5 @@
-"""What state a run on the cluster is in, and why, read from the objects that the cluster holds. Pure functions, no API
-calls.
+"""The state of a run on the cluster, and the reason, read from the objects that the cluster holds. Pure functions, no
+API calls.
 """
 
 from __future__ import annotations

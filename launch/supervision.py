@@ -32,7 +32,7 @@ LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Worker:
-    """What one worker runs, and what its environment has beside ours."""
+    """One worker's command, and the variables that its environment has beside ours."""
 
     command: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def tf_config(ports: Sequence[int], index: int) -> str:
 
 
 def verdict(codes: Sequence[int]) -> int:
-    """What the exit codes of all workers mean together: 0 all done, 75 start again, else the code of the first that
+    """The exit codes of all workers as one: 0 all done, 75 start again, else the code of the first that
     failed.
 
     Codes are those of `subprocess`: negative ones are signals, as are those from 129 on, by the shells' convention.
@@ -174,7 +174,7 @@ class _Watch:
                 self._leave_within(self._grace_seconds + MARGIN_SECONDS)
 
     def _last_words(self, index: int) -> str:
-        """What a worker that died by itself wrote last: the C++ runtime says there why."""
+        """The last lines of a worker that died by itself: the C++ runtime says there why."""
         *_, errors = self._relays[index]  # stderr stands behind stdout
         errors.wait(LAST_LINES_SECONDS)
         return f"; its last lines: {' / '.join(errors.last_lines)}" if errors.last_lines else "; it wrote nothing"

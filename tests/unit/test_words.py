@@ -1,5 +1,6 @@
 """Names follow docs/glossary.md: words that were given up do not come back."""
 
+import ast
 import io
 import re
 import tokenize
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 SOURCES = sorted([*ROOT.glob("trainer/**/*.py"), *ROOT.glob("launch/**/*.py")])
 
 
@@ -30,3 +32,10 @@ def test_a_word_is_gone_from_names(word: str) -> None:
 
 def test_there_are_such_words() -> None:
     assert {"Noise", "Rollout", "rivals", "repeat_last"} <= set(given_up())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_say_what_things_are(path: Path) -> None:
+    """None begins with "What": the thing itself has a name."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, DOCUMENTED)]
+    assert not [text for node in nodes if (text := ast.get_docstring(node) or "").startswith("What ")]

@@ -121,7 +121,7 @@ def _define(specs: Sequence[FlagSpec]) -> absl_flags.FlagValues:
 
 @dataclasses.dataclass(frozen=True)
 class Reading(Generic[Config]):
-    """What arguments say.
+    """Arguments, read: a configuration or problems.
 
     Attributes:
         config: flags with a problem have a right value in it; None where a required flag is absent.
@@ -196,8 +196,8 @@ def read(config_class: type[Config], arguments: Sequence[str]) -> Reading[Config
 
 
 def lasting(check: Callable[[Config], Iterable[Problem]], config: Config, others: Iterable[Config]) -> list[Problem]:
-    """What `check` finds in `config` and in all `others`: what one of them is without only follows from a problem that
-    is told already.
+    """The problems that `check` finds in `config` and in all `others`: what one of them is without only follows from a
+    problem that is told already.
     """
     problems = list(check(config))
     for other in others:
@@ -260,7 +260,7 @@ def _flag_files(arguments: Sequence[str]) -> list[str]:
 
 
 def _unknown(argument: str, names: Sequence[str]) -> tuple[Problem, str | None]:
-    """What is wrong with an argument that is not a flag, and the flag that was meant, if one is close."""
+    """The problem of an argument that is not a flag, and the flag that was meant, if one is close."""
     if not argument.startswith("-"):
         return ArgumentProblem(argument, None, "is not a flag", "every setting is given as --name=value"), None
     name, _, value = argument.lstrip("-").partition("=")

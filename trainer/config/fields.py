@@ -1,4 +1,4 @@
-"""What configurations are made of: frozen dataclasses, whose fields are flags or groups of flags."""
+"""The parts of configurations: frozen dataclasses, whose fields are flags or groups of flags."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _chain(folder: str) -> tuple[frozenset[str], frozenset[Identity]]:
 
 
 def _spots(text: str) -> Iterator[_Spot]:
-    """What a path or a pattern of an input names now."""
+    """The places that a path or a pattern of an input names now."""
     if text == STDIN:
         yield _Spot(frozenset(), _identity("/dev/stdin"))
     elif not _is_pattern(text):

@@ -1,4 +1,4 @@
-"""What a task declares for the command line: the sources that it reads, and its groups of flags of each command."""
+"""A task's part of the command line: the sources that it reads, and its groups of flags of each command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Config = TypeVar("Config", bound=Configuration)
 
 @dataclass(frozen=True)
 class TfdsFeatures:
-    """What a task reads of each record of TensorFlow Datasets.
+    """The features that a task reads of each record of TensorFlow Datasets.
 
     Attributes:
         roles: names of the features in `--feature_map`.

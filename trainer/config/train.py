@@ -30,7 +30,7 @@ class TaskTrainFlags(FlagGroup):
         return False
 
     def rows_problem(self, reason: str) -> Problem:
-        """What to tell where `rows_from_data` gives batches that cannot be shared."""
+        """The problem where `rows_from_data` gives batches that cannot be shared."""
         raise NotImplementedError
 
 

@@ -48,7 +48,7 @@ class TaskExportFlags(TrainedModelFlags):
 
     @property
     def without_data(self) -> str:
-        """What to do where `reads_data` and the dataset is gone."""
+        """The remedy where `reads_data` and the dataset is gone."""
         return ""
 
 

@@ -1,4 +1,4 @@
-"""What the tasks of one preparation leave for each other, in a directory that they share.
+"""Parts that the tasks of one preparation leave for each other, in a directory that they share.
 
 Every step of the work that others need (a count of pieces, a vocabulary, a shard) has a file under a name that says
 what it is. Who needs one that is not there makes it, so no task ever waits for another: tasks may run one after the
@@ -125,7 +125,7 @@ class Handover:
             yield
 
     def read(self, names: Sequence[str]) -> list[Any]:
-        """What `make` made."""
+        """The parts that `make` made."""
         return [json.loads(content) for content in self._read(*(f"{name}.json" for name in names))]
 
     def forget(self, name: str) -> None:

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What a dataset will hold.
+    """The contents of a dataset that is to be written.
 
     Attributes:
         shards: split -> the contents of its shards, in order.
@@ -48,8 +48,8 @@ class DatasetPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task did: the splits that it wrote (all of the dataset's, where that is complete), and the manifest of a
-    complete one.
+    """The work of a task: the splits that it wrote (all of the dataset's, where that is complete), and the manifest of
+    a complete one.
     """
 
     splits: dict[str, Split]

@@ -70,7 +70,7 @@ def _find_damage(path: str) -> None:
 
 
 def _stream_failure(path: str, error: tf.errors.OpError) -> TrainerError:
-    """What TensorFlow's file system says, with a remedy; it has asked several times already."""
+    """An error of TensorFlow's file system, with a remedy; it has asked several times already."""
     reason = error.message.strip().partition("\n")[0][:200]
     if isinstance(error, tf.errors.NotFoundError):
         return DataError(f"{path} is not there any more; restore it or prepare the dataset again")

@@ -1,4 +1,4 @@
-"""What a dataset's manifest tells: its splits and shards, the features of its records, and the facts of its task."""
+"""A dataset's manifest: its splits and shards, the features of its records, and the facts of its task."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Facts:
 
     @property
     def fingerprint_parts(self) -> list[str]:
-        """What the fingerprint depends on beside the shards."""
+        """Texts that the fingerprint depends on beside the shards."""
         return []
 
     @property

@@ -11,7 +11,7 @@ from trainer.storage.file_checksum import crc32c_of
 
 
 def check_files(data_dir: str, manifest: Manifest, splits: tuple[str, ...]) -> list[str]:
-    """What to read for the shards of `splits`, each once it has `staging.arrived`.
+    """The paths to read for the shards of `splits`, each once it has `staging.arrived`.
 
     Raises:
       DataError: one is missing, or of another size than it was written with.

@@ -14,7 +14,7 @@ from trainer.storage.atomic_file import atomic_file
 
 
 class Content(Protocol):
-    """What a shard holds. Instances can be sent to other processes."""
+    """The records of a shard. Instances can be sent to other processes."""
 
     def records(self, counts: Counter[str]) -> Iterator[Mapping[str, FeatureValue]]:
         """Yields the records; adds what it counts on the way, which is summed over the shards of a split

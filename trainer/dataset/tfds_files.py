@@ -9,7 +9,7 @@ from trainer.dataset.schema import Feature, Manifest
 
 
 def file_prefix(name: str) -> str:
-    """What the names of a dataset's files begin with: its name in the snake case that TFDS accepts."""
+    """The beginning of the names of a dataset's files: its name in the snake case that TFDS accepts."""
     words = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return words if words[:1].isalpha() else f"dataset_{words}".rstrip("_")
 

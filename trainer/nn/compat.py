@@ -1,4 +1,4 @@
-"""What TensorFlow 2.21 has no public way for, each entry with its reason.
+"""Private parts of TensorFlow 2.21 that there is no public way to, each with its reason.
 
 `tests/unit/nn/test_compat.py` fails when TensorFlow no longer needs one.
 """

@@ -13,7 +13,7 @@ from trainer.nn.scan import Steps, accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
-    """What the backward loop reads: per step the gates [B, 3H] and the candidate's recurrent product [B, H]."""
+    """Values that the backward loop reads: per step the gates [B, 3H] and the candidate's recurrent product [B, H]."""
 
     gates: Steps
     products: Steps

@@ -13,8 +13,8 @@ from trainer.nn.scan import Steps, accumulator, elements, length_of, scan
 
 
 class Kept(NamedTuple):
-    """What the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of the one
-    after [B, H].
+    """Values that the backward loop reads: per step the gates [B, 4H], the cell state before [B, H], and the tanh of
+    the one after [B, H].
     """
 
     gates: Steps

@@ -1,4 +1,4 @@
-"""What all models are: Keras models that cast nothing by themselves."""
+"""The base of all models: Keras models that cast nothing by themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.nn.recurrent import Recurrent
 
 
 class SequenceModel(Protocol):
-    """What training, checkpoints and the export ask of a task's model; a `Model` has it all.
+    """The contract of a task's model with training, checkpoints and the export; a `Model` keeps it.
 
     Attributes:
         trainable_variables: what the optimizer updates, always in the same order; their `path` names them in

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Steps(Protocol):
-    """What a loop reads and writes by the number of the step: a tf.TensorArray, or `OneStep`."""
+    """Values that a loop reads and writes by the number of the step: a tf.TensorArray, or `OneStep`."""
 
     def read(self, t: tf.Tensor) -> tf.Tensor: ...
 

@@ -108,7 +108,7 @@ def scores_table(result: Mapping[str, Any], headline: Headline) -> Table:
 
 
 def _explained(names: Sequence[str], meanings: Sequence[Meaning]) -> str:
-    """What the scores of these names are, and nothing of others."""
+    """The meanings of the scores of these names, and of no others."""
     meanings_of = []
     for meaning in meanings:
         fitting = [pattern for pattern in meaning.scores if fnmatch.filter(names, pattern)]

@@ -1,4 +1,4 @@
-"""What a report is made of: tasks fill these in, the page sets them. Plain data, no markup but that of the charts."""
+"""The parts of a report: tasks fill these in, the page sets them. Plain data, no markup but that of the charts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What some scores are, their units: names, in which `*` stands for any characters, and the words."""
+    """The meaning of some scores, and their units: names, in which `*` stands for any characters, and the words."""
 
     scores: tuple[str, ...]
     text: str
@@ -66,7 +66,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a task found out about a model.
+    """A task's scores of a model, and the sections of its report.
 
     `scores` is JSON: `count`, `metrics`, `baselines` and more. `sections` makes what only a report shows, which may
     take time.

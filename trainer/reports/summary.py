@@ -11,7 +11,7 @@ SCORES_OF_BASELINES = 3  # beside the headline's, where all would be too many
 
 
 def summary_of(result: Mapping[str, Any], headline: str, scores: str) -> dict[str, Any]:
-    """What is printed of an evaluation's result.
+    """The part of an evaluation's result that is printed.
 
     Args:
       result: all of it.

@@ -57,7 +57,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Axes:
-    """What surrounds the lines: quantities with their units, and the title above the plot.
+    """The surroundings of the lines: quantities with their units, and the title above the plot.
 
     `size` is width and height in pixels; `from_zero` begins the vertical axis at 0 and `top`, which is above it, ends
     it: lines are cut off there; `dates` says that x is Unix seconds.

@@ -31,7 +31,7 @@ def find_version(export_dir: str) -> Path:
 
 
 def read_contract(path: Path) -> dict[str, Any]:
-    """What the export says of itself; DataError where it is missing or damaged."""
+    """The export's contract; DataError where it is missing or damaged."""
     file = path / EXTRA_DIRECTORY / CONTRACT_FILE
     try:
         contract: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -35,7 +35,7 @@ class Address:
 
     @property
     def prefix(self) -> str:
-        """What the names of the objects in it begin with."""
+        """The beginning of the names of the objects in it."""
         return f"{self.name}/" if self.name else ""
 
     def inside(self, name: str) -> Address:
@@ -50,7 +50,7 @@ def is_pattern(name: str) -> bool:
 
 
 def fixed_part(pattern: str) -> str:
-    """What a name must begin with to fit a pattern."""
+    """The beginning of all names that fit a pattern."""
     return _WILDCARD.split(pattern, maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong with Cloud Storage, as errors with a cause and a remedy."""
+"""Failures of Cloud Storage, as errors with a cause and a remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MACHINE = Path("/sys/class/dmi/id/product_name")  # "Google Compute Engine" on G
 
 
 class ChecksumError(Exception):
-    """What arrived, or was written, has another CRC32C than what was sent."""
+    """The bytes that arrived, or were written, have another CRC32C than those that were sent."""
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def size_of(path: Path) -> int | None:
 
 
 def source_of(path: Path) -> str:
-    """What TensorFlow opens to read a file: its path, or where it is streamed its gs:// address."""
+    """The name by which TensorFlow opens a file: its path, or where it is streamed its gs:// address."""
     staging = _staged.get(path.parent)
     return str(staging.objects[path.name].address) if staging is not None and staging.streams else str(path)
 

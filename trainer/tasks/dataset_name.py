@@ -1,4 +1,4 @@
-"""What a dataset is called, in reports and on model cards."""
+"""The name of a dataset, in reports and on model cards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def dataset_name(config: PrepareConfig) -> str:
 
 
 def _common(paths: Sequence[str]) -> str:
-    """What the names of files begin with, in whole words, without suffixes: `store` of `store_01.csv` and
+    """The common beginning of the names of files, in whole words, without suffixes: `store` of `store_01.csv` and
     `store_02.csv`; may be empty.
 
     Two languages of one text, `train.en` and `train.de`, are `train.en-de`.

@@ -1,4 +1,4 @@
-"""What `inspect` tells of any dataset: records one by one, sizes, lengths, vocabularies. No TensorFlow, one record in
+"""Inspection of any dataset: records one by one, sizes, lengths, vocabularies. No TensorFlow, one record in
 memory at a time.
 """
 
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
-    """What any dataset tells: sizes of its splits, and the first records as they are; reads every record.
+    """The description of any dataset: sizes of its splits, and the first records as they are; reads every record.
 
     Raises:
       DataError: a shard is missing or damaged.

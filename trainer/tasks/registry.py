@@ -46,7 +46,7 @@ def has_part(task: str, name: str) -> bool:
 
 
 def flags_of(task: str) -> TaskFlags:
-    """What a task declares for the command line."""
+    """A task's part of the command line."""
     flags: TaskFlags = part(task, "flags").FLAGS
     return flags
 

@@ -37,8 +37,8 @@ def check_limit(contract: dict[str, Any], name: str, value: int) -> None:
 
 
 def ask(model: Any, signature: str, contract: dict[str, Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a signature gives for `inputs`, `[B, ...]` each, or scalars for all rows; with a fixed batch, B is at most
-    that.
+    """The outputs of a signature for `inputs`, `[B, ...]` each, or scalars for all rows; with a fixed batch, B is at
+    most that.
 
     Raises:
       DataError: the model refuses the inputs.

@@ -1,4 +1,4 @@
-"""What a task hands over for export: functions on raw values, and a description for those who call them."""
+"""A model as it is exported: functions on raw values, and a description for those who call them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training loop, the export and the commands ask of a task. None of them knows which task it is.
+"""The contract of a task with the training loop, the export and the commands. None of them knows which task it is.
 
 A task is its data (how examples are batched), its objective (the model, what it is fitted to, and the validation score)
 and two things that are done with a model: signatures for the export, and the full score of a split.
@@ -104,8 +104,8 @@ class Objective(abc.ABC):
         model({name: tf.zeros(spec.shape, spec.dtype) for name, spec in self.data.signature(1).items()})
 
     def initial_state(self, batch_size: int) -> CarriedState:
-        """What a step hands to the next one, as a nest of tensors whose first dimension is the batch; by default
-        nothing.
+        """The state that a step hands to the next one, as a nest of tensors whose first dimension is the batch; by
+        default nothing.
         """
         return ()
 
@@ -126,7 +126,7 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def validation_sums(self, model: SequenceModel, batch: Batch, state: CarriedState) -> tuple[Sums, CarriedState]:
-        """What validation during training adds up, and the state for the next batch."""
+        """The sums of validation during training, and the state for the next batch."""
 
     def validation_scores(self, model: SequenceModel, means: dict[str, float]) -> dict[str, float]:
         """Scores of the validation split, from the means of `validation_sums` and what else a task measures; by default

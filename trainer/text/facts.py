@@ -1,4 +1,4 @@
-"""What `dataset.json` tells of any dataset of tokens."""
+"""Any dataset of tokens in `dataset.json`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class TokenizerFlags(FlagGroup):
 
     @property
     def options(self) -> dict[str, str]:
-        """What else the tokenizer is built with."""
+        """Further arguments that the tokenizer is built with."""
         return {"model_type": self.sentencepiece_type} if self.tokenizer == "sentencepiece" else {}
 
     def problems(self) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""What predict's flags ask of the signatures that draw tokens."""
+"""Inputs of the signatures that draw tokens, from predict's flags."""
 
 from __future__ import annotations
 

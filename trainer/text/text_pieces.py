@@ -27,7 +27,7 @@ Content = str | Sequence[Any]  # text, or entries: texts or pairs of texts
 
 
 class Facts(NamedTuple):
-    """What was found in a piece: it is the index by which a unit is found, and tells whether a file changes while it is
+    """The counts of a piece: they are the index by which a unit is found, and tells whether a file changes while it is
     read.
     """
 
@@ -150,7 +150,7 @@ def _lines(file: IO[bytes], low: int, high: int) -> tuple[int, bytes]:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is in memory already, as one piece."""
+    """Texts that are in memory already, as one piece."""
 
     name: str
     content: Content

@@ -1,4 +1,4 @@
-"""What every tokenizer does.
+"""The contract of every tokenizer.
 
 Texts never encode to padding, start or end; decoded, these three vanish and the unknown token is U+FFFD. For text whose
 every part is in the vocabulary, `decode(encode(text)) == text`.

@@ -28,7 +28,7 @@ BEST = "best"
 
 @dataclass
 class LoopState:
-    """What the loop itself remembers between steps; the data's position is the step."""
+    """The loop's own state between steps; the data's position is the step."""
 
     train_seconds: float = 0.0
     best_score: float | None = None
@@ -72,7 +72,7 @@ class _SavedArrays(tf.train.experimental.PythonState):
 
 @dataclass(frozen=True)
 class Writer:
-    """What is done around each checkpoint.
+    """Calls before and after each checkpoint.
 
     Attributes:
         check: called before; raises where another run writes the directory by now.

@@ -27,7 +27,7 @@ def orthogonalized(matrices: tf.Tensor) -> tf.Tensor:
 
 
 def muon_direction(gradient: tf.Tensor, momentum: tf.Variable, blocks: int) -> tf.Tensor:
-    """What to subtract from a matrix, but for the learning rate.
+    """The update of a matrix, to be subtracted times the learning rate.
 
     Args:
       gradient: [M, blocks * N]; the matrices of a layer's gates stand side by side and are taken one by one.

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: progress bar, metrics.jsonl, TensorBoard."""
+"""Reports of a run while it goes on: progress bar, metrics.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Report:
             logger.info("%s", self._progress(last, float(np.mean(losses)), len(losses) / seconds))
 
     def _progress(self, step: int, loss: float, rate: float) -> ProgressLine:
-        """What the bar would show, for a log without one."""
+        """The text of the bar, for a log without one."""
         total = self._bar.total or 0
         if self._by_clock:
             return ProgressLine(step, None, loss, rate, max(0.0, total - self._seconds))

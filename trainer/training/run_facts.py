@@ -1,4 +1,4 @@
-"""What a reader wants to know of a run: its data, settings and versions, as words."""
+"""Facts of a run for its readers: its data, settings and versions, as words."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def note_evaluation(path: str, manifest: Manifest, result: Mapping[str, Any]) ->
 
 
 def read_evaluations(model_dir: str, weights: str) -> list[dict[str, Any]]:
-    """What `note_evaluation` left of the model with these weights, by split."""
+    """The scores that `note_evaluation` left of the model with these weights, by split."""
     evaluations = []
     for split in SPLITS:
         path = Path(model_dir) / EVALUATION_FILE.format(split)

@@ -1,4 +1,4 @@
-"""What the workers of a run tell each other between the steps, so that they decide alike."""
+"""Values that the workers of a run exchange between the steps, so that they decide alike."""
 
 from __future__ import annotations
 

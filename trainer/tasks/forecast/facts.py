@@ -1,4 +1,4 @@
-"""What `dataset.json` tells of a forecasting dataset: its series, their time axis, statistics and covariates."""
+"""A forecasting dataset in `dataset.json`: its series, their time axis, statistics and covariates."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SeriesGroup:
 
 @dataclass(frozen=True)
 class SeriesFacts(Facts):
-    """What a forecasting dataset knows of its series."""
+    """The series of a forecasting dataset."""
 
     TASK: ClassVar[str] = "forecast"
 

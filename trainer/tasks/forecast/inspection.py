@@ -1,4 +1,4 @@
-"""What a dataset of series holds, from its records."""
+"""The contents of a dataset of series, from its records."""
 
 from __future__ import annotations
 

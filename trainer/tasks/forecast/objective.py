@@ -1,4 +1,4 @@
-"""What a forecaster is fitted to, and what validation measures of it."""
+"""The loss of a forecaster, and its validation scores."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _panel(axis: Any, forecast: Forecast, column: int, lookback: int) -> None:
 
 
 def _legend(axis: Any, forecast: Forecast) -> tuple[list[Any], list[str]]:
-    """What the lines and, where there are any, the bands of all panels stand for."""
+    """The legend of the lines and, where there are any, the bands of all panels."""
     from matplotlib.patches import Patch
 
     handles, labels = axis.get_legend_handles_labels()

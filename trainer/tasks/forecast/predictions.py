@@ -138,7 +138,7 @@ def requests(
 def answers(
     model: Any, contract: dict[str, Any], signature: str, part: list[RawSeries], inputs: dict[str, np.ndarray]
 ) -> Iterator[tuple[RawSeries, dict[str, np.ndarray]]]:
-    """What a signature gives, for each history of a request.
+    """The outputs of a signature, for each history of a request.
 
     Raises:
       TrainerError: it is not a number.

@@ -49,7 +49,7 @@ class SeriesSource:
 
 
 def find_sources(config: PrepareConfig) -> list[SeriesSource]:
-    """What is to be read, in order; raises DataError or ConfigError as `find_split_files` and `open_source`."""
+    """The sources to read, in order; raises DataError or ConfigError as `find_split_files` and `open_source`."""
     if config.source == "sample":
         return [SeriesSource("train", partial(_sample, config.seed))]
     if config.source == "tfds":

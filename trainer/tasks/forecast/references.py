@@ -1,4 +1,4 @@
-"""What forecasts of a split are compared with, and in which units."""
+"""References that forecasts of a split are compared with, and their units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.tasks.forecast.task_data import ForecastData
 
 
 def baselines(data: ForecastData, split: str, levels: tuple[float, ...]) -> Baselines:
-    """What forecasts the windows of a split beside the model: recent quantiles too, where there are quantile `levels`
+    """The forecasters of a split's windows beside the model: recent quantiles too, where there are quantile `levels`
     and a season.
     """
     season, recent = data.season, None
@@ -27,6 +27,6 @@ def point_baselines(data: ForecastData) -> dict[str, Baseline]:
 
 
 def scale(data: ForecastData) -> SeriesScale:
-    """What leads from standardised to raw units and to scaled errors."""
+    """The factors from standardised to raw units and to scaled errors."""
     names = series_store.series_names(data.manifest)
     return series_scale(names, data.mean, data.std, data.univariate_segments("train"), data.season)

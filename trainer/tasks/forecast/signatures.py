@@ -125,7 +125,7 @@ class ForecastServer:
     def _batch(
         self, values: tf.Tensor, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
-        """What the model reads, as `WindowShape.signature` tells: rows are windows, or windows by columns where series
+        """The model's inputs, as `WindowShape.signature` tells: rows are windows, or windows by columns where series
         are shared.
         """
         batch, columns = tf.shape(values)[0], len(self.facts.columns)
@@ -158,7 +158,7 @@ class ForecastServer:
         return tf.transpose(x, [0, 2, 1, *range(3, x.shape.rank)])
 
     def _features(self, times: tf.Tensor | None, known: tf.Tensor | None, group: tf.Tensor) -> tf.Tensor:
-        """What is known of all steps, [B, L + H, F], in the order of `Windows`."""
+        """The features of all steps, [B, L + H, F], in the order of `Windows`."""
         parts = []
         if times is not None and self.facts.interval is not None:
             ahead = future_times(times[:, -1], self.shape.horizon, self.facts.interval)
@@ -220,7 +220,7 @@ def _paths(generator: ForecastGenerator) -> str | None:
 
 
 def contract(server: ForecastServer) -> dict[str, object]:
-    """What a client has to know of the model."""
+    """The contract of the model with its clients."""
     shape, facts, generator = server.shape, server.facts, server.generator
     return {
         "task": "forecast",

@@ -1,4 +1,4 @@
-"""What `dataset.json` tells of a dataset of texts: its vocabulary and the sizes of its splits."""
+"""A dataset of texts in `dataset.json`: its vocabulary and the sizes of its splits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TextCounts:
 
 @dataclass(frozen=True)
 class TextFacts(TokenFacts):
-    """What a text dataset knows of its tokens."""
+    """The tokens of a text dataset."""
 
     TASK: ClassVar[str] = "language_model"
 

@@ -44,7 +44,7 @@ class LanguageFlags(TaskTrainFlags):
 
 @dataclass(frozen=True)
 class LanguageExportFlags(TaskExportFlags):
-    """What a request to an exported model may ask at most."""
+    """The largest requests that an exported model takes."""
 
     GROUP: ClassVar[str] = "language model"
     FIELD: ClassVar[str] = "language"

@@ -1,4 +1,4 @@
-"""What a dataset of texts holds, from its records."""
+"""The contents of a dataset of texts, from its records."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class LanguageModel(Model):
     def _outputs(
         self, tokens: tf.Tensor, context: StepContext | None, state: LanguageState, lengths: tf.Tensor | None
     ) -> tuple[tf.Tensor, LanguageState]:
-        """What `_logits` takes for each token, [B, T, ...], and the state after each row's last valid one."""
+        """The inputs of `_logits` for each token, [B, T, ...], and the state after each row's last valid one."""
         stack, history = state if state is not None else self._zero_state(tf.shape(tokens)[0])
         x = self._embedding(tokens)
         if self._ngrams is not None:

@@ -1,4 +1,4 @@
-"""What a language model is fitted to: the nats of each next token."""
+"""The loss of a language model: the nats of each next token."""
 
 from __future__ import annotations
 

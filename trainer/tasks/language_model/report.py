@@ -1,4 +1,4 @@
-"""What a report shows of a language model: the loss by position, and texts that it went on with."""
+"""Sections of a language model's report: the loss by position, and texts that it went on with."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Attention(keras.layers.Layer):
             self._length = self.add_weight((), keras.initializers.Constant(query_size**-0.5), name="length")
 
     def keys(self, memory: tf.Tensor) -> tf.Tensor:
-        """What queries are compared with, computed once a source: [B, S, M] -> [B, S, A]."""
+        """The keys that queries are compared with, computed once a source: [B, S, M] -> [B, S, A]."""
         return product(memory, self._in_policy(self._memory_kernel))
 
     def call(

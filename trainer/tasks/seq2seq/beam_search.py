@@ -51,7 +51,7 @@ class Finished(NamedTuple):
 
 
 class History(NamedTuple):
-    """What happened at every step, one entry a step."""
+    """The choices of every step, one entry a step."""
 
     tokens: tf.TensorArray  # of [B, K] int32, token of each lane after the step
     parents: tf.TensorArray  # of [B, K] int32, lane before the step of each lane after it
@@ -59,7 +59,7 @@ class History(NamedTuple):
 
 
 class Continuations(NamedTuple):
-    """What each lane can take next: M of its likeliest tokens, or the end token."""
+    """The candidates of each lane: M of its likeliest tokens, or the end token."""
 
     ids: tf.Tensor  # [L, K, M] int32
     growing: tf.Tensor  # [L, K, M] float32, log probability with each; -inf for tokens that do not go on
@@ -217,8 +217,8 @@ def largest(values: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _continuations(logits: tf.Tensor, beam: Beam, size: int) -> Continuations:
-    """What `logits: [L * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may stand among
-    the likeliest.
+    """The candidates that `logits: [L * K, V]` offer; K tokens a lane that go on are enough, and PAD, START and END may
+    stand among the likeliest.
     """
     count = min(size + 3, logits.shape[1])
     values, ids = largest(logits, count)

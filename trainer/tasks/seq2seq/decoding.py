@@ -50,7 +50,7 @@ def length_limit(source_lengths: tf.Tensor) -> tf.Tensor:
 
 
 def length_factor(tokens: tf.Tensor, search: SearchFlags) -> tf.Tensor:
-    """What log probabilities of hypotheses of so many tokens, end token included, are divided by (Wu et al. 2016,
+    """The divisor of log probabilities of hypotheses of so many tokens, end token included (Wu et al. 2016,
     equation 14).
     """
     return ((5.0 + tf.cast(tokens, tf.float32)) / 6.0) ** search.length_penalty

@@ -1,4 +1,4 @@
-"""What `dataset.json` tells of a dataset of pairs: its two vocabularies and the sizes of its splits."""
+"""A dataset of pairs in `dataset.json`: its two vocabularies and the sizes of its splits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class PairFacts(TokenFacts):
-    """What a dataset of pairs knows of its tokens."""
+    """The tokens of a dataset of pairs."""
 
     TASK: ClassVar[str] = "seq2seq"
 

@@ -1,4 +1,4 @@
-"""What a dataset of pairs holds, from its records."""
+"""The contents of a dataset of pairs, from its records."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ DecoderState = Any  # a nest of tensors with leading dimension B
 
 
 class Memory(NamedTuple):
-    """What the decoder reads of a source; every part has leading dimension B, so that rows can be repeated and
-    gathered.
+    """The encoder's outputs that the decoder reads; every part has leading dimension B, so that rows can be repeated
+    and gathered.
     """
 
     values: tf.Tensor  # [B, S, M], 0 in the padding
@@ -110,7 +110,7 @@ class Seq2Seq(Model):
         return self.logits(self.outputs(memory, target_inputs, context))
 
     def outputs(self, memory: Memory, target_inputs: tf.Tensor, context: StepContext | None = None) -> tf.Tensor:
-        """What `logits` takes for each of `target_inputs: [B, T]`, [B, T, E].
+        """The inputs of `logits` for each of `target_inputs: [B, T]`, [B, T, E].
 
         Padding needs no mask: a step depends on the steps before it only.
         """

@@ -1,4 +1,4 @@
-"""What a translator is fitted to: the nats of each target token; validation may translate too."""
+"""The loss of a translator: the nats of each target token; validation may translate too."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TranslationObjective(Objective):
     def _outputs(
         self, model: keras.Model, batch: Batch, context: StepContext | None, compact: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What the output layer reads, labels and weights: [N, E], [N], [N]; `compact` leaves padding out."""
+        """The output layer's inputs, labels and weights: [N, E], [N], [N]; `compact` leaves padding out."""
         target, lengths = batch["target"], batch["target_lengths"]
         inputs = tf.concat([tf.fill([tf.shape(target)[0], 1], START), target[:, :-1]], axis=1)
         outputs = model.outputs(model.encode(batch["source"], batch["source_lengths"], context), inputs, context)

@@ -169,7 +169,7 @@ def write(sentences: list[str], translated: list[Translations], config: PredictC
 
 
 def attend(model: Any, contract: dict[str, Any], sentences: list[str], config: PredictConfig) -> Attention:
-    """What the model attended to for the best translation of a single sentence.
+    """The attention for the best translation of a single sentence.
 
     Raises:
       ConfigError: --input holds more than one sentence, or none.

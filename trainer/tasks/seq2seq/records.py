@@ -28,7 +28,7 @@ PAIRS_AT_ONCE = 4096  # encoded; whole texts are short
 
 @dataclass(frozen=True)
 class Rules:
-    """What is left out: pairs with a blank side, and pairs with more tokens than these."""
+    """Rules of what is left out: pairs with a blank side, and pairs with more tokens than these."""
 
     drop_empty: bool = False
     max_source_tokens: int | None = None

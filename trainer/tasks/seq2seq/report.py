@@ -1,4 +1,4 @@
-"""What a report shows of a sequence-to-sequence model: BLEU by source length, examples, an attention map."""
+"""Sections of a translator's report: BLEU by source length, examples, an attention map."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def examples_section(
 
 
 def attention_section(weights: np.ndarray, source: Sequence[str], target: Sequence[str]) -> Section:
-    """What the model looked at: `weights: [T, S]` of the pieces of a translation over those of its source."""
+    """A map of the attention: `weights: [T, S]` of the pieces of a translation over those of its source."""
     source, target = (
         [piece.replace(" ", "▁").replace("\n", "\\n") for piece in side[:LONGEST_ATTENTION]]
         for side in (source, target)

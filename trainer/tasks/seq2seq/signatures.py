@@ -110,7 +110,7 @@ class TranslationServer:
         }
 
     def _read(self, text: tf.Tensor) -> tuple[Memory, tf.Tensor, tf.Tensor]:
-        """What the decoder reads of the texts, the limits of their translations [B], and their tokens with the end
+        """The encoded texts, the limits of their translations [B], and their tokens with the end
         token [B, S].
         """
         ids, lengths = self.source.encode(text)

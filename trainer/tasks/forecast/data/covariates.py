@@ -1,5 +1,5 @@
-"""What is known beside the values of the series: columns that are known for the future too, and what stays the same in
-a file.
+"""Covariates, known beside the values of the series: columns that are known for the future too, and what stays the same
+in a file.
 """
 
 from __future__ import annotations

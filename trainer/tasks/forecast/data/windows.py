@@ -26,7 +26,7 @@ LARGEST_GROUP_BYTES = 2**24
 
 @dataclass(frozen=True)
 class WindowShape:
-    """What a window looks like: `L` lookback, `H` horizon, `C` channels, `F` features that all its steps have.
+    """The sizes of a window: `L` lookback, `H` horizon, `C` channels, `F` features that all its steps have.
 
     The features are those of the time, of the columns that are known for the future, and of the static ones, in this
     order.

@@ -42,7 +42,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What forecasts from one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its
+    """The forecasters of one origin: the model (a batch as `WindowShape.signature` tells -> forecast), its
     calibration, its rivals.
     """
 
@@ -233,7 +233,7 @@ def _line(rows: Sequence[Mapping[str, Any]], name: str, score: str, label: str, 
 
 
 def _coverage_figure(rows: Sequence[Mapping[str, Any]], coverages: Sequence[str]) -> Figure:
-    """What the model's intervals held from each origin, beside what they should hold."""
+    """The coverage of the model's intervals from each origin, beside the nominal one."""
     styles = {name: f"s{index % 7}" for index, name in enumerate(coverages)}
     places = np.array([1.0, len(rows)])
     promised = [

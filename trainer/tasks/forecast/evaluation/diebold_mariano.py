@@ -16,7 +16,7 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the test says of two rows of losses.
+    """The result of the test on two rows of losses.
 
     Attributes:
       mean_difference: own loss less the other's; below 0 is better.

@@ -1,4 +1,4 @@
-"""What a report shows of a forecaster: forecasts over history, the error by horizon step and by series.
+"""Sections of a forecaster's report: forecasts over history, the error by horizon step and by series.
 
 Legend: L lookback steps, H horizon steps.
 """

@@ -88,7 +88,7 @@ def baselines_for(
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What is forecast for a batch of windows, in standardised units."""
+    """Forecasts of a batch of windows, in standardised units."""
 
     mean: np.ndarray  # [B, H, C]: least squared error
     median: np.ndarray  # [B, H, C]: least absolute error; of a point forecast, the same

@@ -21,7 +21,7 @@ C]`."""
 
 
 class DecoderInputs(NamedTuple):
-    """What a rollout goes on from; values are relative to the window's last one.
+    """The state that the decoder goes on from; values are relative to the window's last one.
 
     Attributes:
       last: [B, segment, C], the end of the lookback.

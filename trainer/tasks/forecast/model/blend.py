@@ -16,7 +16,7 @@ NETWORK, REGRESSION, PRODUCT = "network_mse", "regression_mse", "errors_product"
 def share_sums(
     network: tf.Tensor, regression: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
 ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-    """What `best_share` needs, as sums over `[B, H, C]` and the weights to divide them by."""
+    """The sums that `best_share` needs, over `[B, H, C]` and the weights to divide them by."""
     one, other, total = network - target, regression - target, tf.reduce_sum(weight)
     products = {NETWORK: one * one, REGRESSION: other * other, PRODUCT: one * other}
     return {name: (tf.reduce_sum(product * weight), total) for name, product in products.items()}

@@ -1,5 +1,5 @@
-"""What a forecaster's numbers mean: quantiles, or the parameters of a distribution, with the loss that fits and a way
-to draw.
+"""The meaning of a forecaster's numbers: quantiles, or the parameters of a distribution, with the loss that fits and a
+way to draw.
 
 Legend: B windows, H horizon steps, C channels, P numbers of each value to forecast, Q levels, N draws, S series of the
 dataset. All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where
@@ -44,7 +44,7 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, numbers: tf.Tensor, target: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
-        """What training minimises, of each value: `[B, H, C]`. A likelihood is one of raw values, in nats."""
+        """The loss that training minimises, of each value: `[B, H, C]`. A likelihood is one of raw values, in nats."""
 
     @abc.abstractmethod
     def mean(self, numbers: tf.Tensor, series: tf.Tensor) -> tf.Tensor:
@@ -232,7 +232,7 @@ def values_at(quantiles: tf.Tensor, levels: Sequence[float], scores: tf.Tensor) 
 
 
 def scores_of(quantiles: tf.Tensor, levels: Sequence[float], values: tf.Tensor) -> tf.Tensor:
-    """What `values_at` was given where it gave `values [..., B, H, C]`; of a value that several levels share, the
+    """The scores for which `values_at` gave `values [..., B, H, C]`; of a value that several levels share, the
     middle of them.
     """
     at = normal_scores(levels).astype(np.float32)

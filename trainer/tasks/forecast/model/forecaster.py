@@ -123,8 +123,8 @@ class Forecaster(Model):
         return regression + self.network_share * (whole - regression)
 
     def parts(self, batch: Batch, context: StepContext | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """What is trained, as `call` gives it, and the regression alone, `[B, H, C]`: the two that a weighted forecast
-        is made of.
+        """The trained forecast, as `call` gives it, and the regression alone, `[B, H, C]`: the two that a weighted
+        forecast is made of.
         """
         zero, past, x = self._relative(batch)
         written = self._mean(x, batch) if context is None else self._trained(x, batch, context)
@@ -140,8 +140,8 @@ class Forecaster(Model):
         return tf.add_n([network(x, batch) for network in self._networks]) / len(self._networks)
 
     def _trained(self, x: tf.Tensor, batch: Batch, context: StepContext) -> tf.Tensor:
-        """What the networks write of their own rows, `[B, H, C * P]`: of M networks the first one has rows 0, M, 2M and
-        so on.
+        """The outputs of the networks on their own rows, `[B, H, C * P]`: of M networks the first one has rows 0, M, 2M
+        and so on.
 
         So dealt out, a row has the same network however replicas share the batch, as long as M divides each one's rows.
         """
@@ -209,7 +209,7 @@ class Forecaster(Model):
         return x[..., 0], x[..., 1:]
 
     def _decoded(self, decoder: AutoregressiveDecoder, batch: Batch, context: StepContext | None) -> tf.Tensor:
-        """What `call` gives: one segment after another, each behind the true values before it or not."""
+        """The output of `call`: one segment after another, each behind the true values before it or not."""
         zero, past, x = self._relative(batch)
         sampled = teacher_targets = None
         if self._distribution is not None:

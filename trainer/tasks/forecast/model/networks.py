@@ -17,7 +17,7 @@ FUTURE_UNITS = 32
 
 
 class Read(NamedTuple):
-    """What an encoder read.
+    """The outputs of an encoder.
 
     Attributes:
       last: [B, H'], the output at the end of the lookback.

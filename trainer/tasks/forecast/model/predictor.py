@@ -1,4 +1,4 @@
-"""What a forecaster says of each window: mean, median and quantiles of each value, and sample paths.
+"""Forecasts of each window: mean, median and quantiles of each value, and sample paths.
 
 Legend: B windows, H horizon steps, C channels, N paths, Q levels.
 """
@@ -43,7 +43,7 @@ class ForecastGenerator:
         return () if self.distribution is None else self.distribution.levels
 
     def computed(self, model: Any, batch: Mapping[str, tf.Tensor]) -> Any:
-        """What stands in for the model where several things are read of one batch, so that its numbers are computed
+        """A stand-in for the model where several things are read of one batch, so that its numbers are computed
         once.
         """
         if self.ancestral:

@@ -1,4 +1,4 @@
-"""What the levels of quantiles say without any forecast: normal scores, weights of an integral over them, pairs that
+"""Properties of quantile levels without any forecast: normal scores, weights of an integral over them, pairs that
 bound an interval.
 """
 

@@ -1,4 +1,4 @@
-"""What an autoregressive decoder reads before each segment: draws of its own forecast, or the true values."""
+"""The inputs of an autoregressive decoder before each segment: draws of its own forecast, or the true values."""
 
 from __future__ import annotations
 
