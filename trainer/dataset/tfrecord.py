@@ -1,5 +1,5 @@
-"""TFRecord files and `tf.train.Example` records, written, checked and read without TensorFlow (whose import takes 5
-s).
+"""TFRecord files and `tf.train.Example` records, written, checked and read without TensorFlow, whose import takes
+seconds.
 """
 
 from __future__ import annotations

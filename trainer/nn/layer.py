@@ -10,8 +10,8 @@ import keras
 class BuiltByCall:
     """Their parts make their variables where the first call reaches them.
 
-    Keras does the same for layers without a `build`, after it has traced the whole of `call` on symbolic tensors; with
-    recurrences that took a third of the time from the start of a program to its first step.
+    Keras does the same for layers without a `build`, after it has traced the whole of `call` on symbolic tensors, which
+    takes longer than the call (`docs/decisions/measured_choices.md`).
     """
 
     def build(self, shape: Any) -> None:

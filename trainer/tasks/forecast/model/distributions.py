@@ -5,9 +5,7 @@ Legend: B windows, H horizon steps, C channels, P numbers of each value to forec
 dataset. All values are standardised by series (raw = standardised * std + mean). The first of the P numbers says where
 the value is, in these units, so it moves with the window: the forecaster's reversible standardisation adds to it alone.
 The others are free. Behind the P numbers stands the window's unit, in which widths are measured: how much neighbouring
-steps of its lookback differ. So restless windows get wide forecasts before the network has learnt anything. (80%
-intervals on the halves of ETTh1's validation split, each calibrated by the other: they cover 74% and 85% with this
-unit, 73% and 86% without.)
+steps of its lookback differ. So restless windows get wide forecasts before the network has learnt anything.
 """
 
 from __future__ import annotations
