@@ -16,7 +16,8 @@ from recurrent_trainer import check_packages, mixed_packages
 from trainer.cli import flags, recipe, streams
 from trainer.cli.flag_help import help_text, wants_help
 from trainer.cli.flag_of_value import named
-from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, StorageError, TrainerError, UnfitError
+from trainer.config import writable
+from trainer.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, ConfigError, StorageError, TrainerError, UnfitError
 
 check_packages(
     "trainer"
@@ -52,6 +53,8 @@ def run_command(
         if recipe.lists_recipes(config_class, sys.argv[1:]):
             return recipe.listing()
         config = flags.parse(config_class, sys.argv[1:])
+        if hasattr(config, "places") and (problems := list(writable.problems(config.places()))):
+            raise ConfigError(problems)
         try:
             return line_of(body(config))
         except UnfitError as error:
