@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.dataset.schema import Manifest
 from trainer.tasks import inspection
-from trainer.tasks.seq2seq.facts import PairFacts
+from trainer.tasks.seq2seq.facts import PairCounts, PairFacts
 from trainer.text import tokenizers
 
 
@@ -34,7 +34,6 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
     counts = {side: np.zeros(tokenizer.size, np.int64) for side, tokenizer in tokenizers_of.items()}
     splits, shown = {}, {}
     for split in manifest.splits:
-        counted = facts.splits[split]
         lengths: dict[str, list[int]] = {side: [] for side in sides}
         first: list[dict[str, str]] = []
         last = [-1]  # number of the pair before
@@ -59,18 +58,24 @@ def inspect(data_dir: str, manifest: Manifest, examples: int) -> dict[str, Any]:
                 first.append({side: tokenizers_of[side].decode(ids[side]) for side in sides})
 
         inspection.read_split(data_dir, manifest, split, read)
-        inspection.check_total(data_dir, split, len(lengths["source"]), counted.pairs, "pairs")
+        inspection.check_total(data_dir, split, len(lengths["source"]), facts.splits[split].pairs, "pairs")
         splits[split] = {
             **inspection.files(manifest, split),
-            "pairs": counted.pairs,
-            "tokens": {"source": counted.source_tokens, "target": counted.target_tokens},
-            "unknown_rate": {
-                "source": counted.source_unknown / max(counted.source_tokens, 1),
-                "target": counted.target_unknown / max(counted.target_tokens, 1),
-            },
-            "dropped": counted.dropped,
+            **_sizes(facts.splits[split]),
             "tokens_a_text": {side: inspection.distribution(np.array(lengths[side])) for side in sides},
         }
         shown[split] = first
     vocabularies = {side: inspection.vocabulary(tokenizers_of[side], counts[side]) for side in sides}
     return {"splits": splits, "vocabulary": {"joint": facts.joint, **vocabularies}, "examples": shown}
+
+
+def _sizes(counts: PairCounts) -> dict[str, Any]:
+    return {
+        "pairs": counts.pairs,
+        "tokens": {"source": counts.source_tokens, "target": counts.target_tokens},
+        "unknown_rate": {
+            "source": counts.source_unknown / max(counts.source_tokens, 1),
+            "target": counts.target_unknown / max(counts.target_tokens, 1),
+        },
+        "dropped": counts.dropped,
+    }
