@@ -10,7 +10,7 @@ from commands import call
 from series_runs import prepare_csv, train_config, write_series_csv
 
 from trainer.cli import flags
-from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DONE
+from trainer.errors import EXIT_CONFIG, EXIT_DATA, EXIT_DEFECT, EXIT_DIVERGED, EXIT_DONE
 
 
 def run(config, *more: str) -> subprocess.CompletedProcess:
@@ -58,7 +58,7 @@ def test_a_diverging_run_names_step_rate_and_remedy_and_keeps_what_was_saved(sma
     ]
     good = train_config(small_dataset, tmp_path / "m", *options, "--learning_rate=1e12", "--train_steps=60")
     done = run(good)
-    assert done.returncode == EXIT_DEFECT
+    assert done.returncode == EXIT_DIVERGED
     [error] = errors(done)
     assert "the loss of step" in error and "learning rate 1e+12" in error and "--check_numerics" in error
     lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
@@ -71,7 +71,7 @@ def test_a_diverging_run_names_step_rate_and_remedy_and_keeps_what_was_saved(sma
 def test_check_numerics_names_the_op(small_dataset, tmp_path):
     options = ["--optimizer=sgd", "--clip_norm=0", "--schedule=constant", "--learning_rate=1e30", "--check_numerics"]
     done = run(train_config(small_dataset, tmp_path / "m", *options))
-    assert done.returncode == EXIT_DEFECT
+    assert done.returncode == EXIT_DIVERGED
     [error] = errors(done)
     assert re.search(
         r"--check_numerics: (Infinity|NaN).* of graph op \"\w+\" at \S+ \(trainer/\S+\.py:\d+ in \w+\)", error

@@ -7,6 +7,7 @@ for `EXPIRE_SECONDS`, or whose holder is known to be dead, takes it over; clocks
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.errors import LocationError, TrainerError
+from trainer.errors import LocationError, StorageError, TrainerError
 from trainer.storage import bucket
 from trainer.storage.addresses import Address, is_address
 from trainer.storage.atomic_file import atomic_file
@@ -30,6 +31,7 @@ FILE = ".writer.json"
 RENEW_SECONDS = 5.0
 EXPIRE_SECONDS = 30.0
 POLL_SECONDS = 1.0
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 Version = Any  # by which a store knows whether the file is still what was read
 
@@ -215,6 +217,7 @@ def acquire(place: str, sleep: Callable[[float], None] = time.sleep) -> Lease:
 
     Raises:
       LocationError: another run writes there; or nobody may.
+      StorageError: the disk is full, or does not answer.
     """
     store: Store = ObjectStore(Address.of(place)) if is_address(place) else FileStore(Path(place))
     holder = _this_process()
@@ -226,6 +229,10 @@ def acquire(place: str, sleep: Callable[[float], None] = time.sleep) -> Lease:
             if version is not None:
                 return Lease(place, store, holder, version)
     except OSError as error:
+        if error.errno in PASSING:
+            raise StorageError(
+                f"{place} cannot be written ({error.strerror}); run the same command again when it can"
+            ) from None
         raise LocationError(place, f"cannot be written ({error.strerror})", "name a directory that can") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from bucket_server import BUCKET, bucket_server
 
-from trainer.errors import LocationError
+from trainer.errors import LocationError, StorageError
 from trainer.storage import bucket, lease
 from trainer.storage.addresses import Address
 from trainer.storage.lease import FILE, Holder, acquire
@@ -167,6 +168,15 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LocationError, match=r"file/m cannot be written \(Not a directory\)"):
         acquire(str(tmp_path / "file" / "m"))
+
+
+def test_a_disk_that_is_full_for_the_moment_is_no_wrong_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        acquire(str(tmp_path / "m"))
 
 
 def test_a_directory_of_its_own_goes_where_nothing_was_written(tmp_path: Path) -> None:
