@@ -94,14 +94,16 @@ def tf_config(ports: Sequence[int], index: int) -> str:
 
 
 def verdict(codes: Sequence[int]) -> int:
-    """The exit codes of all workers as one: 0 all done, 75 start again, else the code of the first that
-    failed.
+    """The exit codes of all workers as one: 0 all done, 75 start again, 130 interrupted, else the code of the first
+    that failed.
 
     Codes are those of `subprocess`: negative ones are signals, as are those from 129 on, by the shells' convention.
     """
     for code in codes:
         if is_failure(code):
             return code if code > 0 else EXIT_DEFECT
+    if EXIT_INTERRUPTED in codes:
+        return EXIT_INTERRUPTED
     return EXIT_RESTART if any(codes) else EXIT_DONE
 
 
