@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.errors import LocationError, StorageError, TrainerError
+from trainer.errors import DataError, LocationError, StorageError, TrainerError
 from trainer.storage import bucket
 from trainer.storage.addresses import Address, is_address
 from trainer.storage.atomic_file import atomic_file
@@ -31,6 +31,7 @@ FILE = ".writer.json"
 RENEW_SECONDS = 5.0
 EXPIRE_SECONDS = 30.0
 POLL_SECONDS = 1.0
+READ_ATTEMPTS = 10
 PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 Version = Any  # by which a store knows whether the file is still what was read
@@ -141,7 +142,12 @@ class ObjectStore:
         self._address = address.inside(FILE)
 
     def read(self) -> tuple[bytes, Version] | None:
-        return bucket.read_version(self._address)
+        for _ in range(READ_ATTEMPTS):  # it may change while it is read, as that of a living holder does
+            try:
+                return bucket.read_version(self._address)
+            except DataError as error:
+                failure = error
+        raise failure
 
     def write(self, content: bytes, version: Version | None) -> Version | None:
         written = bucket.write_version(self._address, content, version)
@@ -208,7 +214,7 @@ class Lease:
         while not self._ended.wait(RENEW_SECONDS):
             try:
                 self.renew()
-            except (OSError, TrainerError) as error:  # as long as we cannot write, nobody else can
+            except Exception as error:  # whatever it is, the run goes on and the next renewal may do
                 logger.warning("%s: cannot tell that this run goes on (%s)", self._place, error)
 
 
