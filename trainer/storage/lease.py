@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from trainer.errors import DataError, LocationError, StorageError, TrainerError
 from trainer.storage import bucket
 from trainer.storage.addresses import Address, is_address
 from trainer.storage.atomic_file import atomic_file
+from trainer.storage.process_start import start_ticks
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Holder:
     process: int
     namespace: str
     boot: str
-    started: str
+    started: int | None
     since: str
     renewals: int = 0
 
@@ -67,7 +68,7 @@ class Holder:
         here = _this_process()
         if (self.host, self.boot, self.namespace) != (here.host, here.boot, here.namespace):
             return False
-        return _started(self.process) != self.started
+        return start_ticks(self.process) != self.started
 
 
 class Store(Protocol):
@@ -187,7 +188,7 @@ class Lease:
         with self._lock:
             if self._lost_to is not None or self._ended.is_set():
                 return
-            holder = Holder(**{**asdict(self._holder), "renewals": self._holder.renewals + 1})
+            holder = replace(self._holder, renewals=self._holder.renewals + 1)
             version = self._store.write(_content(holder), self._version)
             if version is not None:
                 self._holder, self._version = holder, version
@@ -274,17 +275,7 @@ def _this_process() -> Holder:
     process = os.getpid()
     namespace = str(Path("/proc/self/ns/pid").readlink())
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return Holder(uuid.uuid4().hex, socket.gethostname(), process, namespace, boot, _started(process), since)
-
-
-def _started(process: int) -> str:
-    """Ticks from the start of the system to that of a process; empty where there is none."""
-    try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = status.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
+    return Holder(uuid.uuid4().hex, socket.gethostname(), process, namespace, boot, start_ticks(process), since)
 
 
 def _content(holder: Holder) -> bytes:

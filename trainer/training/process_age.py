@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+
+from trainer.storage.process_start import start_ticks
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-START_TIME = 19  # among the fields of /proc/PID/stat after the command's name: ticks since the machine was started
 
 
 def _started() -> float:
-    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return int(fields[START_TIME]) / TICKS_PER_SECOND
+    ticks = start_ticks("self")
+    assert ticks is not None, "this process runs"
+    return ticks / TICKS_PER_SECOND
 
 
 _STARTED = _started()  # at the import, so that the child that a supervisor forks counts from the command's start

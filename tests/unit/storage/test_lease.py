@@ -159,9 +159,9 @@ def test_a_killed_process_of_this_host_is_not_waited_for(tmp_path: Path) -> None
 
 def test_another_process_with_the_number_of_the_dead_is_not_the_writer() -> None:
     here = lease._this_process()
-    assert not here.is_dead() and replace(here, started="1").is_dead()
-    assert not replace(here, started="1", namespace="pid:[1]").is_dead(), "nothing is known of other containers"
-    assert not Holder(**json.loads(elsewhere(started="1"))).is_dead()
+    assert not here.is_dead() and replace(here, started=1).is_dead()
+    assert not replace(here, started=1, namespace="pid:[1]").is_dead(), "nothing is known of other containers"
+    assert not Holder(**json.loads(elsewhere(started=1))).is_dead()
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
