@@ -6,7 +6,6 @@ host. Workers are equal but for the first, the chief, which keeps checkpoints an
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import math
@@ -25,6 +24,10 @@ SIZES = {  # number of workers -> who sets it, without their addresses
     "PMI_SIZE": "MPI",
 }
 ALONE = "or use --strategy=mirrored for a worker that trains alone"
+
+
+class UnreadClusterError(ConfigError):
+    """The environment looks like a cluster's and does not tell who the workers are."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
         source, cluster = "SLURM_PROCID", _from_slurm(environ)
     else:
         if problems := list(_unread_problems(environ)):
-            raise ConfigError(problems)
+            raise UnreadClusterError(problems)
         return None
     if cluster is None or (len(cluster.addresses) == 1 and cluster.index == 0):
         return None
@@ -78,8 +81,13 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     Raises:
       ConfigError: the environment's cluster is wrong, or the flags do not fit it.
     """
-    alone = strategy not in ("auto", "multi_worker")  # on purpose, whatever is not read
-    cluster = cluster_from({} if alone and _is_unread(environ) else environ)
+    alone = strategy not in ("auto", "multi_worker")  # on purpose
+    try:
+        cluster = cluster_from(environ)
+    except UnreadClusterError:
+        if not alone:
+            raise
+        cluster = None
     problems = []
     if strategy == "multi_worker" and cluster is None:
         remedy = "set TF_CONFIG for every worker, or start with python -m launch.local --workers=2"
@@ -88,7 +96,7 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
         )
     if cluster is not None:
         count = len(cluster.addresses)
-        if strategy not in ("auto", "multi_worker"):
+        if alone:
             reason = f"keeps to one host, but the environment names {count} workers"
             problems.append(Problem("strategy", strategy, reason, "use auto or multi_worker, or start one worker"))
         if batch_rows is not None and batch_rows % count:
@@ -96,17 +104,6 @@ def cluster_for(strategy: str, batch_rows: int | None, environ: Mapping[str, str
     if problems:
         raise ConfigError(problems)
     return cluster
-
-
-def _is_unread(environ: Mapping[str, str]) -> bool:
-    """Whether the environment looks like a cluster's in a way that is not read."""
-    if environ.get("TF_CONFIG", "").strip():
-        with contextlib.suppress(ValueError):
-            content = json.loads(environ["TF_CONFIG"])
-            return isinstance(content, dict) and not content.get("cluster")
-        return False
-    known = ("JOB_COMPLETION_INDEX", "TRAINER_WORKERS"), ("SLURM_PROCID", "SLURM_NTASKS")
-    return not any(all(name in environ for name in names) for names in known)
 
 
 def _unread_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -173,7 +170,7 @@ def _from_tf_config(text: str) -> Cluster | None:
         raise ConfigError([Problem("TF_CONFIG", None, "is not a JSON object", "see TensorFlow's guide on TF_CONFIG")])
     jobs, task = content.get("cluster") or {}, content.get("task") or {}
     if problems := list(_shape_problems(content, jobs, task)):
-        raise ConfigError(problems)
+        raise ConfigError(problems) if jobs else UnreadClusterError(problems)
     if not jobs:
         return None
     problems = [

@@ -35,7 +35,7 @@ def start(config: TrainConfig, preemption: Preemption) -> dict[str, Any]:
     cluster = cluster_for(config.device.strategy, config.batch_rows, os.environ)
     try:
         with _writer(config, cluster) as lease, Workspace() as space:
-            result = _start(_local(config, cluster, space), cluster, preemption, space, lease)
+            result = _start(_local(config, space, publishes=lease is not None), cluster, preemption, space, lease)
     except TrainerError as error:
         if cluster is None:
             raise
@@ -60,14 +60,13 @@ def _writer(config: TrainConfig, cluster: Cluster | None) -> Iterator[Lease | No
         lease.release()
 
 
-def _local(config: TrainConfig, cluster: Cluster | None, space: Workspace) -> TrainConfig:
+def _local(config: TrainConfig, space: Workspace, *, publishes: bool) -> TrainConfig:
     """The configuration with paths of this host; the model directory holds what a run goes on from."""
     storage, model_dir = config.storage, config.model_dir
     data_dir = space.dataset(
         config.data_dir, splits_through("validation"), storage.cache_gigabytes, stream=storage.gcs == "stream"
     )
     if not config.debug.dry_run:
-        publishes = cluster is None or cluster.index == 0
         model_dir = space.go_on(model_dir, run_files.needed, run_files.PUBLISHED_LAST, publishes=publishes)
     return dataclasses.replace(config, data_dir=data_dir, model_dir=model_dir)
 
